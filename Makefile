@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# wb-utils. `make` builds into build/; `make help` lists the targets.
+
+VERSION := $(shell sed -n 's/^.define WB_VERSION "\(.*\)"/\1/p' include/wbfmt.h)
+SOVERSION := 0
+
+# ---- knobs --------------------------------------------------------------------------------------
+
+BUILD ?= build
+CC ?= cc
+CFLAGS ?= -O2 -g
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wpedantic
+SANITIZE ?=
+WERROR ?=
+prefix ?= /usr/local
+sbindir ?= $(prefix)/sbin
+libdir ?= $(prefix)/lib
+includedir ?= $(prefix)/include
+mandir ?= $(prefix)/share/man
+
+PKGS := blkid popt zlib liburing json-c
+LIB_PKGS := liburing
+ifdef NO_ISAL
+CPPFLAGS += -DWB_NO_ISAL
+else
+PKGS += libisal
+LIB_PKGS += libisal
+endif
+
+ALL_CPPFLAGS = -Iinclude -D_GNU_SOURCE $(CPPFLAGS) $(shell pkg-config --cflags $(PKGS))
+ALL_CFLAGS = -std=c11 $(WARNINGS) $(WERROR) $(CFLAGS) $(SANITIZE)
+ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
+COMPILE = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP
+
+COMMANDS := wb-check wb-flush-dirty wb-dump wb-format
+LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard libwbfmt/*.c))
+PIC_OBJECTS := $(LIB_OBJECTS:.o=.pic.o)
+CMD_OBJECTS := $(addprefix $(BUILD)/cmd/,common.o report.o progress.o)
+SONAME := libwbfmt.so.$(SOVERSION)
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all help deps check check-all demo bench install uninstall clean lint sanitize unit cli
+
+# ---- building -----------------------------------------------------------------------------------
+
+all: $(addprefix $(BUILD)/,$(COMMANDS) libwbfmt.a $(SONAME))
+
+help:
+	@echo 'all           the commands and the library, into $(BUILD)/'
+	@echo 'deps          install what is needed, with apt-get (root)'
+	@echo 'demo          rescue a sample file system'
+	@echo 'check         all tests that fit in five minutes'
+	@echo 'check-all     those and the longer ones'
+	@echo 'bench         speed, as ratios'
+	@echo 'install       into DESTDIR and prefix ($(prefix)); uninstall takes it away again'
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(COMPILE) -c -o $@ $<
+
+$(BUILD)/%.pic.o: %.c
+	@mkdir -p $(@D)
+	$(COMPILE) -fPIC -c -o $@ $<
+
+$(BUILD)/libwbfmt.a: $(LIB_OBJECTS)
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/$(SONAME): $(PIC_OBJECTS)
+	$(CC) -shared -Wl,-soname,$(SONAME) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(LIB_PKGS))
+	ln -sf $(SONAME) $(BUILD)/libwbfmt.so
+
+$(BUILD)/wb-%: $(BUILD)/cmd/wb-%.o $(CMD_OBJECTS) $(BUILD)/libwbfmt.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKGS))
+
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)
+
+clean:
+	rm -rf build
+
+# ---- what a bare Debian lacks -------------------------------------------------------------------
+
+DEPS := gcc clang libclang-rt-dev libc6-dev pkg-config libblkid-dev libpopt-dev zlib1g-dev libisal-dev \
+	liburing-dev libjson-c-dev libcmocka-dev bats valgrind jq zstd xz-utils e2fsprogs mandoc util-linux
+
+deps:
+	apt-get update -q
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(DEPS)
+
+# ---- tests --------------------------------------------------------------------------------------
+
+include tests/tests.mk
+
+# ---- installing ---------------------------------------------------------------------------------
+
+MAN8 := $(wildcard man/*.8)
+MAN5 := $(wildcard man/*.5)
+
+install: all
+	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir) \
+		$(DESTDIR)$(mandir)/man8 $(DESTDIR)$(mandir)/man5
+	install $(addprefix $(BUILD)/,$(COMMANDS)) $(DESTDIR)$(sbindir)
+	install -m 644 $(BUILD)/libwbfmt.a $(DESTDIR)$(libdir)
+	install $(BUILD)/$(SONAME) $(DESTDIR)$(libdir)
+	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libwbfmt.so
+	install -m 644 include/wbfmt.h include/wbrules.h $(DESTDIR)$(includedir)
+	sed -e 's|@prefix@|$(prefix)|;s|@libdir@|$(libdir)|;s|@includedir@|$(includedir)|' \
+		-e 's|@version@|$(VERSION)|;s|@requires@|$(LIB_PKGS)|' libwbfmt/libwbfmt.pc.in \
+		> $(DESTDIR)$(libdir)/pkgconfig/libwbfmt.pc
+	install -m 644 $(MAN8) $(DESTDIR)$(mandir)/man8
+	install -m 644 $(MAN5) $(DESTDIR)$(mandir)/man5
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(sbindir)/,$(COMMANDS)) $(DESTDIR)$(libdir)/libwbfmt.a \
+		$(DESTDIR)$(libdir)/$(SONAME) $(DESTDIR)$(libdir)/libwbfmt.so \
+		$(DESTDIR)$(libdir)/pkgconfig/libwbfmt.pc \
+		$(DESTDIR)$(includedir)/wbfmt.h $(DESTDIR)$(includedir)/wbrules.h \
+		$(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(MAN8))) \
+		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(MAN5)))

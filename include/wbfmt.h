@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libwbfmt: the on-disk format of dm-writeboost cache devices, and the replay of their log.
+ *
+ * Order of use: wb_dev_open() the cache, wb_cache_open() it, wb_ring_load() its log; then look
+ * (wb_ring.slots, wb_check()), or wb_decide() under a policy, wb_pair_prove() the backing device and
+ * wb_replay() onto it, and wb_cache_end() the log.
+ *
+ * Conventions. A function that can fail returns 0 or a negative enum wb_code and describes the
+ * failure in *err, which the caller owns and may be NULL. Damage on disk is never a failure: it is a
+ * class of a slot or a finding. The library prints nothing, never exits, reads no environment and keeps
+ * no state of its own. Objects are not locked: one thread at a time per object. A sector is 512
+ * bytes, a block 4096; a quantity without a unit in its name is in bytes.
+ */
+#ifndef WBFMT_H
+#define WBFMT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define WB_VERSION "0.1.0"
+
+#define WB_SECTOR 512u
+#define WB_BLOCK 4096u
+#define WB_SECTORS_PER_BLOCK 8u
+
+/* ---- errors ------------------------------------------------------------------------------- */
+
+enum wb_code {
+	WB_OK = 0,
+	WB_EIO,       /* a device failed; sys says how */
+	WB_ENOMEM,
+	WB_EINVAL,    /* the caller broke a contract, or asked for what this device cannot have */
+	WB_EOPEN,     /* a file or device cannot be opened; sys says why */
+	WB_EBUSY,     /* somebody else holds the device */
+	WB_ENOTCACHE, /* no magic and no segment that proves a log */
+	WB_ESUPER,    /* sector 0 is damaged or zeroed, but segments prove a log */
+	WB_EWRAP,     /* over 2 TiB: the caller must choose a reading of the slot addresses */
+	WB_ECHANGED,  /* a block read differently the second time */
+	WB_ESTOPPED,  /* the caller's stop callback asked for it */
+};
+
+#define WB_NO_OFFSET UINT64_MAX
+
+struct wb_error {
+	enum wb_code code;
+	int sys;         /* an errno, or 0 */
+	uint64_t offset; /* byte on the device the text speaks of, or WB_NO_OFFSET */
+	char text[256];  /* one sentence, lower case, no full stop, no device name */
+};
+
+/* ---- checksums ---------------------------------------------------------------------------- */
+
+/* CRC-32C (Castagnoli, reflected) of size bytes, continued from crc, without inversion before or after:
+ * the kernel's crc32c(). The usual CRC-32C of a buffer is ~wb_crc32c(~0u, ...). */
+uint32_t wb_crc32c(uint32_t crc, const void *bytes, size_t size);
+
+/* ---- formats ------------------------------------------------------------------------------ */
+
+/* A little-endian number: width bytes (1, 4 or 8) at offset. Width 0: the generation has no such field. */
+struct wb_field {
+	uint16_t offset;
+	uint16_t width;
+};
+
+enum wb_seal_kind {
+	WB_SEAL_LAP,     /* every metablock repeats the header's lap; nothing covers the data blocks */
+	WB_SEAL_CRC_RAW, /* CRC-32C from byte 512 to the last data block, stored without complement */
+	WB_SEAL_CRC,     /* the same, stored raw (2.0.0, 2.0.1) or complemented (2.0.2 and later) */
+};
+
+/* One generation of the format. Offsets of header fields are from the slot's first byte, those of
+ * metablock fields from the metablock's first byte. Sources: v0 the patch of October 2013; v1
+ * dm-writeboost.h at v1.0.1; v2 dm-writeboost.h at v2.2.17 (struct segment_header_device, metablock_device). */
+struct wb_format {
+	const char *name;      /* "v0", "v1", "v2" */
+	const char *drivers;   /* which drivers write it, for people */
+	unsigned order_min, order_max, order_default;
+	bool order_stored;     /* byte 4 of sector 0 holds the order; otherwise it is 0 */
+	enum wb_seal_kind seal;
+	unsigned length_min;   /* smallest valid length; 1 in v0, which never writes 0 */
+	bool caches_reads;     /* dirty_bits 0 marks a clean copy that hides older dirty ones; v0: unused element */
+	bool record_binds;     /* segments at or below the record are gone (v0 discards them) */
+	bool head_is_old;      /* the slot that the next id overwrites has been written back for certain (v0) */
+	struct wb_field id, checksum, length, lap;
+	unsigned metablocks;   /* byte of metablock 0 */
+	unsigned stride;       /* bytes from one metablock to the next */
+	struct wb_field mb_sector, mb_dirty, mb_lap;
+};
+
+/* The i-th known generation, oldest first, NULL past the last. Static, never freed. */
+const struct wb_format *wb_format_at(unsigned i);
+/* By name; NULL when unknown. */
+const struct wb_format *wb_format_find(const char *name);
+
+/* Where things lie on one device. Everything in it has been checked. */
+struct wb_geometry {
+	const struct wb_format *format;
+	unsigned order;    /* log2 of the sectors of a slot, within the format's range */
+	uint32_t slots;    /* N, at least 1 */
+	uint32_t capacity; /* data blocks of a segment, 1 ... 255 */
+	bool wrap;         /* slot addresses modulo 2^32 sectors, as every released driver computes them */
+	uint64_t bytes;    /* of the device; slots * slot size + 1 MiB at most, unless wrap */
+};
+
+/* Geometry of a device of that many bytes. slots 0: as many as fit, else that many (they must fit).
+ * WB_EINVAL when nothing fits or the order is not the format's. */
+int wb_geometry_init(struct wb_geometry *geometry, const struct wb_format *format, unsigned order,
+		     uint64_t bytes, uint64_t slots, struct wb_error *err);
+
+/* Some slot starts at or beyond 2^32 sectors, where driver and arithmetic disagree. */
+bool wb_geometry_wraps(const struct wb_geometry *geometry);
+
+uint64_t wb_slot_size(const struct wb_geometry *geometry);
+/* First byte of a slot below geometry->slots. v2.2.17: calc_segment_header_start(). */
+uint64_t wb_slot_offset(const struct wb_geometry *geometry, uint32_t slot);
+/* Slot of an id that is not 0. v2.2.17: segment_id_to_idx(). */
+uint32_t wb_slot_of(const struct wb_geometry *geometry, uint64_t id);
+/* Lap of an id that is not 0, modulo 2^32 as it is stored; the first lap is 1. */
+uint32_t wb_lap_of(const struct wb_geometry *geometry, uint64_t id);
+
+/* A segment header as it stands on disk: unchecked. Fields a generation lacks are 0. */
+struct wb_header {
+	uint64_t id;
+	uint32_t checksum;
+	uint32_t lap;
+	uint32_t length;
+};
+
+/* A metablock as it stands on disk: unchecked. */
+struct wb_metablock {
+	uint64_t sector; /* backing address of the whole block; a multiple of 8 in every sound image */
+	uint32_t lap;
+	uint8_t dirty;   /* bit j: sector j of the block holds data the backing device may lack */
+};
+
+/* Bytes of header and length metablocks, at most WB_BLOCK for every length up to 255. */
+unsigned wb_metadata_size(const struct wb_format *format, unsigned length);
+
+/* meta is the first WB_BLOCK bytes of a slot; index is below 255. Decoding checks nothing. */
+void wb_header_decode(const struct wb_format *format, const uint8_t *meta, struct wb_header *header);
+void wb_header_encode(const struct wb_format *format, uint8_t *meta, const struct wb_header *header);
+void wb_metablock_decode(const struct wb_format *format, const uint8_t *meta, unsigned index,
+			 struct wb_metablock *metablock);
+void wb_metablock_encode(const struct wb_format *format, uint8_t *meta, unsigned index,
+			 const struct wb_metablock *metablock);
+
+/* ---- devices ------------------------------------------------------------------------------ */
+
+/* One request. result is written by wb_dev_submit(): 0, or a negative errno; a request is done whole or fails. */
+struct wb_io {
+	void *buffer;    /* aligned to 4096 where the device is opened past the page cache, else copied */
+	uint64_t offset;
+	uint32_t length;
+	int result;
+	bool write;
+};
+
+struct wb_dev; /* a device, an image, memory, or a wrapper around one */
+
+enum wb_open_flags {
+	WB_OPEN_READ = 0,
+	WB_OPEN_WRITE = 1,     /* open for writing too */
+	WB_OPEN_EXCLUSIVE = 2, /* O_EXCL on a block device, an exclusive advisory lock on an image; WB_EBUSY when held */
+	WB_OPEN_THREADS = 4,   /* do not use io_uring */
+};
+
+/* Opens a block device (past the page cache) or a regular file. A busy one that is opened without
+ * WB_OPEN_EXCLUSIVE is reported by wb_dev_busy(). Anything else is refused: WB_EOPEN. */
+int wb_dev_open(struct wb_dev **dev, const char *path, unsigned flags, struct wb_error *err);
+/* A device over caller-owned memory, which must outlive it. */
+int wb_dev_memory(struct wb_dev **dev, void *bytes, uint64_t size, struct wb_error *err);
+
+/* How a fault device ends: what becomes of the writes since the last flush when the power is cut. */
+enum wb_cut { WB_CUT_LOST, WB_CUT_KEPT, WB_CUT_TORN, WB_CUT_REORDERED };
+
+struct wb_range {
+	uint64_t offset, length;
+};
+
+struct wb_fault {
+	const struct wb_range *bad; /* ranges whose reads fail with EIO; caller's, must outlive the device */
+	unsigned bad_count;
+	uint64_t cut_after; /* writes and flushes that still succeed; the next one and all I/O after it fails. UINT64_MAX: never */
+	enum wb_cut cut;
+	uint64_t seed;      /* of what is torn and reordered */
+};
+
+/* A wrapper that fails as told; takes over inner, which is closed with it. Not for production. */
+int wb_dev_fault(struct wb_dev **dev, struct wb_dev *inner, const struct wb_fault *fault, struct wb_error *err);
+
+uint64_t wb_dev_size(const struct wb_dev *dev);
+/* Logical block size: what one write must be a multiple of, 512 for images. */
+unsigned wb_dev_block(const struct wb_dev *dev);
+bool wb_dev_is_block(const struct wb_dev *dev);
+bool wb_dev_busy(const struct wb_dev *dev);
+/* Two devices are the same file, or the same block device. */
+bool wb_dev_same(const struct wb_dev *a, const struct wb_dev *b);
+
+/* Runs n requests and returns when all are done: 0, or the code of the first (lowest) that failed.
+ * A request that does not lie within the device fails with -ERANGE and is never started. */
+int wb_dev_submit(struct wb_dev *dev, struct wb_io *io, unsigned n, struct wb_error *err);
+int wb_dev_read(struct wb_dev *dev, uint64_t offset, void *buffer, uint32_t length, struct wb_error *err);
+int wb_dev_write(struct wb_dev *dev, uint64_t offset, const void *buffer, uint32_t length, struct wb_error *err);
+/* What has been written is on the medium when this returns 0. */
+int wb_dev_flush(struct wb_dev *dev, struct wb_error *err);
+/* Best effort: the next reads come from the medium, not from the page cache. */
+void wb_dev_forget(struct wb_dev *dev);
+/* Releases everything. NULL is fine. */
+void wb_dev_close(struct wb_dev *dev);
+
+/* ---- a cache ------------------------------------------------------------------------------ */
+
+enum wb_super {
+	WB_SUPER_GOOD,    /* the magic, and an order byte that makes sense */
+	WB_SUPER_ZEROED,  /* all of sector 0 is zero */
+	WB_SUPER_DAMAGED, /* anything else without the magic, or an impossible order byte */
+	WB_SUPER_ENDED,   /* our marker */
+};
+
+enum wb_end_reason { WB_END_FLUSHED = 1, WB_END_FORMAT = 2, WB_END_RESET = 3 };
+
+/* The marker that ends a log: it stands in sector 0 instead of the magic, so that every driver takes
+ * the device for unformatted. Layout in wbfmt(5). */
+struct wb_marker {
+	enum wb_end_reason reason;
+	uint64_t time;          /* seconds since 1970 */
+	uint64_t head;          /* M, 0 when not known */
+	uint64_t digest;        /* of all slot headers, wb_ring.digest; 0 when not known */
+	uint64_t backing_bytes; /* size of BACKING, 0 when not known */
+};
+
+/* What the caller knows better than the evidence; zero-initialised: nothing. */
+struct wb_overrides {
+	const struct wb_format *format; /* NULL: by evidence */
+	unsigned order;                 /* 0: by evidence */
+	uint64_t slots;                 /* 0: as many as fit */
+	enum { WB_ADDRESS_AUTO, WB_ADDRESS_LINEAR, WB_ADDRESS_WRAP } address; /* AUTO: WB_EWRAP where they differ */
+	bool any_super;                 /* open although sector 0 is zeroed, damaged or ended */
+};
+
+/* An opened cache. All fields are read-only for the caller. */
+struct wb_cache {
+	struct wb_dev *dev;          /* the caller's */
+	struct wb_geometry geometry; /* format NULL when the log is ended or nothing was recognised */
+	enum wb_super super;
+	uint8_t sector0[WB_SECTOR];  /* as found */
+	uint8_t order_byte;
+	struct wb_marker marker;     /* when super is WB_SUPER_ENDED */
+	uint64_t record;             /* le64 at sector 2047, as found. v2.2.17: read_superblock_record() */
+	unsigned evidence;           /* bits verified for the generation: 32 per matching checksum or lap */
+	unsigned sampled;            /* written slots that were looked at for it */
+	const struct wb_format *tie; /* another generation with as much evidence, or NULL */
+	bool wraps;                  /* over 2 TiB: linear and wrapped slot addresses differ */
+};
+
+/* Reads sector 0 and the record and finds the generation by evidence. dev stays the caller's and must
+ * outlive the cache. With super zeroed or damaged and segments that prove a log: WB_ESUPER (unless
+ * any_super); with nothing to go by: WB_ENOTCACHE. An ended log opens fine, with geometry.format NULL
+ * (unless any_super). On failure too, super, order_byte and record say what was found. */
+int wb_cache_open(struct wb_cache *cache, struct wb_dev *dev, const struct wb_overrides *overrides,
+		  struct wb_error *err);
+
+/* Sector 0 as the marker: one sector, ready to be written. */
+void wb_marker_encode(uint8_t *sector, const struct wb_marker *marker);
+/* False unless the sector is a whole marker. */
+bool wb_marker_decode(const uint8_t *sector, struct wb_marker *marker);
+
+/* Ends the log: writes the marker into sector 0 of writable (CACHE, opened for writing) and flushes. */
+int wb_cache_end(struct wb_dev *writable, const struct wb_marker *marker, struct wb_error *err);
+
+/* Progress and cancellation, polled between batches. */
+struct wb_progress {
+	void *context;
+	/* done of total bytes in the named phase; NULL: silent */
+	void (*report)(void *context, const char *phase, uint64_t done, uint64_t total);
+	/* non-zero stops the work: WB_ESTOPPED; NULL: never */
+	int (*stop)(void *context);
+};
+
+/* Writes what the driver leaves after creating a cache for the first time: the marker (reason FORMAT), flush;
+ * zeroes over each slot's first 4 KiB and the rest of the first MiB, flush; the header, flush; then rereads it all.
+ * v2.2.17: format_cache_device(). dev must be writable. */
+int wb_cache_format(struct wb_dev *dev, const struct wb_geometry *geometry, uint64_t now,
+		    const struct wb_progress *progress, struct wb_error *err);
+
+/* ---- the ring ----------------------------------------------------------------------------- */
+
+/* What a slot is: recovery.md's classes, in words in wbrules.h. */
+enum wb_class {
+	WB_EMPTY,
+	WB_LIVE,
+	WB_OLD,
+	WB_TORN_TAIL,
+	WB_TORN_HEAD,
+	WB_AHEAD,
+	WB_ROTTEN,
+	WB_STALE_LAP,
+	WB_ALIEN_ID,
+	WB_BAD_LENGTH,
+	WB_PART_READABLE,
+	WB_UNREADABLE,
+	WB_ZEROED,
+	WB_FOREIGN,
+	WB_CLASSES /* how many */
+};
+
+/* "live", "torn-tail", ... */
+const char *wb_class_name(enum wb_class class_);
+
+enum wb_slot_flags {
+	WB_SLOT_SEALED = 1,      /* length in range and the seal holds */
+	WB_SLOT_LAP = 2,         /* v0: the header's lap is the lap of its id; always set in v1, v2 */
+	WB_SLOT_RAW = 4,         /* sealed by an uncomplemented checksum */
+	WB_SLOT_ONE_BIT = 8,     /* not sealed, and exactly one flipped bit explains it: wb_ring.corrections */
+	WB_SLOT_CORRECTED = 16,  /* taken as if that bit, or that bit of its id, were right */
+	WB_SLOT_MISALIGNED = 32, /* a dirty metablock whose sector is no multiple of 8 */
+	WB_SLOT_BEYOND = 64,     /* a dirty metablock beyond BACKING, or whose last sector overflows */
+	WB_SLOT_PARTIAL = 128,   /* a dirty metablock with less than eight dirty sectors */
+	WB_SLOT_ZERO_DATA = 256, /* has dirty blocks, and all their data reads as zeroes (v0 only) */
+	WB_SLOT_NO_HEADER = 512, /* the metadata could not be read */
+	WB_SLOT_NO_DATA = 1024,  /* some data blocks could not be read */
+	WB_SLOT_PADDING = 2048,  /* unused bytes of header or metablocks are not zero (v1, v2) */
+	WB_SLOT_GARBAGE = 4096,  /* the metadata is not all zero although the id is 0 */
+	WB_SLOT_CLEAN_BAD = 8192, /* a clean metablock that is misaligned or beyond BACKING */
+};
+
+struct wb_slot {
+	uint64_t id;            /* as found (or corrected) */
+	uint16_t flags;         /* enum wb_slot_flags */
+	uint16_t dirty_sectors; /* set dirty bits of its metablocks, when the length is in range */
+	uint8_t length;         /* as found (or corrected) */
+	uint8_t dirty_blocks;   /* metablocks with a dirty bit */
+	uint8_t class_;         /* enum wb_class */
+	uint8_t reserved;
+};
+
+/* One bit that explains a broken seal or an impossible id. */
+struct wb_correction {
+	uint32_t slot;
+	uint32_t byte; /* within the slot */
+	uint8_t bit;   /* 0 ... 7 */
+};
+
+enum wb_record_state {
+	WB_RECORD_NONE,    /* 0 */
+	WB_RECORD_SOUND,   /* at most M */
+	WB_RECORD_MISSING, /* in (M, M+N]: segments up to it existed and are not here */
+	WB_RECORD_GARBAGE, /* beyond M+N: taken as 0 */
+};
+
+enum wb_record_use { WB_RECORD_AUTO, WB_RECORD_TRUST, WB_RECORD_IGNORE };
+enum wb_timeline { WB_TIMELINE_NONE, WB_TIMELINE_NEW, WB_TIMELINE_OLD };
+
+struct wb_ring_options {
+	bool metadata_only;       /* no data is read; a header whose length is in range counts as sealed */
+	uint64_t backing_sectors; /* bound of metablocks; 0: not known */
+	enum wb_record_use record_use;
+	enum wb_timeline timeline;
+	size_t sums_memory;       /* keep 16 bits of every block's checksum if they fit in so many bytes */
+};
+
+#define WB_CANDIDATES 16
+
+/* A loaded log: what is in every slot and what follows from it. Read-only for the caller. */
+struct wb_ring {
+	struct wb_cache *cache;         /* the caller's, must outlive the ring */
+	struct wb_ring_options options;
+	struct wb_slot *slots;          /* geometry.slots of them */
+	uint16_t *sums;                 /* 16 bits per data block, or NULL */
+	struct wb_correction *corrections;
+	uint32_t correction_count;
+	uint64_t head;                  /* M: the newest id, 0 when there is none */
+	uint64_t first;                 /* the window is first ... head; first is head + 1 when it is empty */
+	enum wb_record_state record_state;
+	uint64_t record;                /* R as it is used: 0 when garbage or ignored */
+	uint64_t digest;                /* of all slot headers as found */
+	bool destroyed;                 /* no valid segment, but headers that prove there was a log */
+	uint64_t restarted;             /* k of a restarted ring, else 0 */
+	bool resized, shifted;          /* the geometry does not fit the segments */
+	uint64_t candidates[WB_CANDIDATES]; /* numbers of slots that would make it fit, ascending */
+	unsigned candidate_count;       /* may exceed WB_CANDIDATES; that many are listed */
+	uint64_t torn_tail;             /* newest id of the torn tail, 0 when there is none */
+	uint64_t newest_ahead;          /* largest id ahead, 0 when there is none */
+	uint64_t raw_seals, plain_seals; /* valid segments by dialect of their checksum */
+	uint64_t classes[WB_CLASSES];   /* slots per class */
+	uint64_t holes;                 /* ids of the window without a segment */
+	uint64_t dirty_blocks;          /* metablocks with a dirty bit, in live segments of the window */
+	uint64_t dirty_sectors;         /* the same in sectors; both count every version */
+	/* private: what the stored laps say about the number of slots (v0), low < N <= high */
+	uint64_t lap_low, lap_high;
+};
+
+/* Reads every header, verifies every seal unless metadata_only, and judges. */
+int wb_ring_load(struct wb_ring *ring, struct wb_cache *cache, const struct wb_ring_options *options,
+		 const struct wb_progress *progress, struct wb_error *err);
+void wb_ring_release(struct wb_ring *ring);
+
+/* M, window, patterns and classes from the table alone; called by wb_ring_load(). Pure but for memory. */
+int wb_ring_judge(struct wb_ring *ring, struct wb_error *err);
+/* Takes every segment of the window (and M+1) that one flipped bit explains as if the bit were right, and judges
+ * again until nothing changes. Returns how many, or a negative code. */
+int wb_ring_correct(struct wb_ring *ring, struct wb_error *err);
+
+/* An id of the window without a valid segment, a torn head and ids proven to be written back excepted. */
+bool wb_ring_is_hole(const struct wb_ring *ring, uint64_t id);
+/* The id of the window (or of (M-N, M] at large) that a slot must hold; 0 for a slot not yet written. */
+uint64_t wb_ring_due(const struct wb_ring *ring, uint32_t slot);
+/* Reads a slot's metadata (WB_BLOCK bytes), corrections applied. */
+int wb_ring_metadata(struct wb_ring *ring, uint32_t slot, uint8_t *meta, struct wb_error *err);
+
+/* ---- plan --------------------------------------------------------------------------------- */
+
+/* One version of one block of the backing device. */
+struct wb_entry {
+	uint64_t block; /* backing address / 4096 */
+	uint32_t turn;  /* M - id: 0 is the newest segment */
+	uint8_t index;  /* in the segment */
+	uint8_t dirty;  /* sectors; after wb_plan_claim() those that no newer version owns; 0: a clean copy */
+	uint16_t check; /* 16 bits of the checksum of the whole block */
+};
+
+/* Sorts n entries by block, keeping their order otherwise; scratch has room for n. */
+void wb_plan_sort(struct wb_entry *entries, struct wb_entry *scratch, size_t n);
+/* entries sorted by block, newest first: each keeps the sectors that nobody newer claimed, a clean copy claims all
+ * eight, what is left with nothing is dropped. Returns how many remain. */
+size_t wb_plan_claim(struct wb_entry *entries, size_t n);
+
+/* Which segments take part. */
+struct wb_scope {
+	uint64_t low, high; /* ids, inclusive; empty when low > high */
+	bool zeroed;        /* segments of class zeroed too */
+	bool part;          /* the readable sectors of part-readable segments too */
+	bool every_version; /* keep all versions instead of claiming; for evidence */
+	bool hole_copies;   /* the unverified own copies of holes too; for evidence */
+};
+
+/* Iterates over address ranges of the backing device: each holds all entries of its blocks and at most
+ * capacity entries (more only where every_version meets one block with more versions). */
+struct wb_plan {
+	struct wb_ring *ring;
+	struct wb_scope scope;
+	struct wb_entry *entries; /* of the current range, sorted by block, newest first */
+	size_t count;
+	uint64_t begin, end;      /* blocks: begin <= block < end; end UINT64_MAX for the last range */
+	unsigned passes;
+	/* private */
+	struct wb_entry *scratch;
+	size_t capacity, sorted;
+};
+
+/* At least 16 entries; 32 bytes are used for each. */
+int wb_plan_open(struct wb_plan *plan, struct wb_ring *ring, const struct wb_scope *scope, size_t capacity,
+		 struct wb_error *err);
+/* The next range: 1, or 0 when there is none left, or a negative code. */
+int wb_plan_next(struct wb_plan *plan, const struct wb_progress *progress, struct wb_error *err);
+void wb_plan_close(struct wb_plan *plan);
+
+/* ---- policy ------------------------------------------------------------------------------- */
+
+enum wb_policy { WB_STRICT, WB_PREFIX, WB_SALVAGE };
+
+/* Why a policy refuses, as bits. */
+enum wb_refusal {
+	WB_REFUSE_HOLE = 1,
+	WB_REFUSE_AHEAD = 2,
+	WB_REFUSE_ROTTEN = 4,
+	WB_REFUSE_ALIEN = 8,
+	WB_REFUSE_BOUNDS = 16,    /* dirty misaligned, or length out of range */
+	WB_REFUSE_BEYOND = 32,    /* dirty beyond BACKING */
+	WB_REFUSE_ZEROED = 64,
+	WB_REFUSE_GEOMETRY = 128, /* resized or shifted */
+	WB_REFUSE_RESTARTED = 256,
+	WB_REFUSE_DESTROYED = 512,
+	WB_REFUSE_RECORD = 1024,  /* record_state MISSING and no record_use */
+	WB_REFUSE_REGRESS = 2048, /* evidence at the cut: BACKING is newer than what would be written */
+	WB_REFUSE_UNREADABLE = 4096,
+};
+
+struct wb_decide_options {
+	enum wb_policy policy;
+	uint64_t until;        /* cut after this id; 0: no cut */
+	enum { WB_ZEROED_AUTO, WB_ZEROED_SKIP, WB_ZEROED_REPLAY } zeroed;
+	bool force_regress, force_size;
+	size_t capacity;       /* entries in memory, as for wb_plan_open() */
+};
+
+struct wb_decision {
+	unsigned refused;         /* enum wb_refusal; 0: go on */
+	unsigned damage;          /* what strict would refuse for; 0: nothing */
+	struct wb_scope scope;    /* what would be written; empty when refused */
+	uint64_t cut;             /* prefix: first id that stays out; salvage: last id that does; 0: none */
+	uint64_t evidence;        /* prefix: sectors of evidence at the cut; salvage: at any hole */
+	bool record_is_evidence;  /* the record alone proves that the driver had written back beyond the cut */
+	uint64_t oldest;          /* smallest id that would be written, 0: none */
+	uint32_t corrected;       /* segments that salvage corrected */
+	uint64_t left_segments;   /* segments with dirty sectors that stay out although they may be needed */
+	uint64_t left_sectors;    /* their dirty sectors, every version, as far as their metadata tells, and those of
+				   * misaligned metablocks or beyond BACKING in segments that take part */
+	uint64_t zeroed_skipped;  /* segments taken for discarded */
+	uint64_t stale_sectors;   /* sectors whose newest version sat in a hole, as far as the holes' metadata tells */
+	uint64_t unknown_holes;   /* holes whose metadata tells nothing */
+};
+
+/* Applies a policy; backing may be NULL (then evidence counts as absent and the decision is provisional). Salvage
+ * corrects the ring in place. A cut (until) makes every policy a prefix. */
+int wb_decide(struct wb_ring *ring, struct wb_dev *backing, const struct wb_decide_options *options,
+	      struct wb_decision *decision, const struct wb_progress *progress, struct wb_error *err);
+
+/* ---- pair proof --------------------------------------------------------------------------- */
+
+enum wb_pair { WB_PAIR_UNPROVEN, WB_PAIR_PROVEN, WB_PAIR_CONTRADICTED };
+const char *wb_pair_name(enum wb_pair pair);
+
+struct wb_proof {
+	enum wb_pair pair;
+	uint64_t for_, against;           /* distinct blocks; recovery.md, pair proof */
+	uint64_t dirty_blocks, dirty_sectors; /* winning dirty sectors that differ from BACKING, and their blocks */
+	uint64_t unreadable_sectors;      /* of CACHE or BACKING: compared as different */
+	uint64_t compared_blocks;
+};
+
+/* Compares the newest versions with BACKING. sample 0: all of them (dirty counts are exact), else about so many blocks. */
+int wb_pair_prove(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, uint64_t sample,
+		  struct wb_proof *proof, const struct wb_progress *progress, struct wb_error *err);
+
+/* ---- replay ------------------------------------------------------------------------------- */
+
+struct wb_replay_options {
+	size_t capacity;   /* entries in memory */
+	bool dry_run;      /* reads, checks and counts all; writes nothing */
+	bool verify;       /* reread what was written and compare */
+	void *context;
+	/* each write request as it is submitted, ascending; NULL: none */
+	void (*extent)(void *context, uint64_t sector, uint64_t sectors);
+	/* sectors of CACHE that could not be read and are left alone; NULL: none */
+	void (*unreadable)(void *context, uint64_t backing_sector, uint64_t sectors, uint64_t cache_offset);
+};
+
+struct wb_replay_result {
+	uint64_t planned_sectors, written_sectors, writes, unreadable_sectors, verified_sectors;
+	unsigned passes;
+};
+
+/* Carries a decision out in ascending backing addresses, each sector at most once, and flushes. After a failed write
+ * nothing more is submitted. result is right on failure too. */
+int wb_replay(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev *backing,
+	      const struct wb_replay_options *options, struct wb_replay_result *result,
+	      const struct wb_progress *progress, struct wb_error *err);
+
+/* ---- findings ----------------------------------------------------------------------------- */
+
+enum wb_severity { WB_NOTE, WB_WARNING, WB_DAMAGE };
+const char *wb_severity_name(enum wb_severity severity);
+
+/* One per line of wbrules.h. */
+enum wb_rule {
+#define X(ID, NAME, SEVERITY, TEXT) WB_RULE_##ID,
+#include "wbrules.h"
+#undef X
+	WB_RULES
+};
+
+struct wb_rule_info {
+	const char *name; /* "torn-tail" */
+	enum wb_severity severity;
+	const char *text; /* one sentence */
+};
+const struct wb_rule_info *wb_rule_info(enum wb_rule rule);
+
+#define WB_NO_SLOT UINT32_MAX
+
+struct wb_finding {
+	enum wb_rule rule;
+	uint32_t slot;     /* or WB_NO_SLOT */
+	uint64_t id;       /* the id it is about: the one the slot must hold where its header is not believed; 0: none */
+	uint64_t found_id; /* the id that stands in the slot's header */
+	uint64_t offset;   /* byte on CACHE, or WB_NO_OFFSET */
+	uint64_t sectors;  /* dirty sectors concerned */
+	int index;         /* metablock, -1: none */
+	uint64_t sector;   /* backing sector of that metablock */
+	const struct wb_correction *bit; /* the one bit that explains it, or NULL */
+};
+
+/* Calls found() for every finding, superblock first, then patterns, then slots in order. found() returns non-zero to
+ * stop. proof may be NULL. */
+int wb_check(struct wb_ring *ring, const struct wb_proof *proof,
+	     int (*found)(void *context, const struct wb_finding *finding), void *context, struct wb_error *err);
+/* What can be said of a cache that did not open: sector 0 alone. */
+int wb_check_super(const struct wb_cache *cache, int (*found)(void *context, const struct wb_finding *finding),
+		   void *context);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

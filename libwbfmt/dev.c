@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What holds for every device: range checks, once, and the first failure of a batch made an error. */
+#include <errno.h>
+#include <string.h>
+
+#include "dev.h"
+#include "error.h"
+
+uint64_t wb_dev_size(const struct wb_dev *dev)
+{
+	return dev->size;
+}
+
+unsigned wb_dev_block(const struct wb_dev *dev)
+{
+	return dev->block;
+}
+
+bool wb_dev_is_block(const struct wb_dev *dev)
+{
+	return dev->is_block;
+}
+
+bool wb_dev_busy(const struct wb_dev *dev)
+{
+	return dev->busy;
+}
+
+bool wb_dev_same(const struct wb_dev *a, const struct wb_dev *b)
+{
+	return a == b || (a->device == b->device && a->inode == b->inode && a->is_block == b->is_block && a->device);
+}
+
+static int first_failure(const struct wb_io *io, unsigned n, struct wb_error *err)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (io[i].result && io[i].result != -ECANCELED)
+			return wb_fail(err, WB_EIO, -io[i].result, io[i].offset, "%s %u bytes at byte %llu: %s",
+				       io[i].write ? "writing" : "reading", io[i].length,
+				       (unsigned long long)io[i].offset, strerror(-io[i].result));
+	return 0;
+}
+
+int wb_dev_submit(struct wb_dev *dev, struct wb_io *io, unsigned n, struct wb_error *err)
+{
+	bool in_range = true;
+
+	for (unsigned i = 0; i < n; i++) {
+		bool inside = io[i].offset <= dev->size && io[i].length <= dev->size - io[i].offset;
+
+		io[i].result = inside ? 0 : -ERANGE;
+		in_range &= inside;
+	}
+	if (in_range)
+		dev->ops->submit(dev, io, n);
+	return first_failure(io, n, err);
+}
+
+int wb_dev_read(struct wb_dev *dev, uint64_t offset, void *buffer, uint32_t length, struct wb_error *err)
+{
+	struct wb_io io = { .buffer = buffer, .offset = offset, .length = length };
+
+	return wb_dev_submit(dev, &io, 1, err);
+}
+
+int wb_dev_write(struct wb_dev *dev, uint64_t offset, const void *buffer, uint32_t length, struct wb_error *err)
+{
+	struct wb_io io = { .buffer = (void *)(uintptr_t)buffer, .offset = offset, .length = length, .write = true };
+
+	return wb_dev_submit(dev, &io, 1, err);
+}
+
+int wb_dev_flush(struct wb_dev *dev, struct wb_error *err)
+{
+	int failed = dev->ops->flush(dev);
+
+	if (failed)
+		return wb_fail(err, WB_EIO, -failed, WB_NO_OFFSET, "flushing: %s", strerror(-failed));
+	return 0;
+}
+
+void wb_dev_forget(struct wb_dev *dev)
+{
+	if (dev->ops->forget)
+		dev->ops->forget(dev);
+}
+
+void wb_dev_close(struct wb_dev *dev)
+{
+	if (dev)
+		dev->ops->close(dev);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a device implements. The checks that hold for every device are in dev.c, above the table. */
+#ifndef WB_DEV_H
+#define WB_DEV_H
+
+#include <sys/types.h>
+
+#include "wbfmt.h"
+
+struct wb_dev_ops {
+	/* Every request lies within the device. Sets each result; runs in any order, but starts no write after one failed. */
+	void (*submit)(struct wb_dev *dev, struct wb_io *io, unsigned n);
+	int (*flush)(struct wb_dev *dev); /* 0 or a negative errno */
+	void (*forget)(struct wb_dev *dev);
+	void (*close)(struct wb_dev *dev); /* frees dev */
+};
+
+/* First member of every implementation's own struct. */
+struct wb_dev {
+	const struct wb_dev_ops *ops;
+	uint64_t size;
+	unsigned block;
+	bool is_block, busy;
+	dev_t device; /* of the file system, or of the block device itself */
+	ino_t inode;  /* 0 for a block device */
+};
+
+/* The io_uring engine; NULL where the kernel refuses it. */
+struct wb_uring;
+struct wb_uring *wb_uring_open(void);
+/* As wb_dev_ops.submit, on a file descriptor. */
+void wb_uring_submit(struct wb_uring *uring, int fd, struct wb_io *io, unsigned n);
+void wb_uring_close(struct wb_uring *uring);
+
+#endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A block device or a regular image file. Block devices are read and written past the page cache;
+ * what is not aligned for that goes through a bounce buffer, as a read-modify-write where it is a write.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "dev.h"
+#include "error.h"
+
+struct file {
+	struct wb_dev dev;
+	int fd;
+	bool direct;
+	struct wb_uring *uring;
+};
+
+static int transfer(int fd, bool write, uint8_t *p, uint32_t left, uint64_t offset)
+{
+	while (left) {
+		ssize_t n = write ? pwrite(fd, p, left, (off_t)offset) : pread(fd, p, left, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return write ? -ENOSPC : -ENODATA;
+		p += n;
+		offset += (uint64_t)n;
+		left -= (uint32_t)n;
+	}
+	return 0;
+}
+
+static int transfer_bounced(struct file *file, const struct wb_io *io)
+{
+	uint64_t mask = file->dev.block - 1;
+	uint64_t begin = io->offset & ~mask;
+	uint64_t end = (io->offset + io->length + mask) & ~mask;
+	uint32_t length = (uint32_t)(end - begin);
+	void *bounce;
+	int result;
+
+	if (posix_memalign(&bounce, WB_BLOCK, length))
+		return -ENOMEM;
+	uint8_t *inside = (uint8_t *)bounce + (io->offset - begin);
+
+	result = 0;
+	if (!io->write || length != io->length)
+		result = transfer(file->fd, false, bounce, length, begin);
+	if (!result && io->write) {
+		memcpy(inside, io->buffer, io->length);
+		result = transfer(file->fd, true, bounce, length, begin);
+	} else if (!result) {
+		memcpy(io->buffer, inside, io->length);
+	}
+	free(bounce);
+	return result;
+}
+
+static bool needs_bounce(const struct file *file, const struct wb_io *io)
+{
+	uint64_t bits = io->offset | io->length | (uintptr_t)io->buffer;
+
+	return file->direct && bits & (file->dev.block - 1);
+}
+
+static bool any_needs_bounce(const struct file *file, const struct wb_io *io, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (needs_bounce(file, &io[i]))
+			return true;
+	return false;
+}
+
+static void submit_one_by_one(struct file *file, struct wb_io *io, unsigned n)
+{
+	bool write_failed = false;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (io[i].write && write_failed)
+			io[i].result = -ECANCELED;
+		else if (needs_bounce(file, &io[i]))
+			io[i].result = transfer_bounced(file, &io[i]);
+		else
+			io[i].result = transfer(file->fd, io[i].write, io[i].buffer, io[i].length, io[i].offset);
+		write_failed |= io[i].write && io[i].result;
+	}
+}
+
+static void file_submit(struct wb_dev *dev, struct wb_io *io, unsigned n)
+{
+	struct file *file = (struct file *)dev;
+
+	if (file->uring && n > 1 && !any_needs_bounce(file, io, n))
+		wb_uring_submit(file->uring, file->fd, io, n);
+	else
+		submit_one_by_one(file, io, n);
+}
+
+static int file_flush(struct wb_dev *dev)
+{
+	struct file *file = (struct file *)dev;
+
+	return fsync(file->fd) ? -errno : 0;
+}
+
+static void file_forget(struct wb_dev *dev)
+{
+	struct file *file = (struct file *)dev;
+
+	posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+static void file_close(struct wb_dev *dev)
+{
+	struct file *file = (struct file *)dev;
+
+	wb_uring_close(file->uring);
+	if (file->fd >= 0)
+		close(file->fd);
+	free(file);
+}
+
+static const struct wb_dev_ops file_ops = {
+	.submit = file_submit,
+	.flush = file_flush,
+	.forget = file_forget,
+	.close = file_close,
+};
+
+static int identify(struct file *file, const char *path, mode_t *mode, struct wb_error *err)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
+	if (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode))
+		return wb_fail(err, WB_EOPEN, S_ISDIR(st.st_mode) ? EISDIR : EINVAL, WB_NO_OFFSET,
+			       "%s, but a block device or an image file is needed",
+			       S_ISDIR(st.st_mode) ? "this is a directory" : "this is a special file");
+	*mode = st.st_mode;
+	file->dev.is_block = S_ISBLK(st.st_mode);
+	file->dev.device = file->dev.is_block ? st.st_rdev : st.st_dev;
+	file->dev.inode = file->dev.is_block ? 0 : st.st_ino;
+	return 0;
+}
+
+/* O_EXCL on a block device fails while a file system, dm, md or swap holds it. */
+static int open_block(struct file *file, const char *path, unsigned flags, struct wb_error *err)
+{
+	int mode = (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_DIRECT;
+
+	file->fd = open(path, mode | O_EXCL);
+	if (file->fd < 0 && errno == EBUSY) {
+		if (flags & WB_OPEN_EXCLUSIVE)
+			return wb_fail(err, WB_EBUSY, EBUSY, WB_NO_OFFSET,
+				       "the device is in use (mounted, mapped, in swap, or opened exclusively)");
+		file->dev.busy = true;
+	}
+	if (!(flags & WB_OPEN_EXCLUSIVE)) {
+		if (file->fd >= 0)
+			close(file->fd);
+		file->fd = open(path, mode);
+	}
+	if (file->fd < 0)
+		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
+	int sector = 0;
+
+	if (ioctl(file->fd, BLKGETSIZE64, &file->dev.size) || ioctl(file->fd, BLKSSZGET, &sector))
+		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "asking for the size: %s", strerror(errno));
+	file->dev.block = (unsigned)sector;
+	file->direct = true;
+	return 0;
+}
+
+static int open_image(struct file *file, const char *path, unsigned flags, struct wb_error *err)
+{
+	struct stat st;
+
+	file->fd = open(path, (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	if (file->fd < 0 || fstat(file->fd, &st))
+		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
+	if (flock(file->fd, (flags & WB_OPEN_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
+		if (flags & WB_OPEN_EXCLUSIVE)
+			return wb_fail(err, WB_EBUSY, errno, WB_NO_OFFSET, "the image is locked by another program");
+		file->dev.busy = true;
+	}
+	file->dev.size = (uint64_t)st.st_size;
+	file->dev.block = WB_SECTOR;
+	return 0;
+}
+
+int wb_dev_open(struct wb_dev **dev, const char *path, unsigned flags, struct wb_error *err)
+{
+	struct file *file = calloc(1, sizeof(*file));
+	mode_t mode = 0;
+	int ret;
+
+	if (!file)
+		return wb_no_memory(err, "a device");
+	file->dev.ops = &file_ops;
+	file->fd = -1;
+	ret = identify(file, path, &mode, err);
+	if (!ret)
+		ret = S_ISBLK(mode) ? open_block(file, path, flags, err) : open_image(file, path, flags, err);
+	if (ret) {
+		file_close(&file->dev);
+		return ret;
+	}
+	if (!(flags & WB_OPEN_THREADS))
+		file->uring = wb_uring_open();
+	*dev = &file->dev;
+	return 0;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Where the fixed things lie, the generations' tables, and the seal. */
+#ifndef WB_FORMAT_H
+#define WB_FORMAT_H
+
+#include "wbfmt.h"
+
+#define WB_MAGIC 0x57427374u          /* le32 at byte 0. v2.2.17: dm-writeboost.h, WB_MAGIC */
+#define WB_ORDER_BYTE 4u              /* v1.0.1: struct superblock_header_device */
+#define WB_RECORD_OFFSET (2047u * 512) /* v2.2.17: read_superblock_record() */
+#define WB_FIRST_SLOT (1u << 20)      /* v2.2.17: calc_segment_header_start() */
+#define WB_SUMMED_FROM 512u           /* first byte a checksum covers. v2.2.17: calc_checksum() */
+#define WB_CAPACITY_MAX 255u
+
+extern const struct wb_format wb_format_v0, wb_format_v1, wb_format_v2;
+
+/* length is one the geometry allows. */
+static inline bool wb_length_in_range(const struct wb_geometry *geometry, uint32_t length)
+{
+	return length >= geometry->format->length_min && length <= geometry->capacity;
+}
+
+/* The seal's kind is a checksum, which covers the data blocks too. */
+static inline bool wb_seal_covers_data(const struct wb_format *format)
+{
+	return format->seal != WB_SEAL_LAP;
+}
+
+/* Whether a stored checksum matches the raw CRC of the covered bytes: WB_SLOT_SEALED, with WB_SLOT_RAW for the
+ * uncomplemented dialect; 0 when not. */
+unsigned wb_seal_match(const struct wb_format *format, uint32_t stored, uint32_t crc);
+
+/* The lap seal of a header whose length is in range: WB_SLOT_SEALED when all metablocks repeat the header's lap, with
+ * WB_SLOT_LAP when that is the lap of the id. */
+unsigned wb_seal_laps(const struct wb_geometry *geometry, const uint8_t *meta, const struct wb_header *header);
+
+#endif

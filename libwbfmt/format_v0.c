@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* v0: the patch of October 2013 (packed structs of 13 bytes; a lap counter instead of a checksum). */
+#include "format.h"
+
+const struct wb_format wb_format_v0 = {
+	.name = "v0",
+	.drivers = "the patch of October 2013",
+	.order_min = 4,
+	.order_max = 11,
+	.order_default = 7,
+	.order_stored = true,
+	.seal = WB_SEAL_LAP,
+	.length_min = 1,
+	.caches_reads = false,
+	.record_binds = true,
+	.head_is_old = true,
+	.id = { 0, 8 },
+	.length = { 8, 1 },
+	.lap = { 9, 4 },
+	.metablocks = 13,
+	.stride = 13,
+	.mb_sector = { 0, 8 },
+	.mb_dirty = { 8, 1 },
+	.mb_lap = { 9, 4 },
+};

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Cuts a plan into address ranges that fit in memory. A pass scans the metadata newest first; when the
+ * entries are full they are sorted and claimed, and if that frees too little the upper half of the
+ * addresses is given up until a later pass. Entries given up are found again, so nothing is lost.
+ */
+#include <stdlib.h>
+
+#include "bytes.h"
+#include "error.h"
+#include "ring.h"
+
+#define SCAN_BATCH 256u
+#define CAPACITY_MIN 16u /* more than the eight versions that can own a part of one block */
+
+int wb_plan_open(struct wb_plan *plan, struct wb_ring *ring, const struct wb_scope *scope, size_t capacity,
+		 struct wb_error *err)
+{
+	*plan = (struct wb_plan){ .ring = ring, .scope = *scope };
+	plan->capacity = capacity < CAPACITY_MIN ? CAPACITY_MIN : capacity;
+	plan->entries = malloc(plan->capacity * sizeof(*plan->entries));
+	plan->scratch = malloc(plan->capacity * sizeof(*plan->scratch));
+	if (!plan->entries || !plan->scratch) {
+		wb_plan_close(plan);
+		return wb_no_memory(err, "the plan");
+	}
+	return 0;
+}
+
+void wb_plan_close(struct wb_plan *plan)
+{
+	free(plan->entries);
+	free(plan->scratch);
+	plan->entries = plan->scratch = NULL;
+}
+
+static void settle(struct wb_plan *plan)
+{
+	wb_plan_sort(plan->entries, plan->scratch, plan->count);
+	if (!plan->scope.every_version)
+		plan->count = wb_plan_claim(plan->entries, plan->count);
+}
+
+/* All versions of a single block are wanted and do not fit: there is no range to give up. */
+static int grow(struct wb_plan *plan, struct wb_error *err)
+{
+	size_t bytes = 2 * plan->capacity * sizeof(*plan->entries);
+	struct wb_entry *entries = realloc(plan->entries, bytes);
+
+	if (!entries)
+		return wb_no_memory(err, "the plan");
+	plan->entries = entries;
+	free(plan->scratch);
+	plan->scratch = malloc(bytes);
+	if (!plan->scratch)
+		return wb_no_memory(err, "the plan");
+	plan->capacity *= 2;
+	return 0;
+}
+
+static int make_room(struct wb_plan *plan, struct wb_error *err)
+{
+	settle(plan);
+	if (plan->count <= plan->capacity / 4 * 3)
+		return 0;
+	size_t cut = plan->capacity / 2;
+
+	while (cut < plan->count && plan->entries[cut].block == plan->entries[0].block)
+		cut++;
+	if (cut == plan->count)
+		return grow(plan, err);
+	plan->end = plan->entries[cut].block;
+	while (plan->entries[cut - 1].block == plan->end)
+		cut--;
+	plan->count = cut;
+	return 0;
+}
+
+static int add(struct wb_plan *plan, const struct wb_entry *entry, struct wb_error *err)
+{
+	if (entry->block < plan->begin || entry->block >= plan->end)
+		return 0;
+	if (plan->count == plan->capacity) {
+		int ret = make_room(plan, err);
+
+		if (ret)
+			return ret;
+		if (entry->block >= plan->end)
+			return 0;
+	}
+	plan->entries[plan->count++] = *entry;
+	return 0;
+}
+
+static int add_segment(struct wb_plan *plan, uint64_t id, const uint8_t *meta, struct wb_error *err)
+{
+	const struct wb_ring *ring = plan->ring;
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+	uint32_t slot = wb_slot_of(geometry, id);
+
+	/* of two metablocks for one block in a segment the larger index is the newer */
+	for (unsigned i = ring->slots[slot].length; i-- > 0;) {
+		struct wb_metablock metablock;
+
+		wb_metablock_decode(geometry->format, meta, i, &metablock);
+		if (!wb_metablock_usable(ring, &metablock) || (!metablock.dirty && !geometry->format->caches_reads))
+			continue;
+		struct wb_entry entry = { .block = metablock.sector / WB_SECTORS_PER_BLOCK,
+					  .turn = (uint32_t)(ring->head - id), .index = (uint8_t)i,
+					  .dirty = metablock.dirty };
+
+		if (ring->sums)
+			entry.check = ring->sums[(size_t)slot * geometry->capacity + i];
+		int ret = add(plan, &entry, err);
+
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int scan(struct wb_plan *plan, uint8_t *metas, const struct wb_progress *progress, struct wb_error *err)
+{
+	struct wb_ring *ring = plan->ring;
+	uint64_t low = wb_max(plan->scope.low, ring->first), id = wb_min(plan->scope.high, ring->head);
+	uint64_t top = id;
+
+	while (id >= low && id) {
+		uint64_t ids[SCAN_BATCH];
+		uint32_t slots[SCAN_BATCH];
+		unsigned n = 0;
+		int ret = wb_poll(progress, "planning", top - id, top - low + 1, err);
+
+		for (; id >= low && id && n < SCAN_BATCH; id--)
+			if (wb_ring_takes_part(ring, &plan->scope, id)) {
+				slots[n] = wb_slot_of(&ring->cache->geometry, id);
+				ids[n++] = id;
+			}
+		if (!ret)
+			ret = wb_ring_metadatas(ring, slots, n, metas, err);
+		for (unsigned i = 0; i < n && !ret; i++)
+			ret = add_segment(plan, ids[i], metas + (size_t)i * WB_BLOCK, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+int wb_plan_next(struct wb_plan *plan, const struct wb_progress *progress, struct wb_error *err)
+{
+	void *metas;
+	int ret;
+
+	if (plan->passes && plan->end == UINT64_MAX)
+		return 0;
+	plan->begin = plan->end;
+	plan->end = UINT64_MAX;
+	plan->count = 0;
+	if (posix_memalign(&metas, WB_BLOCK, (size_t)SCAN_BATCH * WB_BLOCK))
+		return wb_no_memory(err, "planning");
+	ret = scan(plan, metas, progress, err);
+	free(metas);
+	if (ret)
+		return ret;
+	settle(plan);
+	if (!plan->count && !plan->passes)
+		return 0;
+	plan->passes++;
+	return 1;
+}

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What each policy does about a ring: refuse, cut, or correct. The rule above all others: no older
+ * version may go over a newer one that BACKING demonstrably holds, so cuts are held against evidence.
+ */
+#include <string.h>
+
+#include "bytes.h"
+#include "error.h"
+#include "sweep.h"
+
+/* ---- evidence: does BACKING hold something newer than what would be written? ---- */
+
+/* For every sector of BACKING that equals a version: the oldest valid such version, and the holes whose own
+ * unverified copy equals it. */
+struct evidence {
+	const struct wb_ring *ring;
+	uint64_t cut;         /* count sectors of evidence at this hole or cut; 0: none */
+	uint64_t sectors;
+	uint64_t newest_valid; /* largest "oldest equal version" over all sectors */
+	uint64_t newest_hole;  /* largest hole that its own copy proves */
+	uint64_t oldest_equal[WB_SECTORS_PER_BLOCK], own_copy[WB_SECTORS_PER_BLOCK];
+	bool cut_copy[WB_SECTORS_PER_BLOCK];
+};
+
+static void note_equal(struct evidence *evidence, unsigned sector, uint64_t id)
+{
+	if (!wb_ring_is_hole(evidence->ring, id)) {
+		evidence->oldest_equal[sector] = id; /* newest first: the last one stays */
+		return;
+	}
+	evidence->own_copy[sector] = wb_max(evidence->own_copy[sector], id);
+	evidence->cut_copy[sector] |= id == evidence->cut;
+}
+
+static void weigh_sector(struct evidence *evidence, unsigned sector)
+{
+	uint64_t oldest = evidence->oldest_equal[sector], own = evidence->own_copy[sector];
+
+	evidence->newest_valid = wb_max(evidence->newest_valid, oldest);
+	if (own && (!oldest || oldest > own))
+		evidence->newest_hole = wb_max(evidence->newest_hole, own);
+	if (evidence->cut && (!oldest || oldest >= evidence->cut) && (oldest || evidence->cut_copy[sector]))
+		evidence->sectors++;
+}
+
+static int gather(void *context, const struct wb_view *view, struct wb_error *err)
+{
+	struct evidence *evidence = context;
+	uint8_t comparable = view->backing_readable & view->inside;
+
+	(void)err;
+	if (view->first) {
+		memset(evidence->oldest_equal, 0, sizeof(evidence->oldest_equal));
+		memset(evidence->own_copy, 0, sizeof(evidence->own_copy));
+		memset(evidence->cut_copy, 0, sizeof(evidence->cut_copy));
+	}
+	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++) {
+		const uint8_t *held = view->backing + sector * WB_SECTOR;
+
+		if (!(comparable >> sector & 1) || wb_uniform(held, WB_SECTOR))
+			continue;
+		for (size_t i = 0; i < view->count; i++)
+			if (view->entries[i].dirty & view->readable[i] & 1u << sector &&
+			    !memcmp(held, view->data + i * WB_BLOCK + sector * WB_SECTOR, WB_SECTOR))
+				note_equal(evidence, sector, evidence->ring->head - view->entries[i].turn);
+		if (view->last)
+			weigh_sector(evidence, sector);
+	}
+	return 0;
+}
+
+static int gather_evidence(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, struct evidence *evidence,
+			   const struct wb_progress *progress, struct wb_error *err)
+{
+	const struct wb_scope all = { .low = 1, .high = UINT64_MAX, .part = true, .every_version = true,
+				      .hole_copies = true };
+	struct wb_sweep sweep = { .ring = ring, .backing = backing, .backing_sectors = wb_dev_size(backing) / WB_SECTOR,
+				  .phase = "looking for evidence", .context = evidence, .visit = gather };
+	struct wb_plan plan;
+	int ret = wb_plan_open(&plan, ring, &all, capacity, err);
+
+	while (!ret && (ret = wb_plan_next(&plan, progress, err)) > 0)
+		ret = wb_sweep_run(&sweep, plan.entries, plan.count, progress, err);
+	wb_plan_close(&plan);
+	return ret;
+}
+
+/* ---- holes ---- */
+
+static uint64_t first_hole(const struct wb_ring *ring)
+{
+	for (uint64_t id = ring->first; ring->holes && id && id <= ring->head; id++)
+		if (wb_ring_is_hole(ring, id))
+			return id;
+	return 0;
+}
+
+static uint64_t last_hole_up_to(const struct wb_ring *ring, uint64_t id)
+{
+	for (id = wb_min(id, ring->head); ring->holes && id >= ring->first && id; id--)
+		if (wb_ring_is_hole(ring, id))
+			return id;
+	return 0;
+}
+
+/* ---- what is damaged ---- */
+
+static bool any_live_with(const struct wb_ring *ring, uint16_t flag)
+{
+	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++)
+		if (ring->slots[i].flags & flag &&
+		    (ring->slots[i].class_ == WB_LIVE || ring->slots[i].class_ == WB_PART_READABLE))
+			return true;
+	return false;
+}
+
+static unsigned patterns(const struct wb_ring *ring)
+{
+	unsigned bits = 0;
+
+	if (ring->resized || ring->shifted)
+		bits |= WB_REFUSE_GEOMETRY;
+	if (ring->restarted && ring->options.timeline == WB_TIMELINE_NONE)
+		bits |= WB_REFUSE_RESTARTED;
+	if (ring->destroyed)
+		bits |= WB_REFUSE_DESTROYED;
+	if (ring->record_state == WB_RECORD_MISSING && ring->options.record_use == WB_RECORD_AUTO)
+		bits |= WB_REFUSE_RECORD;
+	return bits;
+}
+
+static unsigned damage(const struct wb_ring *ring, const struct wb_decide_options *options)
+{
+	unsigned bits = patterns(ring);
+
+	if (ring->holes)
+		bits |= WB_REFUSE_HOLE;
+	if (ring->classes[WB_AHEAD])
+		bits |= WB_REFUSE_AHEAD;
+	if (ring->classes[WB_ROTTEN])
+		bits |= WB_REFUSE_ROTTEN;
+	if (ring->classes[WB_ALIEN_ID])
+		bits |= WB_REFUSE_ALIEN;
+	if (ring->classes[WB_BAD_LENGTH] || any_live_with(ring, WB_SLOT_MISALIGNED))
+		bits |= WB_REFUSE_BOUNDS;
+	if (any_live_with(ring, WB_SLOT_BEYOND) && !options->force_size)
+		bits |= WB_REFUSE_BEYOND;
+	if (ring->classes[WB_ZEROED] && options->zeroed == WB_ZEROED_AUTO)
+		bits |= WB_REFUSE_ZEROED;
+	if (ring->classes[WB_UNREADABLE] || ring->classes[WB_PART_READABLE])
+		bits |= WB_REFUSE_UNREADABLE;
+	return bits;
+}
+
+/* ---- the policies ---- */
+
+struct work {
+	struct wb_ring *ring;
+	struct wb_dev *backing;
+	const struct wb_decide_options *options;
+	struct wb_decision *decision;
+	const struct wb_progress *progress;
+};
+
+static bool record_proves(const struct wb_ring *ring, uint64_t id)
+{
+	return !ring->cache->geometry.format->record_binds && ring->record >= id;
+}
+
+static int cut_prefix(struct work *work, struct wb_error *err)
+{
+	struct wb_ring *ring = work->ring;
+	struct wb_decision *decision = work->decision;
+	uint64_t until = work->options->until;
+	struct evidence evidence = { .ring = ring };
+	int ret = 0;
+
+	decision->cut = first_hole(ring);
+	if (until && until < ring->head && (!decision->cut || until < decision->cut))
+		decision->cut = until + 1;
+	if (!decision->cut)
+		return 0;
+	decision->scope.high = decision->cut - 1;
+	if (decision->cut <= ring->first) /* nothing is written, so nothing can be taken back */
+		return 0;
+	evidence.cut = decision->cut;
+	decision->record_is_evidence = record_proves(ring, decision->cut);
+	if (work->backing)
+		ret = gather_evidence(ring, work->backing, work->options->capacity, &evidence, work->progress, err);
+	decision->evidence = evidence.sectors;
+	if ((evidence.sectors || decision->record_is_evidence) && !work->options->force_regress)
+		decision->refused |= WB_REFUSE_REGRESS;
+	return ret;
+}
+
+static int cut_salvage(struct work *work, struct wb_error *err)
+{
+	struct wb_ring *ring = work->ring;
+	struct wb_decision *decision = work->decision;
+	struct evidence evidence = { .ring = ring };
+	int ret = wb_ring_correct(ring, err);
+
+	if (ret < 0)
+		return ret;
+	decision->corrected = (uint32_t)ret;
+	decision->scope.part = true;
+	decision->scope.high = ring->head;
+	ret = 0;
+	if (ring->holes && work->backing)
+		ret = gather_evidence(ring, work->backing, work->options->capacity, &evidence, work->progress, err);
+	if (ret)
+		return ret;
+	uint64_t by_content = evidence.newest_valid ? last_hole_up_to(ring, evidence.newest_valid - 1) : 0;
+	uint64_t by_record = record_proves(ring, 1) ? last_hole_up_to(ring, ring->record) : 0;
+
+	by_content = wb_max(by_content, evidence.newest_hole);
+	decision->cut = wb_max(by_content, by_record);
+	decision->record_is_evidence = by_record && by_record >= by_content;
+	decision->scope.low = wb_max(ring->first, decision->cut + 1);
+	return 0;
+}
+
+/* ---- what stays out ---- */
+
+static bool matters(const struct wb_slot *slot)
+{
+	switch ((enum wb_class)slot->class_) {
+	case WB_LIVE:
+	case WB_AHEAD:
+	case WB_ROTTEN:
+	case WB_ALIEN_ID:
+	case WB_BAD_LENGTH:
+	case WB_PART_READABLE:
+		return slot->dirty_sectors;
+	case WB_UNREADABLE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Dirty sectors of metablocks that no plan can use: misaligned, or beyond BACKING. */
+static int count_unusable(struct wb_ring *ring, uint32_t index, struct wb_decision *decision, struct wb_error *err)
+{
+	uint8_t meta[WB_BLOCK];
+	int ret = wb_ring_metadata(ring, index, meta, err);
+
+	for (unsigned i = 0; i < ring->slots[index].length && !ret; i++) {
+		struct wb_metablock metablock;
+
+		wb_metablock_decode(ring->cache->geometry.format, meta, i, &metablock);
+		if (!wb_metablock_usable(ring, &metablock))
+			decision->left_sectors += (unsigned)__builtin_popcount(metablock.dirty);
+	}
+	decision->left_segments++;
+	return ret;
+}
+
+static int count_left(struct wb_ring *ring, struct wb_decision *decision, struct wb_error *err)
+{
+	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++) {
+		const struct wb_slot *slot = &ring->slots[i];
+
+		if (wb_ring_takes_part(ring, &decision->scope, slot->id)) {
+			int ret = slot->flags & (WB_SLOT_MISALIGNED | WB_SLOT_BEYOND) ?
+					  count_unusable(ring, i, decision, err) : 0;
+
+			if (ret)
+				return ret;
+		} else if (matters(slot)) {
+			decision->left_segments++;
+			decision->left_sectors += slot->dirty_sectors;
+		} else if (slot->class_ == WB_ZEROED) {
+			decision->zeroed_skipped++;
+		}
+	}
+	return 0;
+}
+
+static void find_oldest(const struct wb_ring *ring, struct wb_decision *decision)
+{
+	for (uint64_t id = decision->scope.low; id && id <= decision->scope.high && !decision->oldest; id++)
+		if (wb_ring_takes_part(ring, &decision->scope, id))
+			decision->oldest = id;
+}
+
+static bool has_own_copy(const struct wb_ring *ring, uint64_t id)
+{
+	const struct wb_scope holes = { .low = id, .high = id, .hole_copies = true };
+
+	return wb_ring_takes_part(ring, &holes, id);
+}
+
+/* Sectors that a hole's own metablocks claim before any valid segment does: their newest version is lost. */
+static int count_stale(struct work *work, struct wb_error *err)
+{
+	struct wb_ring *ring = work->ring;
+	struct wb_scope scope = { .low = work->decision->scope.low, .high = ring->head, .part = true,
+				  .hole_copies = true };
+	struct wb_plan plan;
+	int ret;
+
+	for (uint64_t id = scope.low; id && id <= ring->head; id++)
+		work->decision->unknown_holes += wb_ring_is_hole(ring, id) && !has_own_copy(ring, id);
+	ret = wb_plan_open(&plan, ring, &scope, work->options->capacity, err);
+	while (!ret && (ret = wb_plan_next(&plan, work->progress, err)) > 0) {
+		for (size_t i = 0; i < plan.count; i++)
+			if (wb_ring_is_hole(ring, ring->head - plan.entries[i].turn))
+				work->decision->stale_sectors += (unsigned)__builtin_popcount(plan.entries[i].dirty);
+		ret = 0;
+	}
+	wb_plan_close(&plan);
+	return ret;
+}
+
+int wb_decide(struct wb_ring *ring, struct wb_dev *backing, const struct wb_decide_options *options,
+	      struct wb_decision *decision, const struct wb_progress *progress, struct wb_error *err)
+{
+	struct work work = { ring, backing, options, decision, progress };
+	bool prefix = options->policy == WB_PREFIX || options->until;
+	int ret = 0;
+
+	*decision = (struct wb_decision){ .damage = damage(ring, options) };
+	decision->scope = (struct wb_scope){ .low = ring->first, .high = ring->head,
+					     .zeroed = options->zeroed == WB_ZEROED_REPLAY };
+	decision->refused = patterns(ring) | (decision->damage & WB_REFUSE_BEYOND);
+	if (!decision->refused && prefix)
+		ret = cut_prefix(&work, err);
+	else if (!decision->refused && options->policy == WB_SALVAGE)
+		ret = cut_salvage(&work, err);
+	else
+		decision->refused |= decision->damage;
+	if (!ret && !decision->refused && options->policy == WB_SALVAGE && ring->holes)
+		ret = count_stale(&work, err);
+	if (ret)
+		return ret;
+	if (decision->refused)
+		decision->scope = (struct wb_scope){ .low = 1, .high = 0 };
+	find_oldest(ring, decision);
+	return count_left(ring, decision, err);
+}

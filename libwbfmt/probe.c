@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Every generation bids the bits that its reading of the device verifies. Nothing in the superblock
+ * names the generation, so the segments decide; a sample of them is enough.
+ */
+#include <stdlib.h>
+
+#include "bytes.h"
+#include "error.h"
+#include "format.h"
+#include "probe.h"
+
+#define SAMPLE 256u      /* slots looked at: the first half from the start, the rest spread */
+#define ENOUGH_SEALS 8u  /* stop when so many segments were verified */
+
+static uint32_t sample_slot(uint32_t slots, unsigned i)
+{
+	if (slots <= SAMPLE || i < SAMPLE / 2)
+		return i;
+	return (uint32_t)(SAMPLE / 2 + (uint64_t)(slots - SAMPLE / 2) * (i - SAMPLE / 2) / (SAMPLE / 2));
+}
+
+/* Bits that the seal of one slot verifies; *failed on a read error of its data. */
+static unsigned seal_bits(struct wb_dev *dev, const struct wb_geometry *geometry, uint32_t slot, const uint8_t *meta,
+			  uint8_t *data)
+{
+	struct wb_header header;
+	uint32_t crc;
+
+	wb_header_decode(geometry->format, meta, &header);
+	if (!header.id || !wb_length_in_range(geometry, header.length))
+		return 0;
+	if (!wb_seal_covers_data(geometry->format))
+		return header.lap && wb_seal_laps(geometry, meta, &header) ? 32 * header.length : 0;
+	crc = wb_crc32c(~0u, meta + WB_SUMMED_FROM, WB_BLOCK - WB_SUMMED_FROM);
+	if (header.length && wb_dev_read(dev, wb_slot_offset(geometry, slot) + WB_BLOCK, data,
+					 header.length * WB_BLOCK, NULL))
+		return 0;
+	crc = wb_crc32c(crc, data, header.length * WB_BLOCK);
+	return wb_seal_match(geometry->format, header.checksum, crc) ? 32 : 0;
+}
+
+static void sum_bid(struct wb_dev *dev, struct wb_bid *bid, const uint8_t *metas, const struct wb_io *io, unsigned n,
+		    uint8_t *data)
+{
+	unsigned sealed = 0;
+
+	for (unsigned i = 0; i < n && sealed < ENOUGH_SEALS; i++) {
+		const uint8_t *meta = metas + (size_t)i * WB_BLOCK;
+		uint32_t slot = sample_slot(bid->geometry.slots, i);
+		struct wb_header header;
+
+		if (io[i].result || wb_all_bytes(meta, WB_BLOCK, 0))
+			continue;
+		bid->written++;
+		unsigned bits = seal_bits(dev, &bid->geometry, slot, meta, data);
+
+		wb_header_decode(bid->geometry.format, meta, &header);
+		sealed += bits != 0;
+		bid->bits += bits;
+		if (bits && wb_slot_of(&bid->geometry, header.id) == slot)
+			bid->in_place += bits;
+	}
+}
+
+int wb_probe_bid(struct wb_dev *dev, const struct wb_format *format, unsigned order, uint64_t slots,
+		 struct wb_bid *bid, struct wb_error *err)
+{
+	*bid = (struct wb_bid){ .bits = 0 };
+	if (wb_geometry_init(&bid->geometry, format, order, wb_dev_size(dev), slots, err)) {
+		bid->geometry.format = NULL;
+		return 0;
+	}
+	unsigned n = (unsigned)wb_min(bid->geometry.slots, SAMPLE);
+	struct wb_io *io = calloc(n, sizeof(*io));
+	void *metas = NULL, *data = NULL;
+
+	if (!io || posix_memalign(&metas, WB_BLOCK, (size_t)n * WB_BLOCK) ||
+	    posix_memalign(&data, WB_BLOCK, WB_CAPACITY_MAX * WB_BLOCK)) {
+		free(io);
+		free(metas);
+		return wb_no_memory(err, "probing");
+	}
+	for (unsigned i = 0; i < n; i++)
+		io[i] = (struct wb_io){ .buffer = (uint8_t *)metas + (size_t)i * WB_BLOCK, .length = WB_BLOCK,
+					.offset = wb_slot_offset(&bid->geometry, sample_slot(bid->geometry.slots, i)) };
+	wb_dev_submit(dev, io, n, NULL);
+	sum_bid(dev, bid, metas, io, n, data);
+	free(io);
+	free(metas);
+	free(data);
+	return 0;
+}
+
+static bool order_fits(const struct wb_format *format, unsigned order, int order_byte,
+		       const struct wb_overrides *overrides)
+{
+	if (order < format->order_min || order > format->order_max)
+		return false;
+	if (overrides->order)
+		return order == overrides->order;
+	/* 2.0.0 and 2.0.1 check only the magic: a v2 log may stand under any order byte */
+	if (order_byte < 0 || !format->order_stored)
+		return true;
+	return order == (unsigned)order_byte;
+}
+
+static bool better(const struct wb_bid *a, const struct wb_bid *b)
+{
+	if (!b->geometry.format)
+		return true;
+	return a->in_place != b->in_place ? a->in_place > b->in_place : a->bits > b->bits;
+}
+
+static bool same_layout(const struct wb_bid *a, const struct wb_bid *b)
+{
+	return a->geometry.order == b->geometry.order &&
+	       a->geometry.format->metablocks == b->geometry.format->metablocks;
+}
+
+int wb_probe(struct wb_dev *dev, int order_byte, const struct wb_overrides *overrides, struct wb_bid *best,
+	     const struct wb_format **tie, struct wb_error *err)
+{
+	const struct wb_format *format;
+
+	*best = (struct wb_bid){ .bits = 0 };
+	*tie = NULL;
+	for (unsigned i = 0; (format = wb_format_at(i)); i++) {
+		if (overrides->format && overrides->format != format)
+			continue;
+		for (unsigned order = format->order_min; order <= format->order_max; order++) {
+			struct wb_bid bid;
+
+			if (!order_fits(format, order, order_byte, overrides))
+				continue;
+			int ret = wb_probe_bid(dev, format, order, overrides->slots, &bid, err);
+
+			if (ret)
+				return ret;
+			if (!bid.geometry.format)
+				continue;
+			if (better(&bid, best)) {
+				*best = bid;
+				*tie = NULL;
+			} else if (bid.bits && !better(best, &bid) && !same_layout(&bid, best)) {
+				*tie = format;
+			}
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Loads the log: all headers in one batch after the other, then the segments they announce, whole and
+ * in device order, to verify seals. What it all means is judge.c's business.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "crc32c.h"
+#include "error.h"
+#include "ring.h"
+
+#define HEADER_BATCH 256u
+#define DATA_BATCH (8u << 20) /* bytes; a segment is at most 1 MiB */
+
+bool wb_metablock_usable(const struct wb_ring *ring, const struct wb_metablock *metablock)
+{
+	uint64_t bound = ring->options.backing_sectors;
+
+	if (metablock->sector % WB_SECTORS_PER_BLOCK)
+		return false;
+	if (metablock->sector > UINT64_MAX / WB_SECTOR - WB_SECTORS_PER_BLOCK)
+		return false;
+	return !bound || metablock->sector < bound;
+}
+
+static bool padding_is_zero(const struct wb_format *format, const uint8_t *meta, unsigned length)
+{
+	unsigned header_end = (unsigned)format->length.offset + format->length.width;
+	unsigned block_end = (unsigned)format->mb_dirty.offset + format->mb_dirty.width;
+
+	if (!wb_seal_covers_data(format)) /* packed: nothing is unused */
+		return true;
+	if (!wb_all_bytes(meta + header_end, format->metablocks - header_end, 0))
+		return false;
+	for (unsigned i = 0; i < length; i++)
+		if (!wb_all_bytes(meta + wb_metadata_size(format, i) + block_end, format->stride - block_end, 0))
+			return false;
+	return true;
+}
+
+static void absorb_metablock(struct wb_ring *ring, struct wb_slot *slot, const struct wb_metablock *metablock)
+{
+	bool aligned = metablock->sector % WB_SECTORS_PER_BLOCK == 0;
+	bool usable = wb_metablock_usable(ring, metablock);
+
+	if (!metablock->dirty) {
+		if (!usable && ring->cache->geometry.format->caches_reads)
+			slot->flags |= WB_SLOT_CLEAN_BAD;
+		return;
+	}
+	slot->dirty_blocks++;
+	slot->dirty_sectors += (uint16_t)__builtin_popcount(metablock->dirty);
+	if (metablock->dirty != 0xff)
+		slot->flags |= WB_SLOT_PARTIAL;
+	if (!aligned)
+		slot->flags |= WB_SLOT_MISALIGNED;
+	else if (!usable)
+		slot->flags |= WB_SLOT_BEYOND;
+}
+
+void wb_slot_absorb(struct wb_ring *ring, uint32_t index, const uint8_t *meta)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+	struct wb_slot *slot = &ring->slots[index];
+	struct wb_header header;
+
+	wb_header_decode(geometry->format, meta, &header);
+	*slot = (struct wb_slot){ .id = header.id, .length = (uint8_t)header.length };
+	if (wb_all_bytes(meta, WB_BLOCK, 0))
+		return;
+	if (!header.id)
+		slot->flags |= WB_SLOT_GARBAGE;
+	if (!wb_length_in_range(geometry, header.length))
+		return;
+	if (!padding_is_zero(geometry->format, meta, header.length))
+		slot->flags |= WB_SLOT_PADDING;
+	for (unsigned i = 0; i < header.length; i++) {
+		struct wb_metablock metablock;
+
+		wb_metablock_decode(geometry->format, meta, i, &metablock);
+		absorb_metablock(ring, slot, &metablock);
+	}
+	if (wb_seal_covers_data(geometry->format))
+		slot->flags |= WB_SLOT_LAP;
+	else if (header.lap)
+		slot->flags |= (uint16_t)wb_seal_laps(geometry, meta, &header);
+}
+
+/* v0's stored laps bound the number of slots: lap = (id - 1) / N + 1. */
+static void bound_by_lap(struct wb_ring *ring, const uint8_t *meta)
+{
+	struct wb_header header;
+
+	wb_header_decode(ring->cache->geometry.format, meta, &header);
+	ring->lap_low = wb_max(ring->lap_low, (header.id - 1) / header.lap);
+	if (header.lap > 1)
+		ring->lap_high = wb_min(ring->lap_high, (header.id - 1) / (header.lap - 1));
+}
+
+static int load_headers(struct wb_ring *ring, const struct wb_progress *progress, uint8_t *buffer,
+			struct wb_error *err)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+	bool laps = geometry->format->lap.width;
+	struct wb_io io[HEADER_BATCH];
+
+	for (uint64_t from = 0; from < geometry->slots; from += HEADER_BATCH) {
+		unsigned n = (unsigned)wb_min(HEADER_BATCH, geometry->slots - from);
+		int ret = wb_poll(progress, "reading headers", from, geometry->slots, err);
+
+		if (ret)
+			return ret;
+		for (unsigned i = 0; i < n; i++)
+			io[i] = (struct wb_io){ .buffer = buffer + (size_t)i * WB_BLOCK, .length = WB_BLOCK,
+						.offset = wb_slot_offset(geometry, (uint32_t)from + i) };
+		wb_dev_submit(ring->cache->dev, io, n, NULL);
+		for (unsigned i = 0; i < n; i++) {
+			struct wb_slot *slot = &ring->slots[from + i];
+
+			if (io[i].result) {
+				slot->flags = WB_SLOT_NO_HEADER;
+				continue;
+			}
+			wb_slot_absorb(ring, (uint32_t)from + i, io[i].buffer);
+			ring->digest = (ring->digest ^ wb_crc32c(~0u, io[i].buffer, WB_BLOCK)) * 0x100000001b3u;
+			if (laps && slot->id && slot->flags & WB_SLOT_SEALED)
+				bound_by_lap(ring, io[i].buffer);
+		}
+	}
+	return 0;
+}
+
+/* Something is written there that only its data blocks can confirm. */
+static bool wants_data(const struct wb_ring *ring, const struct wb_slot *slot)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+
+	if (slot->flags & WB_SLOT_NO_HEADER || !wb_length_in_range(geometry, slot->length))
+		return false;
+	if (!wb_seal_covers_data(geometry->format))
+		return slot->flags & WB_SLOT_SEALED;
+	return slot->id || slot->flags & WB_SLOT_GARBAGE;
+}
+
+/* Rereads a span that failed, sector by sector; true when a sector of a dirty (or summed) block stays unreadable. */
+static bool reread_broken(struct wb_ring *ring, uint32_t index, uint8_t *span, uint32_t length)
+{
+	uint64_t offset = wb_slot_offset(&ring->cache->geometry, index);
+	unsigned unit = wb_dev_block(ring->cache->dev);
+	bool lost = false;
+
+	for (uint32_t at = 0; at < length; at += unit)
+		if (wb_dev_read(ring->cache->dev, offset + at, span + at, unit, NULL)) {
+			memset(span + at, 0, unit);
+			lost = true;
+		}
+	return lost;
+}
+
+static void note_zero_data(struct wb_ring *ring, struct wb_slot *slot, const uint8_t *span)
+{
+	const struct wb_format *format = ring->cache->geometry.format;
+
+	for (unsigned i = 0; i < slot->length; i++) {
+		struct wb_metablock metablock;
+
+		wb_metablock_decode(format, span, i, &metablock);
+		if (metablock.dirty && !wb_all_bytes(span + WB_BLOCK * (i + 1), WB_BLOCK, 0))
+			return;
+	}
+	if (slot->dirty_blocks)
+		slot->flags |= WB_SLOT_ZERO_DATA;
+}
+
+/* One segment, whole in memory: its seal, the sums of its blocks. */
+static void verify(struct wb_ring *ring, uint32_t index, const uint8_t *span, bool lost,
+		   const struct wb_crc_shift *over_block)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+	struct wb_slot *slot = &ring->slots[index];
+	unsigned length = slot->length;
+	struct wb_header header;
+	uint32_t crc;
+
+	wb_slot_absorb(ring, index, span);
+	if (lost)
+		slot->flags |= WB_SLOT_NO_DATA;
+	if (slot->length != length) /* it changed between the two reads: somebody writes, or the medium lies */
+		return;
+	crc = wb_crc32c(~0u, span + WB_SUMMED_FROM, WB_BLOCK - WB_SUMMED_FROM);
+	for (unsigned i = 0; i < length; i++) {
+		uint32_t block = wb_crc32c(0, span + WB_BLOCK * (i + 1), WB_BLOCK);
+
+		crc = wb_crc_shift(over_block, crc) ^ block;
+		if (ring->sums)
+			ring->sums[(size_t)index * geometry->capacity + i] = (uint16_t)block;
+	}
+	wb_header_decode(geometry->format, span, &header);
+	if (!wb_seal_covers_data(geometry->format))
+		lost ? (void)0 : note_zero_data(ring, slot, span);
+	else if (!lost)
+		slot->flags |= (uint16_t)wb_seal_match(geometry->format, header.checksum, crc);
+}
+
+static int load_data(struct wb_ring *ring, const struct wb_progress *progress, uint8_t *buffer,
+		     struct wb_error *err)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+	struct wb_crc_shift over_block;
+	struct wb_io io[HEADER_BATCH];
+	uint32_t index[HEADER_BATCH];
+	uint64_t next = 0;
+
+	wb_crc_shift_init(&over_block, WB_BLOCK);
+	while (next < geometry->slots) {
+		unsigned n = 0;
+		size_t used = 0;
+		int ret = wb_poll(progress, "verifying", next, geometry->slots, err);
+
+		if (ret)
+			return ret;
+		for (; next < geometry->slots && n < HEADER_BATCH; next++) {
+			const struct wb_slot *slot = &ring->slots[next];
+			uint32_t length = (slot->length + 1u) * WB_BLOCK;
+
+			if (!wants_data(ring, slot))
+				continue;
+			if (length > DATA_BATCH - used)
+				break;
+			io[n] = (struct wb_io){ .buffer = buffer + used, .length = length,
+						.offset = wb_slot_offset(geometry, (uint32_t)next) };
+			index[n++] = (uint32_t)next;
+			used += length;
+		}
+		wb_dev_submit(ring->cache->dev, io, n, NULL);
+		for (unsigned i = 0; i < n; i++) {
+			bool lost = io[i].result && reread_broken(ring, index[i], io[i].buffer, io[i].length);
+
+			verify(ring, index[i], io[i].buffer, lost, &over_block);
+		}
+	}
+	return 0;
+}
+
+/* Without data, a plausible header is all there is to believe. */
+static void believe_headers(struct wb_ring *ring)
+{
+	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++)
+		if (wants_data(ring, &ring->slots[i]) && ring->slots[i].id)
+			ring->slots[i].flags |= WB_SLOT_SEALED;
+}
+
+static int allocate(struct wb_ring *ring, void **buffer, struct wb_error *err)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+	uint64_t sums = (uint64_t)geometry->slots * geometry->capacity * sizeof(*ring->sums);
+
+	ring->slots = calloc(geometry->slots, sizeof(*ring->slots));
+	if (!ring->slots || posix_memalign(buffer, WB_BLOCK, DATA_BATCH))
+		return wb_no_memory(err, "the table of slots");
+	if (!ring->options.metadata_only && sums <= ring->options.sums_memory)
+		ring->sums = calloc(1, (size_t)sums); /* NULL is fine: replay sums its blocks itself */
+	return 0;
+}
+
+int wb_ring_load(struct wb_ring *ring, struct wb_cache *cache, const struct wb_ring_options *options,
+		 const struct wb_progress *progress, struct wb_error *err)
+{
+	void *buffer = NULL;
+	int ret;
+
+	assert(cache->geometry.format);
+	*ring = (struct wb_ring){ .cache = cache, .options = *options, .lap_high = UINT64_MAX,
+				  .digest = 0xcbf29ce484222325u };
+	ret = allocate(ring, &buffer, err);
+	if (!ret)
+		ret = load_headers(ring, progress, buffer, err);
+	if (!ret && options->metadata_only)
+		believe_headers(ring);
+	else if (!ret)
+		ret = load_data(ring, progress, buffer, err);
+	free(buffer);
+	if (!ret && !options->metadata_only)
+		ret = wb_ring_find_bits(ring, progress, err);
+	if (!ret)
+		ret = wb_ring_judge(ring, err);
+	if (ret)
+		wb_ring_release(ring);
+	return ret;
+}
+
+void wb_ring_release(struct wb_ring *ring)
+{
+	free(ring->slots);
+	free(ring->sums);
+	free(ring->corrections);
+	*ring = (struct wb_ring){ .cache = ring->cache };
+}
+
+void wb_ring_patch(const struct wb_ring *ring, uint32_t slot, uint32_t from, uint8_t *bytes, uint32_t length)
+{
+	if (!(ring->slots[slot].flags & WB_SLOT_CORRECTED))
+		return;
+	for (uint32_t i = 0; i < ring->correction_count; i++) {
+		const struct wb_correction *fix = &ring->corrections[i];
+
+		if (fix->slot == slot && fix->byte >= from && fix->byte - from < length)
+			bytes[fix->byte - from] ^= (uint8_t)(1u << fix->bit);
+	}
+}
+
+int wb_ring_metadatas(struct wb_ring *ring, const uint32_t *slots, unsigned n, uint8_t *metas, struct wb_error *err)
+{
+	struct wb_io io[HEADER_BATCH];
+
+	for (unsigned from = 0; from < n; from += HEADER_BATCH) {
+		unsigned some = (unsigned)wb_min(HEADER_BATCH, n - from);
+
+		for (unsigned i = 0; i < some; i++)
+			io[i] = (struct wb_io){ .buffer = metas + (size_t)(from + i) * WB_BLOCK, .length = WB_BLOCK,
+						.offset = wb_slot_offset(&ring->cache->geometry, slots[from + i]) };
+		int ret = wb_dev_submit(ring->cache->dev, io, some, err);
+
+		if (ret)
+			return ret;
+	}
+	for (unsigned i = 0; i < n; i++)
+		wb_ring_patch(ring, slots[i], 0, metas + (size_t)i * WB_BLOCK, WB_BLOCK);
+	return 0;
+}
+
+int wb_ring_metadata(struct wb_ring *ring, uint32_t slot, uint8_t *meta, struct wb_error *err)
+{
+	return wb_ring_metadatas(ring, &slot, 1, meta, err);
+}

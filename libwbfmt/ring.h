@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files that walk the ring share. */
+#ifndef WB_RING_H
+#define WB_RING_H
+
+#include "format.h"
+
+/* Length in range and the seal holds for this id (or counts as if it did). */
+static inline bool wb_slot_valid(const struct wb_slot *slot)
+{
+	return slot->id && (slot->flags & (WB_SLOT_SEALED | WB_SLOT_LAP)) == (WB_SLOT_SEALED | WB_SLOT_LAP);
+}
+
+/* The segment takes part in a replay of this scope. */
+bool wb_ring_takes_part(const struct wb_ring *ring, const struct wb_scope *scope, uint64_t id);
+
+/* Flips the corrected bits among length bytes that start at byte `from` of a slot. */
+void wb_ring_patch(const struct wb_ring *ring, uint32_t slot, uint32_t from, uint8_t *bytes, uint32_t length);
+
+/* Reads the metadata of n slots (WB_BLOCK bytes each) in one batch, corrections applied. */
+int wb_ring_metadatas(struct wb_ring *ring, const uint32_t *slots, unsigned n, uint8_t *metas, struct wb_error *err);
+
+/* The metablock can be part of a plan: aligned, and its block begins within BACKING. */
+bool wb_metablock_usable(const struct wb_ring *ring, const struct wb_metablock *metablock);
+
+/* Sets length, counts and flags of a slot from its metadata, all but the seal of the data. */
+void wb_slot_absorb(struct wb_ring *ring, uint32_t index, const uint8_t *meta);
+
+/* Finds the one bit of each unsealed in-place segment, if there is one. */
+int wb_ring_find_bits(struct wb_ring *ring, const struct wb_progress *progress, struct wb_error *err);
+
+#endif

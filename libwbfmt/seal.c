@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How a segment proves that it is whole: equal laps, or a CRC-32C in one of two dialects. */
+#include "format.h"
+
+unsigned wb_seal_match(const struct wb_format *format, uint32_t stored, uint32_t crc)
+{
+	if (stored == crc)
+		return WB_SLOT_SEALED | WB_SLOT_RAW;
+	if (format->seal == WB_SEAL_CRC && stored == ~crc)
+		return WB_SLOT_SEALED;
+	return 0;
+}
+
+unsigned wb_seal_laps(const struct wb_geometry *geometry, const uint8_t *meta, const struct wb_header *header)
+{
+	struct wb_metablock metablock;
+
+	for (unsigned i = 0; i < header->length; i++) {
+		wb_metablock_decode(geometry->format, meta, i, &metablock);
+		if (metablock.lap != header->lap)
+			return 0;
+	}
+	if (header->id && wb_lap_of(geometry, header->id) == header->lap)
+		return WB_SLOT_SEALED | WB_SLOT_LAP;
+	return WB_SLOT_SEALED;
+}
