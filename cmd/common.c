@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The shared half of every command: see common.h. */
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common.h"
+#include "progress.h"
+#include "report.h"
+
+static const char *tool = "wb-utils";
+
+/* ---- numbers ---- */
+
+void usage_error(const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	fprintf(stderr, "%s: %s\nTry '%s --help' for the options.\n", tool, text, tool);
+	struct json_object *error = report_record("error");
+
+	report_text(error, "text", text);
+	report_emit(error);
+	report_finish(EXIT_USAGE);
+	exit(EXIT_USAGE);
+}
+
+/* Digits up to `end`; false when there is none, a needless leading zero, or more than a u64. */
+static bool digits(const char *text, const char **end, uint64_t *value)
+{
+	unsigned base = 10;
+
+	if (text[0] == '0' && text[1] == 'x') {
+		base = 16;
+		text += 2;
+	} else if (text[0] == '0' && text[1] >= '0' && text[1] <= '9') {
+		return false;
+	}
+	const char *first = text;
+
+	for (*value = 0;; text++) {
+		unsigned digit = *text >= '0' && *text <= '9' ? (unsigned)(*text - '0') :
+				 *text >= 'a' && *text <= 'f' ? (unsigned)(*text - 'a' + 10) :
+				 *text >= 'A' && *text <= 'F' ? (unsigned)(*text - 'A' + 10) : 99;
+
+		if (digit >= base)
+			break;
+		if (*value > (UINT64_MAX - digit) / base)
+			return false;
+		*value = *value * base + digit;
+	}
+	*end = text;
+	return text != first;
+}
+
+uint64_t number_of(const char *what, const char *text)
+{
+	const char *end;
+	uint64_t value;
+
+	if (!digits(text, &end, &value) || *end)
+		usage_error("%s: '%s' is not a number (decimal or 0x, without sign or leading zero)", what, text);
+	return value;
+}
+
+uint64_t size_of(const char *what, const char *text)
+{
+	static const char *const units[] = { "", "KiB", "MiB", "GiB", "TiB" };
+	const char *end;
+	uint64_t value;
+
+	if (digits(text, &end, &value))
+		for (unsigned i = 0; i < 5; i++)
+			if (strcmp(end, units[i]) == 0 && value <= UINT64_MAX >> 10 * i)
+				return value << 10 * i;
+	usage_error("%s: '%s' is not a size (bytes, or a number with KiB, MiB, GiB or TiB)", what, text);
+}
+
+unsigned choice_of(const char *what, const char *text, const char *const *choices)
+{
+	char all[256] = "";
+
+	for (unsigned i = 0; choices[i]; i++) {
+		if (strcmp(text, choices[i]) == 0)
+			return i;
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "", choices[i]);
+	}
+	usage_error("%s: '%s' is none of %s", what, text, all);
+}
+
+/* ---- options ---- */
+
+enum { OPT_HELP = 1000, OPT_VERSION, OPT_QUIET, OPT_VERBOSE, OPT_JSON, OPT_PROGRESS, OPT_GENERATION, OPT_ORDER,
+       OPT_SLOTS, OPT_ADDRESS, OPT_JOBS, OPT_YES, OPT_FORCE };
+
+static const struct poptOption common_options[] = {
+	{ "generation", '\0', POPT_ARG_STRING, NULL, OPT_GENERATION, "take the cache for this generation", "auto|v0|v1|v2" },
+	{ "order", '\0', POPT_ARG_STRING, NULL, OPT_ORDER, "log2 of the sectors of a segment", "N" },
+	{ "slots", '\0', POPT_ARG_STRING, NULL, OPT_SLOTS, "number of segment slots", "N" },
+	{ "slot-address", '\0', POPT_ARG_STRING, NULL, OPT_ADDRESS, "where slots lie beyond 2 TiB", "linear|wrap" },
+	{ "jobs", 'j', POPT_ARG_STRING, NULL, OPT_JOBS, "checksum and I/O threads (default: the cores)", "N" },
+	{ "json", '\0', POPT_ARG_NONE, NULL, OPT_JSON, "JSON lines on stdout", NULL },
+	{ "progress", '\0', POPT_ARG_STRING, NULL, OPT_PROGRESS, "progress on stderr", "auto|always|never" },
+	{ "yes", 'y', POPT_ARG_NONE, NULL, OPT_YES, "answer questions with yes; overrides nothing", NULL },
+	{ "force", 'f', POPT_ARG_STRING, NULL, OPT_FORCE, "override the named refusals", "NAME[,NAME]" },
+	{ "quiet", 'q', POPT_ARG_NONE, NULL, OPT_QUIET, "say only what went wrong", NULL },
+	{ "verbose", 'v', POPT_ARG_NONE, NULL, OPT_VERBOSE, "say more", NULL },
+	{ "help", 'h', POPT_ARG_NONE, NULL, OPT_HELP, "show this help", NULL },
+	{ "version", 'V', POPT_ARG_NONE, NULL, OPT_VERSION, "show the version and the generations known", NULL },
+	POPT_TABLEEND
+};
+
+static void add_forces(struct common *common, const char *list)
+{
+	char *copy = strdup(list), *rest = copy;
+	static const char *const none[] = { NULL };
+
+	if (!copy)
+		usage_error("out of memory");
+	if (!*list)
+		usage_error("--force: a name is needed");
+	for (char *name; (name = strsep(&rest, ","));)
+		common->forced |= 1u << choice_of("--force", name, common->force_names ? common->force_names : none);
+	free(copy);
+}
+
+bool common_forced(const struct common *common, const char *name)
+{
+	for (unsigned i = 0; common->force_names && common->force_names[i]; i++)
+		if (strcmp(common->force_names[i], name) == 0)
+			return common->forced >> i & 1;
+	return false;
+}
+
+static void set_generation(struct common *common, const char *name)
+{
+	common->overrides.format = strcmp(name, "auto") == 0 ? NULL : wb_format_find(name);
+	if (!common->overrides.format && strcmp(name, "auto") != 0)
+		usage_error("--generation: '%s' is none of auto, v0, v1, v2", name);
+}
+
+static void set_order(struct common *common, const char *text)
+{
+	uint64_t order = number_of("--order", text);
+
+	if (order < 4 || order > 11)
+		usage_error("--order: %s is outside the range 4 ... 11", text);
+	common->overrides.order = (unsigned)order;
+}
+
+static void set_slots(struct common *common, const char *text)
+{
+	common->overrides.slots = number_of("--slots", text);
+	if (!common->overrides.slots || common->overrides.slots > UINT32_MAX)
+		usage_error("--slots: %s is outside the range 1 ... 4294967295", text);
+}
+
+static void print_version(void)
+{
+	const struct wb_format *format;
+
+	printf("%s " WB_VERSION "\n", tool);
+	for (unsigned i = 0; (format = wb_format_at(i)); i++)
+		printf("  %s: dm-writeboost, %s\n", format->name, format->drivers);
+}
+
+static void handle_common(struct common *common, const struct command *command, int val, const char *argument)
+{
+	static const char *const progress_modes[] = { "auto", "always", "never", NULL };
+	static const char *const addresses[] = { "linear", "wrap", NULL };
+
+	if (command->no_overrides && (val == OPT_GENERATION || val == OPT_SLOTS))
+		usage_error("--generation and --slots have no meaning here; see --type and --order");
+	switch (val) {
+	case OPT_GENERATION: set_generation(common, argument); break;
+	case OPT_ORDER: set_order(common, argument); break;
+	case OPT_SLOTS: set_slots(common, argument); break;
+	case OPT_ADDRESS:
+		common->overrides.address =
+			choice_of("--slot-address", argument, addresses) ? WB_ADDRESS_WRAP : WB_ADDRESS_LINEAR;
+		break;
+	case OPT_JOBS:
+		common->jobs = number_of("--jobs", argument);
+		if (!common->jobs || common->jobs > 1024)
+			usage_error("--jobs: %s is outside the range 1 ... 1024", argument);
+		break;
+	case OPT_JSON: common->json = true; break;
+	case OPT_PROGRESS:
+		common->progress_mode = (enum progress_mode)choice_of("--progress", argument, progress_modes);
+		break;
+	case OPT_YES: common->yes = true; break;
+	case OPT_FORCE: add_forces(common, argument); break;
+	case OPT_QUIET: common->quiet = true; break;
+	case OPT_VERBOSE: common->verbose = true; break;
+	default: break;
+	}
+}
+
+/* The report must begin before a usage error can end it. */
+static bool json_wanted(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--json") == 0)
+			return true;
+	return false;
+}
+
+static void choose_engine(struct common *common)
+{
+	const char *engine = getenv("WB_IO");
+
+	if (!engine || strcmp(engine, "uring") == 0)
+		return;
+	if (strcmp(engine, "threads") != 0)
+		usage_error("WB_IO: '%s' is none of uring, threads", engine);
+	common->threads = true;
+}
+
+void common_start(struct common *common, const struct command *command, void *options, int argc, char **argv)
+{
+	const struct poptOption table[] = {
+		{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, (void *)(uintptr_t)command->options, 0, "Options:", NULL },
+		{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, (void *)(uintptr_t)common_options, 0, "Common options:", NULL },
+		POPT_TABLEEND
+	};
+	poptContext context = poptGetContext(NULL, argc, (const char **)argv, table, 0);
+	int val;
+
+	tool = command->name;
+	*common = (struct common){ .tool = tool, .force_names = command->force_names };
+	poptSetOtherOptionHelp(context, command->operands);
+	report_start(tool, json_wanted(argc, argv));
+	while ((val = poptGetNextOpt(context)) >= 0) {
+		char *argument = poptGetOptArg(context);
+
+		if (val == OPT_HELP) {
+			printf("%s: %s\n\n", tool, command->purpose);
+			poptPrintHelp(context, stdout, 0);
+			exit(fflush(stdout) ? EXIT_REFUSED : EXIT_FINE);
+		}
+		if (val == OPT_VERSION) {
+			print_version();
+			exit(fflush(stdout) ? EXIT_REFUSED : EXIT_FINE);
+		}
+		if (val >= OPT_HELP)
+			handle_common(common, command, val, argument);
+		else
+			command->handle(options, val, argument);
+		free(argument);
+	}
+	if (val < -1)
+		usage_error("%s: %s", poptBadOption(context, POPT_BADOPTION_NOALIAS), poptStrerror(val));
+	common->operands = (const char *const *)poptGetArgs(context);
+	while (common->operands && common->operands[common->operand_count])
+		common->operand_count++;
+	if (common->operand_count < command->operands_min)
+		usage_error("an operand is missing: %s %s", tool, command->operands);
+	if (common->operand_count > command->operands_max)
+		usage_error("'%s' is one operand too many: %s %s", common->operands[command->operands_max], tool,
+			    command->operands);
+	choose_engine(common);
+	if (command->goes_on_without_reader)
+		signal(SIGPIPE, SIG_IGN);
+	progress_start(common);
+	/* the context owns the operands, so it lives as long as the program */
+}
+
+int common_finish(struct common *common, int status)
+{
+	progress_clear();
+	report_finish(status);
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "%s: writing to stdout failed\n", common->tool);
+		status |= EXIT_REFUSED;
+	}
+	return status;
+}
+
+/* ---- words ---- */
+
+static void to_stderr(const struct common *common, const char *format, va_list args)
+{
+	progress_clear();
+	fflush(stdout);
+	fprintf(stderr, "%s: ", common->tool);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+}
+
+void common_warn(const struct common *common, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	to_stderr(common, format, args);
+	va_end(args);
+}
+
+void common_say(const struct common *common, const char *format, ...)
+{
+	va_list args;
+
+	if (common->quiet)
+		return;
+	va_start(args, format);
+	progress_clear();
+	vfprintf(common->json ? stderr : stdout, format, args);
+	fputc('\n', common->json ? stderr : stdout);
+	va_end(args);
+}
+
+static int emit_error(const char *path, const char *text, uint64_t offset, int status)
+{
+	struct json_object *error = report_record("error");
+
+	report_text(error, "device", path);
+	report_text(error, "text", text);
+	if (offset != WB_NO_OFFSET)
+		report_u64(error, "offset", offset);
+	report_int(error, "status", status);
+	report_emit(error);
+	return status;
+}
+
+int common_failed(const struct common *common, const char *path, const struct wb_error *err, const char *next)
+{
+	int status = err->code == WB_ESTOPPED ? EXIT_STOPPED : EXIT_REFUSED;
+
+	if (err->offset != WB_NO_OFFSET)
+		common_warn(common, "%s: at byte %llu: %s", path, (unsigned long long)err->offset, err->text);
+	else
+		common_warn(common, "%s: %s", path, err->text);
+	if (next)
+		common_warn(common, "%s", next);
+	return emit_error(path, err->text, err->offset, status);
+}
+
+int common_refuse(const struct common *common, const char *path, const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	common_warn(common, "%s: %s", path, text);
+	return emit_error(path, text, WB_NO_OFFSET, EXIT_REFUSED);
+}
+
+bool common_confirm(const struct common *common, const char *question)
+{
+	char answer[16];
+
+	if (common->yes)
+		return true;
+	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+		return false;
+	progress_clear();
+	fprintf(stderr, "%s [y/N] ", question);
+	fflush(stderr);
+	return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+const char *human_size(uint64_t bytes)
+{
+	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	static char buffers[4][32];
+	static unsigned next;
+	char *text = buffers[next++ % 4];
+	double value = (double)bytes;
+	unsigned unit = 0;
+
+	for (; value >= 1024 && unit < 6; unit++)
+		value /= 1024;
+	snprintf(text, sizeof(buffers[0]), unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+	return text;
+}
+
+/* ---- devices ---- */
+
+int common_open(const struct common *common, struct wb_dev **dev, const char *path, unsigned flags)
+{
+	struct wb_error err;
+
+	if (wb_dev_open(dev, path, flags | (common->threads ? WB_OPEN_THREADS : 0), &err))
+		return common_failed(common, path, &err,
+				     err.code == WB_EBUSY ?
+					     "unmount it, remove the mapping, or stop the program that holds it; then run this again" :
+					     NULL);
+	if (wb_dev_busy(*dev))
+		common_warn(common, "%s: the device is in use; what is shown may be moving", path);
+	return 0;
+}
+
+static const char *next_step(const struct wb_error *err, const struct wb_cache *cache)
+{
+	switch (err->code) {
+	case WB_EWRAP:
+		return "nothing on the device says which reading is right: try wb-check with --slot-address=linear and with "
+		       "--slot-address=wrap";
+	case WB_ESUPER:
+		return cache->super == WB_SUPER_ZEROED ?
+			       "either somebody ended the log by hand, or sector 0 was zeroed by accident: see wb-check" :
+			       "see wb-check, whose --repair can restore the superblock";
+	case WB_ENOTCACHE:
+		return "is this the cache device, whole, and not a partition of it or the backing device?";
+	default:
+		return NULL;
+	}
+}
+
+int common_open_cache(const struct common *common, struct wb_cache *cache, struct wb_dev *dev, const char *path,
+		      const struct wb_overrides *overrides)
+{
+	struct wb_error err;
+
+	if (!wb_cache_open(cache, dev, overrides, &err))
+		return 0;
+	return common_failed(common, path, &err, next_step(&err, cache));
+}
+
+uint64_t default_memory(void)
+{
+	uint64_t quarter = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
+
+	return quarter && quarter < 1u << 30 ? quarter : 1u << 30;
+}
+
+#define BUFFERS (8u << 20) /* what sweep and replay hold beside their entries */
+
+size_t plan_capacity(uint64_t memory)
+{
+	uint64_t left = memory - sums_memory(memory);
+
+	return (size_t)((left > BUFFERS + (1u << 20) ? left - BUFFERS : 1u << 20) / (2 * sizeof(struct wb_entry)));
+}
+
+size_t sums_memory(uint64_t memory)
+{
+	return (size_t)(memory / 4);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What all commands do alike: options, numbers, opening devices, signals, and the exit status. A command
+ * is an options struct, a popt table with a handler, the work, and main().
+ */
+#ifndef COMMON_H
+#define COMMON_H
+
+#include <popt.h>
+
+#include "wbfmt.h"
+
+/* Exit statuses, OR-ed. */
+enum {
+	EXIT_FINE = 0,
+	EXIT_REPAIRED = 1,
+	EXIT_PROBLEMS = 4,
+	EXIT_REFUSED = 8,
+	EXIT_USAGE = 16,
+	EXIT_STOPPED = 32,
+};
+
+enum progress_mode { PROGRESS_AUTO, PROGRESS_ALWAYS, PROGRESS_NEVER };
+
+struct common {
+	const char *tool;
+	bool json, quiet, verbose, yes, threads;
+	enum progress_mode progress_mode;
+	struct wb_overrides overrides;
+	uint64_t jobs;
+	const char *const *force_names; /* the refusals this command can override, NULL-terminated */
+	unsigned forced;                /* bit i: force_names[i] */
+	const char *const *operands;
+	int operand_count;
+	struct wb_progress progress;    /* to be handed to the library */
+};
+
+/* A command's own option: `val` of its popt table and its argument (NULL without one). */
+typedef void (*option_handler)(void *options, int val, const char *argument);
+
+struct command {
+	const char *name, *purpose, *operands; /* operands as --help shows them */
+	int operands_min, operands_max;
+	const struct poptOption *options;      /* without the common ones; vals 1 ... 99 */
+	option_handler handle;
+	const char *const *force_names;        /* may be NULL */
+	bool goes_on_without_reader;           /* a closed pipe on stdout does not end it */
+	bool no_overrides;                     /* --generation and --slots are usage errors */
+};
+
+/* Parses everything, sets up signals and progress and starts the report. Ends the program for --help, --version and
+ * usage errors. */
+void common_start(struct common *common, const struct command *command, void *options, int argc, char **argv);
+/* Ends the report with this status (which a failed stdout raises); returns the exit status. */
+int common_finish(struct common *common, int status);
+
+bool common_forced(const struct common *common, const char *name);
+
+/* Says what is wrong with the command line and ends the program: exit 16. */
+__attribute__((noreturn, format(printf, 1, 2))) void usage_error(const char *format, ...);
+
+/* Values of options; usage errors where they do not parse. what names the option. */
+uint64_t number_of(const char *what, const char *text);
+uint64_t size_of(const char *what, const char *text);
+/* Index of text in a NULL-terminated list. */
+unsigned choice_of(const char *what, const char *text, const char *const *choices);
+
+/* Reports a failure of a device with what to do next (may be NULL) and returns its exit status. */
+int common_failed(const struct common *common, const char *path, const struct wb_error *err, const char *next);
+/* A refusal or error in words of our own; returns EXIT_REFUSED. */
+__attribute__((format(printf, 3, 4)))
+int common_refuse(const struct common *common, const char *path, const char *format, ...);
+/* A line on stderr, behind the tool's name. */
+__attribute__((format(printf, 2, 3))) void common_warn(const struct common *common, const char *format, ...);
+/* A line of the human report, unless --quiet: on stdout, or on stderr when stdout carries JSON. */
+__attribute__((format(printf, 2, 3))) void common_say(const struct common *common, const char *format, ...);
+
+/* Asks on the terminal; without one only --yes is a yes. */
+bool common_confirm(const struct common *common, const char *question);
+
+/* Opens a device with the engine of WB_IO; 0 or an exit status. */
+int common_open(const struct common *common, struct wb_dev **dev, const char *path, unsigned flags);
+
+/* Opens a cache; what stands in the way is reported with the next step. 0 or an exit status. */
+int common_open_cache(const struct common *common, struct wb_cache *cache, struct wb_dev *dev, const char *path,
+		      const struct wb_overrides *overrides);
+
+/* The budget for plans: --memory, or by default a quarter of RAM, 1 GiB at most. */
+uint64_t default_memory(void);
+/* Entries that fit in such a budget beside buffers and sums. */
+size_t plan_capacity(uint64_t memory);
+size_t sums_memory(uint64_t memory);
+
+/* "12.5 MiB" in one of a few static buffers. */
+const char *human_size(uint64_t bytes);
+
+#endif

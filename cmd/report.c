@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* JSON lines by json-c. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report.h"
+#include "wbfmt.h"
+
+static bool enabled;
+static struct json_object *summary;
+
+bool report_json(void)
+{
+	return enabled;
+}
+
+struct json_object *report_record(const char *type)
+{
+	struct json_object *record = enabled ? json_object_new_object() : NULL;
+
+	report_text(record, "type", type);
+	return record;
+}
+
+void report_u64(struct json_object *record, const char *key, uint64_t value)
+{
+	if (record)
+		json_object_object_add(record, key, json_object_new_uint64(value));
+}
+
+void report_int(struct json_object *record, const char *key, int64_t value)
+{
+	if (record)
+		json_object_object_add(record, key, json_object_new_int64(value));
+}
+
+void report_bool(struct json_object *record, const char *key, bool value)
+{
+	if (record)
+		json_object_object_add(record, key, json_object_new_boolean(value));
+}
+
+void report_real(struct json_object *record, const char *key, double value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%.3f", value);
+	if (record)
+		json_object_object_add(record, key, json_object_new_double_s(value, text));
+}
+
+/* Bytes of the UTF-8 sequence at p, 0 when there is none. */
+static size_t sequence(const unsigned char *p)
+{
+	size_t length = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : (*p & 0xf0) == 0xe0 ? 3 :
+			*p >= 0xf0 && *p < 0xf5 ? 4 : 0;
+
+	for (size_t i = 1; i < length; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) || (*p == 0xf0 && p[1] < 0x90) ||
+	    (*p == 0xf4 && p[1] > 0x8f))
+		return 0;
+	return length;
+}
+
+void report_text(struct json_object *record, const char *key, const char *value)
+{
+	if (!record)
+		return;
+	if (!value) {
+		json_object_object_add(record, key, NULL);
+		return;
+	}
+	char *valid = malloc(3 * strlen(value) + 1), *to = valid;
+
+	if (!valid)
+		return;
+	for (const unsigned char *p = (const unsigned char *)value; *p;) {
+		size_t length = sequence(p);
+
+		memcpy(to, length ? (const char *)p : "\xef\xbf\xbd", length ? length : 3);
+		to += length ? length : 3;
+		p += length ? length : 1;
+	}
+	*to = '\0';
+	json_object_object_add(record, key, json_object_new_string(valid));
+	free(valid);
+}
+
+void report_emit(struct json_object *record)
+{
+	if (!record)
+		return;
+	puts(json_object_to_json_string_ext(record, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(record);
+}
+
+struct json_object *report_summary(void)
+{
+	if (!summary)
+		summary = report_record("summary");
+	return summary;
+}
+
+void report_start(const char *tool, bool json)
+{
+	enabled = json;
+	struct json_object *header = report_record("header");
+
+	report_text(header, "tool", tool);
+	report_text(header, "version", WB_VERSION);
+	report_int(header, "schema", 1);
+	report_emit(header);
+}
+
+void report_finish(int status)
+{
+	struct json_object *last = report_summary();
+
+	report_int(last, "status", status);
+	summary = NULL;
+	report_emit(last);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* JSON lines on stdout: a header first, a summary last, whatever happens in between. Without --json nothing. */
+#ifndef REPORT_H
+#define REPORT_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Starts the report of a tool; prints the header when json. */
+void report_start(const char *tool, bool json);
+bool report_json(void);
+
+/* A new record of a type; NULL without --json, which all others accept and ignore. */
+struct json_object *report_record(const char *type);
+void report_u64(struct json_object *record, const char *key, uint64_t value);
+void report_int(struct json_object *record, const char *key, int64_t value);
+void report_bool(struct json_object *record, const char *key, bool value);
+void report_real(struct json_object *record, const char *key, double value);
+/* Bytes that are not UTF-8 become U+FFFD; NULL becomes null. */
+void report_text(struct json_object *record, const char *key, const char *value);
+/* Prints the record and releases it. */
+void report_emit(struct json_object *record);
+
+/* The summary, created on first use; printed by report_finish(). */
+struct json_object *report_summary(void);
+void report_finish(int status);
+
+#endif
