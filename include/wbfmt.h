@@ -577,6 +577,7 @@ const struct wb_rule_info *wb_rule_info(enum wb_rule rule);
 
 struct wb_finding {
 	enum wb_rule rule;
+	enum wb_severity severity; /* the rule's, but a note where only clean copies are concerned */
 	uint32_t slot;     /* or WB_NO_SLOT */
 	uint64_t id;       /* the id it is about: the one the slot must hold where its header is not believed; 0: none */
 	uint64_t found_id; /* the id that stands in the slot's header */

@@ -37,7 +37,7 @@ static void tell(struct report *report, const struct wb_finding *finding)
 
 static void tell_device(struct report *report, enum wb_rule rule, uint64_t id, uint64_t offset)
 {
-	tell(report, &(struct wb_finding){ .rule = rule, .slot = WB_NO_SLOT, .id = id, .offset = offset, .index = -1 });
+	tell(report, &(struct wb_finding){ .rule = rule, .severity = rules[rule].severity, .slot = WB_NO_SLOT, .id = id, .offset = offset, .index = -1 });
 }
 
 static void check_super(const struct wb_cache *cache, struct report *report)
@@ -146,7 +146,7 @@ static struct wb_finding about_slot(const struct wb_ring *ring, uint32_t index, 
 	uint64_t due = wb_ring_due(ring, index);
 	bool newer = slot->class_ == WB_AHEAD || (ring->torn_tail && slot->id > ring->head && slot->id <= ring->torn_tail);
 
-	return (struct wb_finding){ .rule = rule, .slot = index, .id = newer || !due ? slot->id : due,
+	return (struct wb_finding){ .rule = rule, .severity = rules[rule].severity, .slot = index, .id = newer || !due ? slot->id : due,
 				    .found_id = slot->id, .sectors = slot->dirty_sectors, .index = -1,
 				    .offset = wb_slot_offset(&ring->cache->geometry, index),
 				    .bit = bit_of(ring, index) };
@@ -169,6 +169,7 @@ static int check_bounds(struct wb_ring *ring, uint32_t index, struct report *rep
 		struct wb_finding finding =
 			about_slot(ring, index, aligned ? WB_RULE_BEYOND_BACKING : WB_RULE_MISALIGNED);
 
+		finding.severity = metablock.dirty ? finding.severity : WB_NOTE;
 		finding.index = (int)i;
 		finding.sector = metablock.sector;
 		finding.sectors = (unsigned)__builtin_popcount(metablock.dirty);

@@ -31,7 +31,7 @@ static inline bool wb_seal_covers_data(const struct wb_format *format)
 unsigned wb_seal_match(const struct wb_format *format, uint32_t stored, uint32_t crc);
 
 /* The lap seal of a header whose length is in range: WB_SLOT_SEALED when all metablocks repeat the header's lap, with
- * WB_SLOT_LAP when that is the lap of the id. */
+ * WB_SLOT_LAP when that is the lap of the id. Laps of 0 seal nothing unless they are the id's (modulo 2^32). */
 unsigned wb_seal_laps(const struct wb_geometry *geometry, const uint8_t *meta, const struct wb_header *header);
 
 #endif

@@ -324,7 +324,7 @@ int wb_decide(struct wb_ring *ring, struct wb_dev *backing, const struct wb_deci
 	*decision = (struct wb_decision){ .damage = damage(ring, options) };
 	decision->scope = (struct wb_scope){ .low = ring->first, .high = ring->head,
 					     .zeroed = options->zeroed == WB_ZEROED_REPLAY };
-	decision->refused = patterns(ring) | (decision->damage & WB_REFUSE_BEYOND);
+	decision->refused = patterns(ring);
 	if (!decision->refused && prefix)
 		ret = cut_prefix(&work, err);
 	else if (!decision->refused && options->policy == WB_SALVAGE)

@@ -31,13 +31,27 @@ static unsigned seal_bits(struct wb_dev *dev, const struct wb_geometry *geometry
 	if (!header.id || !wb_length_in_range(geometry, header.length))
 		return 0;
 	if (!wb_seal_covers_data(geometry->format))
-		return header.lap && wb_seal_laps(geometry, meta, &header) ? 32 * header.length : 0;
+		return wb_seal_laps(geometry, meta, &header) ? 32 * header.length : 0;
 	crc = wb_crc32c(~0u, meta + WB_SUMMED_FROM, WB_BLOCK - WB_SUMMED_FROM);
 	if (header.length && wb_dev_read(dev, wb_slot_offset(geometry, slot) + WB_BLOCK, data,
 					 header.length * WB_BLOCK, NULL))
 		return 0;
 	crc = wb_crc32c(crc, data, header.length * WB_BLOCK);
 	return wb_seal_match(geometry->format, header.checksum, crc) ? 32 : 0;
+}
+
+/* A header that looks as if this generation had written it here, though its seal is broken. */
+static bool is_trace(const struct wb_geometry *geometry, uint32_t slot, const uint8_t *meta)
+{
+	const struct wb_format *format = geometry->format;
+	unsigned used = (unsigned)format->length.offset + format->length.width;
+	struct wb_header header;
+
+	wb_header_decode(format, meta, &header);
+	if (!header.id || wb_slot_of(geometry, header.id) != slot || !wb_length_in_range(geometry, header.length))
+		return false;
+	return format->lap.width ? header.lap == wb_lap_of(geometry, header.id) :
+				   wb_all_bytes(meta + used, format->metablocks - used, 0);
 }
 
 static void sum_bid(struct wb_dev *dev, struct wb_bid *bid, const uint8_t *metas, const struct wb_io *io, unsigned n,
@@ -53,6 +67,7 @@ static void sum_bid(struct wb_dev *dev, struct wb_bid *bid, const uint8_t *metas
 		if (io[i].result || wb_all_bytes(meta, WB_BLOCK, 0))
 			continue;
 		bid->written++;
+		bid->traces += is_trace(&bid->geometry, slot, meta);
 		unsigned bits = seal_bits(dev, &bid->geometry, slot, meta, data);
 
 		wb_header_decode(bid->geometry.format, meta, &header);
@@ -109,7 +124,9 @@ static bool better(const struct wb_bid *a, const struct wb_bid *b)
 {
 	if (!b->geometry.format)
 		return true;
-	return a->in_place != b->in_place ? a->in_place > b->in_place : a->bits > b->bits;
+	if (a->in_place != b->in_place)
+		return a->in_place > b->in_place;
+	return a->bits != b->bits ? a->bits > b->bits : a->traces > b->traces;
 }
 
 static bool same_layout(const struct wb_bid *a, const struct wb_bid *b)

@@ -10,6 +10,7 @@ struct wb_bid {
 	struct wb_geometry geometry; /* format NULL: this reading is impossible */
 	unsigned bits;               /* 32 per matching checksum or compared lap */
 	unsigned in_place;           /* those of segments whose id belongs where they lie */
+	unsigned traces;             /* headers that fit where they lie; decides only between equal bids */
 	unsigned written;            /* sampled slots that are not blank */
 };
 

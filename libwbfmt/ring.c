@@ -83,10 +83,8 @@ void wb_slot_absorb(struct wb_ring *ring, uint32_t index, const uint8_t *meta)
 		wb_metablock_decode(geometry->format, meta, i, &metablock);
 		absorb_metablock(ring, slot, &metablock);
 	}
-	if (wb_seal_covers_data(geometry->format))
-		slot->flags |= WB_SLOT_LAP;
-	else if (header.lap)
-		slot->flags |= (uint16_t)wb_seal_laps(geometry, meta, &header);
+	slot->flags |= wb_seal_covers_data(geometry->format) ? WB_SLOT_LAP :
+							       (uint16_t)wb_seal_laps(geometry, meta, &header);
 }
 
 /* v0's stored laps bound the number of slots: lap = (id - 1) / N + 1. */
@@ -95,6 +93,8 @@ static void bound_by_lap(struct wb_ring *ring, const uint8_t *meta)
 	struct wb_header header;
 
 	wb_header_decode(ring->cache->geometry.format, meta, &header);
+	if (!header.lap) /* laps are stored modulo 2^32; this one says nothing */
+		return;
 	ring->lap_low = wb_max(ring->lap_low, (header.id - 1) / header.lap);
 	if (header.lap > 1)
 		ring->lap_high = wb_min(ring->lap_high, (header.id - 1) / (header.lap - 1));

@@ -22,5 +22,5 @@ unsigned wb_seal_laps(const struct wb_geometry *geometry, const uint8_t *meta, c
 	}
 	if (header->id && wb_lap_of(geometry, header->id) == header->lap)
 		return WB_SLOT_SEALED | WB_SLOT_LAP;
-	return WB_SLOT_SEALED;
+	return header->lap ? WB_SLOT_SEALED : 0; /* equal zeroes may be nothing but blank */
 }

@@ -4,7 +4,7 @@
  *
  * Written from the format alone, with its own literal offsets and its own checksum: it shares
  * nothing with the library, so that a wrong table there cannot cancel out here. FILE may be '-'.
- * BACKING is made when it is named and the text describes one.
+ * BACKING is made when it is named and the text describes one. Errors: file and line, exit 2.
  *
  * One command a line, '#' starts a comment, commands act in the order given. Numbers are decimal
  * or 0x, up to 64 bits; BITS, XX and HEX are hexadecimal, without a prefix.
@@ -315,10 +315,10 @@ static struct segment *segment_add(uint64_t id)
 
 static struct block *block_add(uint64_t sector, uint64_t dirty_bits)
 {
-	struct segment *s = segments + segment_count - 1;
+	struct segment *s = segment_count ? &segments[segment_count - 1] : NULL;
 	struct block *b;
 
-	if (!segment_count)
+	if (!s)
 		fail("a block before the first segment");
 	if (s->count == capacity())
 		fail("a segment holds %u blocks at order %" PRIu64, capacity(), dev.order);
@@ -333,6 +333,8 @@ static void segment_write_back(const struct segment *s)
 {
 	uint64_t end = backing.size / SECTOR;
 
+	if (!backing.bytes)
+		fail("there is no backing image");
 	for (unsigned int i = 0; i < s->count && i < s->length; i++) {
 		const struct block *b = &s->blocks[i];
 
@@ -425,20 +427,20 @@ static void do_writeback(const uint64_t *a)
 	while (id != UNSET && id <= a[0]) {
 		uint64_t next = UNSET;
 
-		for (const struct segment *s = segments; s < segments + segment_count; s++)
-			if (s->id == id)
-				segment_write_back(s);
-			else if (s->id > id && s->id < next)
-				next = s->id;
+		for (size_t i = 0; i < segment_count; i++)
+			if (segments[i].id == id)
+				segment_write_back(&segments[i]);
+			else if (segments[i].id > id && segments[i].id < next)
+				next = segments[i].id;
 		id = next;
 	}
 }
 
 static void do_writeback_segment(const uint64_t *a)
 {
-	for (const struct segment *s = segments; s < segments + segment_count; s++)
-		if (s->id == a[0])
-			segment_write_back(s);
+	for (size_t i = 0; i < segment_count; i++)
+		if (segments[i].id == a[0])
+			segment_write_back(&segments[i]);
 }
 
 static void do_flip(const uint64_t *a)

@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * wb-flush-dirty: replays the dirty segments onto the backing disk, then ends the log. Everything is
+ * decided before the first write, and what was decided is said before it is done.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common.h"
+#include "progress.h"
+#include "report.h"
+
+struct flush_options {
+	struct common common;
+	bool dry_run, verify, detach, keep;
+	struct wb_decide_options decide;
+	struct wb_ring_options ring;
+	uint64_t memory;
+};
+
+enum { OPT_DRY_RUN = 1, OPT_POLICY, OPT_UNTIL, OPT_TRUST, OPT_IGNORE, OPT_TIMELINE, OPT_ZEROED, OPT_MEMORY, OPT_VERIFY,
+       OPT_DETACH, OPT_KEEP };
+
+static const struct poptOption flush_table[] = {
+	{ "dry-run", 'n', POPT_ARG_NONE, NULL, OPT_DRY_RUN, "show the whole plan; open nothing for writing", NULL },
+	{ "policy", '\0', POPT_ARG_STRING, NULL, OPT_POLICY, "what to do about damage (default: strict)",
+	  "strict|prefix|salvage" },
+	{ "until-id", '\0', POPT_ARG_STRING, NULL, OPT_UNTIL, "write nothing newer than segment N", "N" },
+	{ "trust-record", '\0', POPT_ARG_NONE, NULL, OPT_TRUST, "write nothing at or below the superblock record", NULL },
+	{ "ignore-record", '\0', POPT_ARG_NONE, NULL, OPT_IGNORE, "take the superblock record as 0", NULL },
+	{ "timeline", '\0', POPT_ARG_STRING, NULL, OPT_TIMELINE, "of a restarted ring, the one to write", "new|old" },
+	{ "zeroed", '\0', POPT_ARG_STRING, NULL, OPT_ZEROED, "what to do with segments that read as zeroes", "skip|replay" },
+	{ "memory", '\0', POPT_ARG_STRING, NULL, OPT_MEMORY, "budget for plan and buffers, at least 8MiB", "SIZE" },
+	{ "verify", '\0', POPT_ARG_NONE, NULL, OPT_VERIFY, "reread what was written, and compare", NULL },
+	{ "detach", '\0', POPT_ARG_NONE, NULL, OPT_DETACH, "end the log even if something was left out", NULL },
+	{ "keep", '\0', POPT_ARG_NONE, NULL, OPT_KEEP, "leave CACHE untouched", NULL },
+	POPT_TABLEEND
+};
+
+static const char *const policies[] = { "strict", "prefix", "salvage", NULL };
+
+static void handle(void *options, int val, const char *argument)
+{
+	static const char *const timelines[] = { "new", "old", NULL };
+	static const char *const zeroed[] = { "skip", "replay", NULL };
+	struct flush_options *flush = options;
+
+	switch (val) {
+	case OPT_DRY_RUN: flush->dry_run = true; break;
+	case OPT_POLICY: flush->decide.policy = (enum wb_policy)choice_of("--policy", argument, policies); break;
+	case OPT_UNTIL:
+		flush->decide.until = number_of("--until-id", argument);
+		if (!flush->decide.until)
+			usage_error("--until-id: segment ids begin at 1");
+		break;
+	case OPT_TRUST: flush->ring.record_use = WB_RECORD_TRUST; break;
+	case OPT_IGNORE: flush->ring.record_use = WB_RECORD_IGNORE; break;
+	case OPT_TIMELINE:
+		flush->ring.timeline = choice_of("--timeline", argument, timelines) ? WB_TIMELINE_OLD : WB_TIMELINE_NEW;
+		break;
+	case OPT_ZEROED:
+		flush->decide.zeroed = choice_of("--zeroed", argument, zeroed) ? WB_ZEROED_REPLAY : WB_ZEROED_SKIP;
+		break;
+	case OPT_MEMORY:
+		flush->memory = size_of("--memory", argument);
+		if (flush->memory < 8u << 20)
+			usage_error("--memory: %s is less than 8MiB", argument);
+		break;
+	case OPT_VERIFY: flush->verify = true; break;
+	case OPT_DETACH: flush->detach = true; break;
+	case OPT_KEEP: flush->keep = true; break;
+	default: break;
+	}
+	if (flush->detach && flush->keep)
+		usage_error("--detach and --keep exclude each other");
+}
+
+static const char *const forces[] = { "pair", "size", "signature", "ended", "regress", NULL };
+
+static const struct command command = {
+	.name = "wb-flush-dirty",
+	.purpose = "write what only a dm-writeboost cache holds back to its backing device",
+	.operands = "CACHE BACKING",
+	.operands_min = 2,
+	.operands_max = 2,
+	.options = flush_table,
+	.handle = handle,
+	.force_names = forces,
+	.goes_on_without_reader = true,
+};
+
+struct work {
+	struct flush_options *options;
+	const char *cache_path, *backing_path;
+	struct wb_dev *cache_dev, *marker_dev, *backing;
+	struct wb_cache cache;
+	struct wb_ring ring;
+	struct wb_proof proof;
+	struct wb_decision decision;
+	struct wb_replay_result result;
+	size_t capacity;
+	bool decided, ended;
+};
+
+static const struct common *common_of(const struct work *work)
+{
+	return &work->options->common;
+}
+
+/* ---- opening ---- */
+
+/* CACHE is opened read-only; the closing marker goes through a descriptor of its own. */
+static int open_marker_dev(struct work *work)
+{
+	const struct flush_options *options = work->options;
+	struct wb_error err;
+
+	if (options->dry_run || options->keep)
+		return 0;
+	if (!wb_dev_open(&work->marker_dev, work->cache_path, WB_OPEN_WRITE, &err))
+		return 0;
+	if (options->detach)
+		return common_failed(common_of(work), work->cache_path, &err,
+				     "--detach must write the end of the log to CACHE: make it writable, or leave --detach out");
+	common_warn(common_of(work), "%s: cannot be written (%s); the log will not be ended", work->cache_path, err.text);
+	return 0;
+}
+
+static int open_cache(struct work *work)
+{
+	const struct common *common = common_of(work);
+	struct wb_overrides overrides = common->overrides;
+	unsigned exclusive = work->options->dry_run ? 0 : WB_OPEN_EXCLUSIVE;
+	int status = common_open(common, &work->cache_dev, work->cache_path, WB_OPEN_READ | exclusive);
+
+	overrides.any_super = common_forced(common, "ended");
+	if (!status)
+		status = common_open_cache(common, &work->cache, work->cache_dev, work->cache_path, &overrides);
+	if (!status && work->cache.super == WB_SUPER_DAMAGED)
+		status = common_refuse(common, work->cache_path,
+				       "sector 0 is damaged; wb-check --repair restores it, then run this again");
+	return status;
+}
+
+/* Swapped operands would destroy the log. */
+static int refuse_writeboost_header(struct work *work)
+{
+	struct wb_overrides none = { .order = 0 };
+	struct wb_cache other;
+	struct wb_error err;
+	int failed = wb_cache_open(&other, work->backing, &none, &err);
+
+	if ((failed && err.code != WB_EWRAP) || common_forced(common_of(work), "signature"))
+		return 0;
+	return common_refuse(common_of(work), work->backing_path,
+			     "BACKING carries a writeboost header: are the two operands swapped? (--force=signature overrides this)");
+}
+
+static int open_backing(struct work *work)
+{
+	unsigned flags = work->options->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE;
+	int status;
+
+	status = common_open(common_of(work), &work->backing, work->backing_path, flags);
+	if (status)
+		return status;
+	return refuse_writeboost_header(work);
+}
+
+/* Looked at before BACKING is opened for good: its lock would clash with our own on CACHE. */
+static int refuse_same_path(struct work *work)
+{
+	struct wb_dev *backing;
+	struct wb_error err;
+	bool same;
+
+	if (wb_dev_open(&backing, work->backing_path, WB_OPEN_READ, &err))
+		return 0; /* opening it for real will say why */
+	same = wb_dev_same(work->cache_dev, backing);
+	wb_dev_close(backing);
+	return same ? common_refuse(common_of(work), work->backing_path, "CACHE and BACKING are the same device") : 0;
+}
+
+/* ---- what the policies say ---- */
+
+static const char *refusal_words(unsigned bit)
+{
+	switch (bit) {
+	case WB_REFUSE_HOLE: return "segments of the log are missing or damaged (holes)";
+	case WB_REFUSE_AHEAD: return "a segment lies ahead of a gap";
+	case WB_REFUSE_ROTTEN: return "a segment is rotten";
+	case WB_REFUSE_ALIEN: return "a whole segment bears an impossible id";
+	case WB_REFUSE_BOUNDS: return "a length or a sector address is impossible";
+	case WB_REFUSE_BEYOND: return "dirty data lies beyond the end of BACKING (wrong disk? --force=size leaves it out)";
+	case WB_REFUSE_ZEROED: return "segments read as zeroes, as after a discard (--zeroed=skip or --zeroed=replay decides)";
+	case WB_REFUSE_GEOMETRY: return "the device was resized or its start moved (wb-check lists candidates for --slots)";
+	case WB_REFUSE_RESTARTED: return "the ring was restarted: two histories (--timeline=new or --timeline=old decides)";
+	case WB_REFUSE_DESTROYED: return "no segment is valid, but there was a log";
+	case WB_REFUSE_RECORD:
+		return "the record names newer segments than the log holds (--trust-record or --ignore-record decides)";
+	case WB_REFUSE_REGRESS:
+		return "BACKING already holds newer data than what would be written (--force=regress overrides this)";
+	case WB_REFUSE_UNREADABLE: return "CACHE returns read errors";
+	default: return "";
+	}
+}
+
+static void say_refusal(const struct work *work, unsigned refused)
+{
+	common_warn(common_of(work), "%s: the log cannot be written back as it is; nothing was changed", work->cache_path);
+	for (unsigned bit = 1; bit && bit <= refused; bit <<= 1)
+		if (refused & bit)
+			common_warn(common_of(work), "  %s", refusal_words(bit));
+}
+
+static uint64_t segments_in(const struct work *work, const struct wb_decision *decision)
+{
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i < work->cache.geometry.slots; i++) {
+		const struct wb_slot *slot = &work->ring.slots[i];
+
+		count += slot->id >= decision->scope.low && slot->id <= decision->scope.high &&
+			 slot->class_ == WB_LIVE;
+	}
+	return count;
+}
+
+/* What another policy would do, for the message of a refusal; salvage comes last because it corrects the ring. */
+static int say_alternative(struct work *work, enum wb_policy policy)
+{
+	struct wb_decide_options options = work->options->decide;
+	struct wb_decision decision;
+	struct wb_error err;
+
+	options.policy = policy;
+	if (wb_decide(&work->ring, work->backing, &options, &decision, &common_of(work)->progress, &err))
+		return common_failed(common_of(work), work->cache_path, &err, NULL);
+	if (decision.refused)
+		common_warn(common_of(work), "  --policy=%s would refuse too%s", policies[policy],
+			    decision.refused & WB_REFUSE_REGRESS ? ": BACKING already holds newer data" : "");
+	else
+		common_warn(common_of(work),
+			    "  --policy=%s would write %" PRIu64 " segments (%" PRIu64 " to %" PRIu64 "), correct %" PRIu32
+			    ", leave out %" PRIu64 "; %" PRIu64 " sectors may be stale", policies[policy],
+			    segments_in(work, &decision), decision.oldest, decision.scope.high, decision.corrected,
+			    decision.left_segments, decision.stale_sectors);
+	return 0;
+}
+
+static int refuse(struct work *work)
+{
+	bool strict = work->options->decide.policy == WB_STRICT && !work->options->decide.until;
+	const unsigned for_all = WB_REFUSE_GEOMETRY | WB_REFUSE_RESTARTED | WB_REFUSE_DESTROYED | WB_REFUSE_RECORD;
+	unsigned refused = work->decision.refused;
+	int status = 0;
+
+	/* what every policy refuses must be settled first, and often explains the rest */
+	say_refusal(work, refused & for_all ? refused & for_all : refused);
+	if (strict && !(refused & for_all)) {
+		status = say_alternative(work, WB_PREFIX);
+		if (!status)
+			status = say_alternative(work, WB_SALVAGE);
+	}
+	return status ? status : EXIT_PROBLEMS;
+}
+
+/* ---- the pair ---- */
+
+static int refuse_wrong_disk(const struct work *work)
+{
+	if (work->proof.pair != WB_PAIR_CONTRADICTED || common_forced(common_of(work), "pair"))
+		return 0;
+	return common_refuse(common_of(work), work->backing_path,
+			     "this is not the disk the log describes: %" PRIu64 " clean copies in the cache differ from it and %"
+			     PRIu64 " blocks agree. A wrong disk, or one that was written since, or a stale read cache "
+			     "(--force=pair overrides this)", work->proof.against, work->proof.for_);
+}
+
+static int require_pair(const struct work *work)
+{
+	const struct common *common = common_of(work);
+
+	if (work->proof.pair != WB_PAIR_UNPROVEN || common_forced(common, "pair") || work->options->dry_run)
+		return 0;
+	if (common_confirm(common, "nothing proves that this is the backing device of this cache. Write to it?"))
+		return 0;
+	return common_refuse(common, work->backing_path,
+			     "nothing proves that this is the backing device of this cache; look at it, then give --yes");
+}
+
+/* ---- doing it ---- */
+
+static void say_plan(const struct work *work)
+{
+	const struct common *common = common_of(work);
+	const struct wb_decision *decision = &work->decision;
+
+	common_say(common, "cache       %s, %s: %s, %" PRIu32 " segments of %s, newest id %" PRIu64, work->cache_path,
+		   human_size(wb_dev_size(work->cache_dev)), work->cache.geometry.format->name,
+		   work->cache.geometry.slots, human_size(wb_slot_size(&work->cache.geometry)), work->ring.head);
+	common_say(common, "backing     %s, %s", work->backing_path, human_size(wb_dev_size(work->backing)));
+	common_say(common, "pair        %s: %" PRIu64 " blocks of the log are on BACKING already, %" PRIu64
+		   " clean copies differ from it", wb_pair_name(work->proof.pair), work->proof.for_, work->proof.against);
+	if (decision->oldest)
+		common_say(common, "plan        policy %s: %" PRIu64 " segments, %" PRIu64 " to %" PRIu64,
+			   policies[work->options->decide.policy], segments_in(work, decision), decision->oldest,
+			   decision->scope.high);
+	else
+		common_say(common, "plan        policy %s: nothing to write", policies[work->options->decide.policy]);
+	if (decision->corrected)
+		common_say(common, "corrected   %" PRIu32 " segments by one flipped bit each (chance of an error about 1 in 1000 each)",
+			   decision->corrected);
+	if (decision->cut)
+		common_say(common, "cut         %s segment %" PRIu64,
+			   work->options->decide.policy == WB_SALVAGE ? "nothing at or below" : "nothing from", decision->cut);
+	if (decision->left_segments)
+		common_say(common, "left out    %" PRIu64 " segments with up to %" PRIu64 " dirty sectors",
+			   decision->left_segments, decision->left_sectors);
+	if (decision->zeroed_skipped)
+		common_say(common, "skipped     %" PRIu64 " segments that read as zeroes", decision->zeroed_skipped);
+	if (decision->stale_sectors || decision->unknown_holes)
+		common_say(common, "stale       %" PRIu64 " sectors whose newest version is lost%s", decision->stale_sectors,
+			   decision->unknown_holes ? ", and those of segments whose metadata is lost" : "");
+	if (work->ring.classes[WB_TORN_HEAD])
+		common_warn(common, "%s: the oldest slot was being overwritten when power was cut; its segment %" PRIu64
+			    " had been written back before", work->cache_path, work->ring.first);
+	if (work->cache.geometry.format->seal == WB_SEAL_LAP && work->ring.head)
+		common_warn(common, "%s: in this generation nothing covers data blocks, so segment %" PRIu64
+			    " may be torn unnoticed; --until-id=%" PRIu64 " leaves it out", work->cache_path, work->ring.head,
+			    work->ring.head - 1);
+}
+
+static int replay(struct work *work)
+{
+	const struct flush_options *options = work->options;
+	const struct wb_replay_options replay_options = { .capacity = work->capacity, .dry_run = options->dry_run,
+							  .verify = options->verify };
+	struct wb_error err;
+
+	if (!wb_replay(&work->ring, &work->decision.scope, work->backing, &replay_options, &work->result,
+		       &options->common.progress, &err))
+		return 0;
+	int status = common_failed(common_of(work), err.code == WB_ECHANGED ? work->cache_path : work->backing_path, &err,
+				   NULL);
+
+	common_warn(common_of(work), "%" PRIu64 " sectors had been written and stay valid; run the same command again to go on. "
+		    "Until then do not mount BACKING, and do not assemble the device", work->result.written_sectors);
+	return status;
+}
+
+/* Everything of the window is on BACKING now, so that no driver ever needs this log again. */
+static bool log_may_end(const struct work *work)
+{
+	const struct flush_options *options = work->options;
+	const struct wb_decision *decision = &work->decision;
+
+	if (options->dry_run || options->keep || !work->marker_dev || work->result.unreadable_sectors)
+		return false;
+	if (options->detach)
+		return true;
+	if (options->decide.until || options->ring.record_use == WB_RECORD_TRUST)
+		return false;
+	if (options->decide.policy == WB_PREFIX && decision->cut)
+		return false;
+	return !decision->left_segments && !decision->zeroed_skipped && !decision->stale_sectors &&
+	       !decision->unknown_holes;
+}
+
+static int end_log(struct work *work)
+{
+	const struct wb_marker marker = { .reason = WB_END_FLUSHED, .time = (uint64_t)time(NULL), .head = work->ring.head,
+					  .digest = work->ring.digest, .backing_bytes = wb_dev_size(work->backing) };
+	struct wb_error err;
+
+	if (!log_may_end(work))
+		return 0;
+	if (wb_cache_end(work->marker_dev, &marker, &err))
+		return common_failed(common_of(work), work->cache_path, &err,
+				     "all data is on BACKING, but the log could not be ended: do not assemble this cache again");
+	work->ended = true;
+	return 0;
+}
+
+/* The status of a run that came to its end. */
+static int status_of(const struct work *work)
+{
+	const struct wb_decision *decision = &work->decision;
+	bool prefix = work->options->decide.until || work->options->decide.policy == WB_PREFIX;
+	bool left = decision->left_segments || work->result.unreadable_sectors;
+
+	if (prefix)
+		return left || decision->zeroed_skipped ? EXIT_REPAIRED | EXIT_PROBLEMS :
+		       decision->damage ? EXIT_REPAIRED : EXIT_FINE;
+	if (work->options->decide.policy == WB_STRICT)
+		return left ? EXIT_PROBLEMS : EXIT_FINE;
+	left |= decision->zeroed_skipped || decision->stale_sectors || decision->unknown_holes;
+	return (decision->damage ? EXIT_REPAIRED : EXIT_FINE) | (left ? EXIT_PROBLEMS : EXIT_FINE);
+}
+
+static void say_result(const struct work *work)
+{
+	const struct common *common = common_of(work);
+	const struct wb_replay_result *result = &work->result;
+
+	if (work->options->dry_run) {
+		common_say(common, "dry run     would write %" PRIu64 " sectors (%s) in %" PRIu64 " requests, %u passes; nothing was changed",
+			   result->planned_sectors, human_size(result->planned_sectors * WB_SECTOR), result->writes,
+			   result->passes);
+		return;
+	}
+	common_say(common, "written     %" PRIu64 " of %" PRIu64 " sectors (%s) in %" PRIu64 " requests, flushed%s",
+		   result->written_sectors, result->planned_sectors, human_size(result->written_sectors * WB_SECTOR),
+		   result->writes, result->verified_sectors ? " and verified" : "");
+	if (result->unreadable_sectors)
+		common_say(common, "unreadable  %" PRIu64 " sectors of the log; BACKING was left as it was there",
+			   result->unreadable_sectors);
+	if (work->ended)
+		common_say(common, "log         ended: no driver will replay it again\n"
+			   "next        BACKING can be used on its own; CACHE is free (wb-format makes a new cache of it)");
+	else
+		common_say(common, "log         kept: a driver that finds it will replay it again in its own way\n"
+			   "next        keep CACHE away from the driver; --detach ends the log when nothing more is wanted of it");
+}
+
+static void summarise(const struct work *work, double seconds)
+{
+	struct json_object *summary = report_summary();
+	const struct wb_replay_result *result = &work->result;
+
+	report_text(summary, "policy", policies[work->options->decide.policy]);
+	report_u64(summary, "first_id", work->decision.oldest);
+	report_u64(summary, "last_id", work->decision.oldest ? work->decision.scope.high : 0);
+	report_u64(summary, "planned_sectors", result->planned_sectors);
+	report_u64(summary, "written_sectors", result->written_sectors);
+	report_u64(summary, "writes", result->writes);
+	report_u64(summary, "skipped_equal", 0);
+	report_u64(summary, "unreadable_sectors", result->unreadable_sectors);
+	report_u64(summary, "stale_sectors", work->decision.stale_sectors);
+	report_u64(summary, "left_segments", work->decision.left_segments);
+	report_u64(summary, "left_sectors", work->decision.left_sectors);
+	report_u64(summary, "corrected", work->decision.corrected);
+	report_u64(summary, "passes", result->passes);
+	report_bool(summary, "ended", work->ended);
+	report_text(summary, "pair", wb_pair_name(work->proof.pair));
+	report_u64(summary, "for", work->proof.for_);
+	report_u64(summary, "against", work->proof.against);
+	report_bool(summary, "dry_run", work->options->dry_run);
+	report_real(summary, "seconds", seconds);
+}
+
+static int load(struct work *work)
+{
+	struct flush_options *options = work->options;
+	struct wb_error err;
+
+	options->ring.backing_sectors = wb_dev_size(work->backing) / WB_SECTOR;
+	if (wb_ring_load(&work->ring, &work->cache, &options->ring, &options->common.progress, &err))
+		return common_failed(common_of(work), work->cache_path, &err, NULL);
+	if (options->ring.timeline != WB_TIMELINE_NONE && !work->ring.restarted)
+		return common_refuse(common_of(work), work->cache_path, "--timeline: this ring was not restarted");
+	if (wb_pair_prove(&work->ring, work->backing, work->capacity, 65536, &work->proof, &options->common.progress, &err))
+		return common_failed(common_of(work), work->backing_path, &err, NULL);
+	return 0;
+}
+
+static int decide(struct work *work)
+{
+	const struct flush_options *options = work->options;
+	struct wb_error err;
+
+	if (wb_decide(&work->ring, work->backing, &options->decide, &work->decision, &options->common.progress, &err))
+		return common_failed(common_of(work), work->cache_path, &err, NULL);
+	return work->decision.refused ? refuse(work) : 0;
+}
+
+static int nothing_to_do(struct work *work)
+{
+	work->ended = true;
+	common_say(common_of(work), "nothing to do: the log of %s was ended, and everything was on the backing device",
+		   work->cache_path);
+	return EXIT_FINE;
+}
+
+static int flush(struct work *work)
+{
+	int status = open_cache(work);
+
+	if (status)
+		return status;
+	if (!work->cache.geometry.format)
+		return nothing_to_do(work);
+	status = refuse_same_path(work);
+	if (!status)
+		status = open_backing(work);
+	if (!status)
+		status = open_marker_dev(work);
+	if (!status)
+		status = load(work);
+	if (!status)
+		status = refuse_wrong_disk(work);
+	if (!status)
+		status = decide(work);
+	if (status)
+		return status;
+	say_plan(work);
+	status = require_pair(work);
+	if (!status)
+		status = replay(work);
+	if (!status)
+		status = end_log(work);
+	if (status)
+		return status;
+	say_result(work);
+	return status_of(work);
+}
+
+int main(int argc, char **argv)
+{
+	struct flush_options options = { .memory = 0 };
+	struct work work = { .options = &options };
+	struct timespec begin, end;
+	int status;
+
+	common_start(&options.common, &command, &options, argc, argv);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	if (!options.memory)
+		options.memory = default_memory();
+	work.capacity = plan_capacity(options.memory);
+	options.ring.sums_memory = sums_memory(options.memory);
+	options.decide.capacity = work.capacity;
+	options.decide.force_regress = common_forced(&options.common, "regress");
+	options.decide.force_size = common_forced(&options.common, "size");
+	work.cache_path = options.common.operands[0];
+	work.backing_path = options.common.operands[1];
+	status = flush(&work);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	summarise(&work, (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
+	wb_ring_release(&work.ring);
+	wb_dev_close(work.marker_dev);
+	wb_dev_close(work.backing);
+	wb_dev_close(work.cache_dev);
+	return common_finish(&options.common, status);
+}
