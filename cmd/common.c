@@ -269,13 +269,14 @@ void common_start(struct common *common, const struct command *command, void *op
 	if (command->goes_on_without_reader)
 		signal(SIGPIPE, SIG_IGN);
 	progress_start(common);
-	/* the context owns the operands, so it lives as long as the program */
+	common->context = context; /* it owns the operands */
 }
 
 int common_finish(struct common *common, int status)
 {
 	progress_clear();
 	report_finish(status);
+	poptFreeContext(common->context);
 	if (fflush(stdout) || ferror(stdout)) {
 		fprintf(stderr, "%s: writing to stdout failed\n", common->tool);
 		status |= EXIT_REFUSED;

@@ -33,6 +33,7 @@ struct common {
 	const char *const *operands;
 	int operand_count;
 	struct wb_progress progress;    /* to be handed to the library */
+	poptContext context;            /* private */
 };
 
 /* A command's own option: `val` of its popt table and its argument (NULL without one). */
@@ -51,7 +52,7 @@ struct command {
 /* Parses everything, sets up signals and progress and starts the report. Ends the program for --help, --version and
  * usage errors. */
 void common_start(struct common *common, const struct command *command, void *options, int argc, char **argv);
-/* Ends the report with this status (which a failed stdout raises); returns the exit status. */
+/* Ends the report with this status (which a failed stdout raises) and releases the operands; returns the exit status. */
 int common_finish(struct common *common, int status);
 
 bool common_forced(const struct common *common, const char *name);

@@ -187,7 +187,7 @@ static const char *generation_words(const struct wb_cache *cache)
 {
 	static char text[128];
 
-	if (!cache->evidence && cache->geometry.format->order_stored && cache->order_byte <= 10)
+	if (!cache->evidence && !cache->sampled && cache->geometry.format->order_stored && cache->order_byte <= 10)
 		return "v0 or v1: no segment has been written, and it does not matter which";
 	snprintf(text, sizeof(text), "%s (dm-writeboost, %s); %u bits of evidence", cache->geometry.format->name,
 		 cache->geometry.format->drivers, cache->evidence);

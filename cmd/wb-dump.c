@@ -202,7 +202,7 @@ static struct text generation_words(const struct work *work)
 	if (is_v0_or_v1(work))
 		add(&text, "v0 or v1: an order byte, and no valid segment to tell them apart");
 	else if (cache->evidence)
-		add(&text, "%s (%s); %u bits verified, %u written slots sampled", format->name, format->drivers,
+		add(&text, "%s (%s); %u bits verified in a sample of %u slots", format->name, format->drivers,
 		    cache->evidence, cache->sampled);
 	else
 		add(&text, "%s (%s); by %s, no valid segment confirms it", format->name, format->drivers,
@@ -229,12 +229,19 @@ static const char *record_name(enum wb_record_state state)
 	       state == WB_RECORD_MISSING ? "missing" : "garbage";
 }
 
-/* The bytes behind the last slot, as far as slots lie one behind the other. */
+static uint64_t end_of_slots(const struct wb_geometry *geometry, uint64_t slots)
+{
+	return slots * wb_slot_size(geometry) + RECORD_OFFSET + WB_SECTOR;
+}
+
+static bool has_room(const struct wb_geometry *geometry, uint64_t slots)
+{
+	return end_of_slots(geometry, slots) <= geometry->bytes;
+}
+
 static uint64_t unused_tail(const struct wb_geometry *geometry)
 {
-	uint64_t end = (uint64_t)geometry->slots * wb_slot_size(geometry) + RECORD_OFFSET + WB_SECTOR;
-
-	return geometry->bytes > end ? geometry->bytes - end : 0;
+	return geometry->bytes - end_of_slots(geometry, geometry->slots);
 }
 
 static struct text classes_words(const struct wb_ring *ring)
@@ -293,11 +300,12 @@ static struct text patterns_words(const struct wb_ring *ring)
 		    ring->restarted);
 	if (!ring->resized)
 		return text;
-	add(&text, "%sresized: would fit with --slots=", text.used ? "; " : "");
+	add(&text, "%sresized: it had ", text.used ? "; " : "");
 	for (unsigned i = 0; i < ring->candidate_count && i < WB_CANDIDATES; i++)
-		add(&text, "%s%" PRIu64, i ? ", " : "", ring->candidates[i]);
+		add(&text, "%s%" PRIu64, i ? " or " : "", ring->candidates[i]);
 	if (ring->candidate_count > WB_CANDIDATES)
-		add(&text, " and %u more", ring->candidate_count - WB_CANDIDATES);
+		add(&text, " or one of %u more", ring->candidate_count - WB_CANDIDATES);
+	add(&text, " slots");
 	return text;
 }
 
@@ -323,22 +331,54 @@ static struct text damage_words(const struct work *work)
 	return text;
 }
 
+/* Segments lie where this geometry does not look for them, or none is whole. */
+static bool dirty_is_unknown(const struct wb_ring *ring)
+{
+	return ring->resized || ring->shifted || ring->destroyed;
+}
+
+static void say_ended_verdict(const struct work *work)
+{
+	const struct common *common = common_of(work);
+
+	if (work->cache.marker.reason == WB_END_FORMAT) {
+		common_say(common, "verdict      an interrupted format; there is nothing to write back");
+		common_say(common, "next         wb-format %s", work->path);
+	} else {
+		common_say(common, "verdict      the log has been ended; no driver will replay it again");
+		common_say(common, "next         nothing to do; wb-format %s makes a new cache of it", work->path);
+	}
+}
+
+static void say_damaged_verdict(const struct work *work)
+{
+	const struct common *common = common_of(work);
+	const struct wb_ring *ring = &work->ring;
+
+	if (dirty_is_unknown(ring))
+		common_say(common, "verdict      damaged (%s); dirty data may exist only in this cache, change nothing yet",
+			   damage_words(work).bytes);
+	else
+		common_say(common, "verdict      damaged (%s); up to %s may exist only in this cache, change nothing yet",
+			   damage_words(work).bytes, human_size(ring->dirty_sectors * WB_SECTOR));
+	if (ring->resized && has_room(&work->cache.geometry, ring->candidates[0]))
+		common_say(common, "next         wb-check --slots=%" PRIu64 " %s", ring->candidates[0], work->path);
+	else if (ring->resized)
+		common_say(common, "next         give the device its old size back (%" PRIu64 " bytes or more), then wb-check %s",
+			   end_of_slots(&work->cache.geometry, ring->candidates[0]), work->path);
+	else
+		common_say(common, "next         wb-check %s", work->path);
+}
+
 static void say_verdict(const struct work *work)
 {
 	const struct common *common = common_of(work);
 	const char *dirty = human_size(work->ring.dirty_sectors * WB_SECTOR);
 
 	if (is_ended(work)) {
-		bool interrupted = work->cache.marker.reason == WB_END_FORMAT;
-
-		common_say(common, "verdict      %s", interrupted ? "an interrupted format; there is nothing to write back" :
-								"the log has been ended; no driver will replay it again");
-		common_say(common, "next         %s%s", interrupted ? "wb-format " : "nothing to do; wb-format makes a new cache",
-			   interrupted ? work->path : "");
+		say_ended_verdict(work);
 	} else if (damage(work)) {
-		common_say(common, "verdict      damaged (%s); up to %s may exist only in this cache, change nothing yet",
-			   damage_words(work).bytes, dirty);
-		common_say(common, "next         wb-check %s", work->path);
+		say_damaged_verdict(work);
 	} else if (work->ring.dirty_sectors) {
 		common_say(common, "verdict      no damage; up to %s dirty, needed until written back", dirty);
 		common_say(common, "next         wb-flush-dirty -n %s BACKING", work->path);
@@ -365,11 +405,30 @@ static void say_seals(const struct work *work)
 {
 	const struct wb_ring *ring = &work->ring;
 
-	if (work->cache.geometry.format->seal == WB_SEAL_LAP)
+	if (ring->classes[WB_EMPTY] == work->cache.geometry.slots)
+		common_say(common_of(work), "checksums    none yet");
+	else if (work->cache.geometry.format->seal == WB_SEAL_LAP)
 		common_say(common_of(work), "checksums    none in this generation: laps only, nothing covers the data blocks");
+	else if (ring->plain_seals + ring->raw_seals == 0)
+		common_say(common_of(work), "checksums    none that holds");
 	else
 		common_say(common_of(work), "checksums    %" PRIu64 " plain, %" PRIu64
 			   " raw (without the final complement: 1.0.x, 2.0.0, 2.0.1)", ring->plain_seals, ring->raw_seals);
+}
+
+static void say_dirty(const struct work *work)
+{
+	const struct common *common = common_of(work);
+	const struct wb_ring *ring = &work->ring;
+
+	if (dirty_is_unknown(ring))
+		common_say(common, "dirty        cannot be told from a log in this state");
+	else if (!ring->dirty_blocks)
+		common_say(common, "dirty        nothing%s", ring->holes ? " outside the holes" : "");
+	else
+		common_say(common, "dirty        up to %" PRIu64 " blocks, %" PRIu64 " sectors, %s (every version counted%s)%s",
+			   ring->dirty_blocks, ring->dirty_sectors, human_size(ring->dirty_sectors * WB_SECTOR),
+			   ring->holes ? ", the holes not" : "", is_ended(work) ? "; of no use after the end" : "");
 }
 
 static void say_log(const struct work *work)
@@ -378,7 +437,9 @@ static void say_log(const struct work *work)
 	const struct wb_ring *ring = &work->ring;
 
 	common_say(common, "record       %" PRIu64 ", %s", work->cache.record, record_words(work));
-	if (!ring->head)
+	if (ring->classes[WB_EMPTY] == work->cache.geometry.slots)
+		common_say(common, "log          empty, no segment has been written");
+	else if (!ring->head)
 		common_say(common, "log          no valid segment");
 	else if (ring->first > ring->head)
 		common_say(common, "log          newest id %" PRIu64 ", the window is empty", ring->head);
@@ -389,9 +450,7 @@ static void say_log(const struct work *work)
 	common_say(common, "holes        %s", holes_words(ring).bytes);
 	if (patterns_words(ring).used)
 		common_say(common, "patterns     %s", patterns_words(ring).bytes);
-	common_say(common, "dirty        up to %" PRIu64 " blocks, %" PRIu64 " sectors, %s (every version counted)%s",
-		   ring->dirty_blocks, ring->dirty_sectors, human_size(ring->dirty_sectors * WB_SECTOR),
-		   is_ended(work) ? "; of no use after the end" : "");
+	say_dirty(work);
 	say_seals(work);
 }
 
@@ -407,8 +466,9 @@ static void say_summary(const struct work *work)
 		say_geometry(work);
 		say_log(work);
 	} else {
-		common_say(common, "log          nothing of it can be read any more; newest id was %" PRIu64,
-			   work->cache.marker.head);
+		common_say(common, "log          no segment is left that could be read");
+		if (work->cache.marker.head)
+			common_say(common, "newest id    %" PRIu64 " when it was ended", work->cache.marker.head);
 	}
 	say_verdict(work);
 }
@@ -895,16 +955,20 @@ static int open_cache(struct work *work)
 	struct wb_error err;
 
 	overrides.any_super = true;
-	if (!wb_cache_open(&work->cache, work->dev, &overrides, &err))
-		return 0;
-	if (err.code == WB_EWRAP) {
+	int status = 0, ret = wb_cache_open(&work->cache, work->dev, &overrides, &err);
+
+	if (ret && err.code == WB_EWRAP) {
+		overrides.address = WB_ADDRESS_LINEAR;
+		ret = wb_cache_open(&work->cache, work->dev, &overrides, &err);
+	}
+	if (ret) {
+		overrides.any_super = !is_ended(work); /* an ended log that left no valid segment */
+		status = common_open_cache(common_of(work), &work->cache, work->dev, work->path, &overrides);
+	}
+	if (!status && work->cache.wraps && common_of(work)->overrides.address == WB_ADDRESS_AUTO)
 		common_warn(common_of(work), "%s: larger than 2 TiB, where drivers compute slot addresses modulo 2^32 sectors; "
 			    "this shows --slot-address=linear, compare it with --slot-address=wrap", work->path);
-		overrides.address = WB_ADDRESS_LINEAR;
-	} else if (err.code == WB_ENOTCACHE && is_ended(work)) {
-		overrides.any_super = false;
-	}
-	return common_open_cache(common_of(work), &work->cache, work->dev, work->path, &overrides);
+	return status;
 }
 
 static int count_finding(void *context, const struct wb_finding *finding)

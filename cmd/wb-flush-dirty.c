@@ -186,34 +186,38 @@ static int refuse_same_path(struct work *work)
 
 /* ---- what the policies say ---- */
 
-static const char *refusal_words(unsigned bit)
-{
-	switch (bit) {
-	case WB_REFUSE_HOLE: return "segments of the log are missing or damaged (holes)";
-	case WB_REFUSE_AHEAD: return "a segment lies ahead of a gap";
-	case WB_REFUSE_ROTTEN: return "a segment is rotten";
-	case WB_REFUSE_ALIEN: return "a whole segment bears an impossible id";
-	case WB_REFUSE_BOUNDS: return "a length or a sector address is impossible";
-	case WB_REFUSE_BEYOND: return "dirty data lies beyond the end of BACKING (wrong disk? --force=size leaves it out)";
-	case WB_REFUSE_ZEROED: return "segments read as zeroes, as after a discard (--zeroed=skip or --zeroed=replay decides)";
-	case WB_REFUSE_GEOMETRY: return "the device was resized or its start moved (wb-check lists candidates for --slots)";
-	case WB_REFUSE_RESTARTED: return "the ring was restarted: two histories (--timeline=new or --timeline=old decides)";
-	case WB_REFUSE_DESTROYED: return "no segment is valid, but there was a log";
-	case WB_REFUSE_RECORD:
-		return "the record names newer segments than the log holds (--trust-record or --ignore-record decides)";
-	case WB_REFUSE_REGRESS:
-		return "BACKING already holds newer data than what would be written (--force=regress overrides this)";
-	case WB_REFUSE_UNREADABLE: return "CACHE returns read errors";
-	default: return "";
-	}
-}
+/* Every reason of enum wb_refusal, in the order of its bits. */
+static const struct {
+	const char *name, *text;
+} reasons[] = {
+	{ "hole", "segments of the log are missing or damaged (holes)" },
+	{ "ahead", "a segment lies ahead of a gap" },
+	{ "rotten", "a segment is rotten" },
+	{ "alien-id", "a whole segment bears an impossible id" },
+	{ "bounds", "a length or a sector address is impossible" },
+	{ "beyond-backing", "dirty data lies beyond the end of BACKING (a wrong disk? --force=size leaves it out)" },
+	{ "zeroed", "segments read as zeroes, as after a discard (--zeroed=skip or --zeroed=replay decides)" },
+	{ "geometry", "the device was resized or its start moved (wb-check lists candidates for --slots)" },
+	{ "restarted", "the ring was restarted: two histories (--timeline=new or --timeline=old decides)" },
+	{ "destroyed", "no segment is valid, but there was a log" },
+	{ "record", "the record names newer segments than the log holds (--trust-record or --ignore-record decides)" },
+	{ "regress", "BACKING already holds newer data than what would be written (--force=regress overrides this)" },
+	{ "unreadable", "CACHE returns read errors" },
+};
 
 static void say_refusal(const struct work *work, unsigned refused)
 {
 	common_warn(common_of(work), "%s: the log cannot be written back as it is; nothing was changed", work->cache_path);
-	for (unsigned bit = 1; bit && bit <= refused; bit <<= 1)
-		if (refused & bit)
-			common_warn(common_of(work), "  %s", refusal_words(bit));
+	for (unsigned i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+		struct json_object *record = refused >> i & 1 ? report_record("refusal") : NULL;
+
+		if (!(refused >> i & 1))
+			continue;
+		common_warn(common_of(work), "  %s", reasons[i].text);
+		report_text(record, "reason", reasons[i].name);
+		report_text(record, "text", reasons[i].text);
+		report_emit(record);
+	}
 }
 
 static uint64_t segments_in(const struct work *work, const struct wb_decision *decision)
@@ -253,7 +257,7 @@ static int say_alternative(struct work *work, enum wb_policy policy)
 
 static int refuse(struct work *work)
 {
-	bool strict = work->options->decide.policy == WB_STRICT && !work->options->decide.until;
+	bool strict = work->options->decide.policy == WB_STRICT;
 	const unsigned for_all = WB_REFUSE_GEOMETRY | WB_REFUSE_RESTARTED | WB_REFUSE_DESTROYED | WB_REFUSE_RECORD;
 	unsigned refused = work->decision.refused;
 	int status = 0;
@@ -389,7 +393,7 @@ static int end_log(struct work *work)
 static int status_of(const struct work *work)
 {
 	const struct wb_decision *decision = &work->decision;
-	bool prefix = work->options->decide.until || work->options->decide.policy == WB_PREFIX;
+	bool prefix = work->options->decide.policy == WB_PREFIX;
 	bool left = decision->left_segments || work->result.unreadable_sectors;
 
 	if (prefix)
@@ -527,6 +531,10 @@ int main(int argc, char **argv)
 
 	common_start(&options.common, &command, &options, argc, argv);
 	clock_gettime(CLOCK_MONOTONIC, &begin);
+	if (options.decide.until && options.decide.policy == WB_SALVAGE)
+		usage_error("--until-id is a prefix of the log and cannot go with --policy=salvage");
+	if (options.decide.until)
+		options.decide.policy = WB_PREFIX;
 	if (!options.memory)
 		options.memory = default_memory();
 	work.capacity = plan_capacity(options.memory);

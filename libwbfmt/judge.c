@@ -102,7 +102,7 @@ static bool is_destroyed(const struct wb_ring *ring)
 	uint32_t traces = 0;
 	bool torn_first = false;
 
-	if (ring->head)
+	if (ring->head || ring->resized || ring->shifted)
 		return false;
 	for (uint32_t i = 0; i < geometry_of(ring)->slots; i++)
 		if (in_place(ring, i) && length_in_range(ring, i) && !wb_slot_valid(&ring->slots[i])) {
@@ -421,12 +421,12 @@ int wb_ring_judge(struct wb_ring *ring, struct wb_error *err)
 
 	if (ret)
 		return ret;
+	judge_geometry(ring);
 	ring->destroyed = is_destroyed(ring);
 	judge_record(ring);
 	find_torn_tail(ring);
 	find_ahead(ring);
 	find_window(ring);
-	judge_geometry(ring);
 	for (uint32_t i = 0; i < geometry_of(ring)->slots; i++)
 		ring->slots[i].class_ = (uint8_t)class_of(ring, i);
 	find_zeroed(ring);

@@ -292,6 +292,13 @@ static bool has_own_copy(const struct wb_ring *ring, uint64_t id)
 	return wb_ring_takes_part(ring, &holes, id);
 }
 
+/* A hole whose own copy is not written either; what a part-readable one cannot give, the replay counts. */
+static bool is_lost(const struct wb_ring *ring, uint64_t id)
+{
+	return wb_ring_is_hole(ring, id) &&
+	       ring->slots[wb_slot_of(&ring->cache->geometry, id)].class_ != WB_PART_READABLE;
+}
+
 /* Sectors that a hole's own metablocks claim before any valid segment does: their newest version is lost. */
 static int count_stale(struct work *work, struct wb_error *err)
 {
@@ -306,7 +313,7 @@ static int count_stale(struct work *work, struct wb_error *err)
 	ret = wb_plan_open(&plan, ring, &scope, work->options->capacity, err);
 	while (!ret && (ret = wb_plan_next(&plan, work->progress, err)) > 0) {
 		for (size_t i = 0; i < plan.count; i++)
-			if (wb_ring_is_hole(ring, ring->head - plan.entries[i].turn))
+			if (is_lost(ring, ring->head - plan.entries[i].turn))
 				work->decision->stale_sectors += (unsigned)__builtin_popcount(plan.entries[i].dirty);
 		ret = 0;
 	}

@@ -12,3 +12,39 @@ $(BUILD)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(BUILD)/l
 $(BUILD)/tests/mkcache: tests/sim/mkcache.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -D_GNU_SOURCE -o $@ $< $(ALL_LDFLAGS)
+
+tests: all $(UNIT_TESTS) $(BUILD)/tests/mkcache
+.PHONY: tests count
+
+# The same tests twice, side by side: as it is installed, and under the sanitizers of clang.
+ASAN := BUILD=build/asan CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer' \
+	SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
+
+check:
+	rm -f build/*.counts
+	$(MAKE) -j2 WERROR=-Werror tests
+	$(MAKE) -j2 WERROR=-Werror $(ASAN) tests
+	$(MAKE) -j2 --no-print-directory check-plain check-asan; status=$$?; tests/count build/check-*.counts && exit $$status
+
+check-plain:
+	@tests/run plain build unit battery golden fixtures flush check dump format docs install demo > build/check-plain.counts; \
+		status=$$?; cat build/check-plain.counts; exit $$status
+
+check-asan:
+	@tests/run sanitized build/asan unit battery golden fixtures flush check dump format \
+		> build/check-asan.counts; status=$$?; cat build/check-asan.counts; exit $$status
+
+# What a build without ISA-L, and one without io_uring, do on the images of the drivers.
+NOISAL := BUILD=build/noisal NO_ISAL=1
+
+check-all: check
+	$(MAKE) -j2 WERROR=-Werror $(NOISAL) tests
+	tests/run portable build/noisal unit golden fixtures > build/check-portable.counts; status=$$?; \
+		cat build/check-portable.counts; tests/count build/check-*.counts && exit $$status
+.PHONY: check-plain check-asan
+
+demo: all
+	demo/demo.sh $(BUILD)
+
+bench: all
+	tests/bench/bench $(BUILD)

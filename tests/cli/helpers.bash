@@ -48,3 +48,18 @@ expect() {
 }
 
 bats_require_minimum_version 1.5.0
+
+# mortal COMMAND...: without root's right to ignore permissions
+mortal() {
+	if [ "$(id -u)" -eq 0 ]; then
+		setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-dac_override,-dac_read_search "$@"
+	else
+		"$@"
+	fi
+}
+
+# make_big_cache SLOTS: a v2 cache of full segments
+make_big_cache() {
+	printf 'generation v2\nslots %d\nbacking 262144\nrange 1 %d blocks 127 seed 7 span 32768\n' "$1" "$1" |
+		"$BUILD/tests/mkcache" - cache.img backing.img
+}

@@ -245,6 +245,7 @@ static void ahead_reaches_to_the_lap_before_its_own_head(void **state)
 	log_of(&t, 9, 16);
 	valid(&t, 23);
 	expect(&t, 16, 16, 0, "ooooooAL");
+	table_release(&t);
 	table_init(&t, "v2", 8);
 	log_of(&t, 9, 16);
 	valid(&t, 25); /* M + N + 1 */
@@ -594,6 +595,7 @@ static void due_id_of_every_slot(void **state)
 	judge(&t);
 	for (uint64_t id = 7; id <= 14; id++)
 		assert_int_equal(wb_ring_due(&t.ring, slot_of(&t, id)), id);
+	table_release(&t);
 	table_init(&t, "v2", 8);
 	log_of(&t, 1, 3);
 	judge(&t);
@@ -932,6 +934,7 @@ static void restart_needs_valid_segments_on_both_sides(void **state)
 	torn(&t, 1);
 	judge(&t);
 	assert_int_equal(t.ring.restarted, 0);
+	table_release(&t);
 	restarted_ring(&t, "v2");
 	for (uint64_t id = 12; id <= 16; id++)
 		torn(&t, id);

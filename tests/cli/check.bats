@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# wb-check: one fault makes one finding; the verdict; hostile numbers.
+
+load helpers
+
+# Classes of all findings, sorted; v0 always warns that its data is uncovered.
+classes() {
+	grep '"type":"finding"' <<<"$output" | jq -r .class | grep -v '^unsealed-data$' | sort -u | tr '\n' ' ' | sed 's/ $//'
+}
+
+# finds FIXTURE CLASS...
+finds() {
+	local name=$1
+	shift
+	make_cache "$name"
+	run --separate-stderr wb-check --json cache.img backing.img
+	[ "$(classes)" = "$*" ] || { echo "$name: found '$(classes)', expected '$*'"; return 1; }
+}
+
+@test "a sound log has no finding" {
+	for name in formatted simple wrapped partial flushes same-block-twice stale-metablocks slack partial-last-block; do
+		for generation in v0 v1 v2; do
+			finds $generation-$name
+		done
+	done
+}
+
+@test "one fault makes one finding" {
+	for generation in v0 v1 v2; do
+		finds $generation-torn-tail torn-tail
+		finds $generation-torn-first torn-tail
+		finds $generation-ahead ahead
+		finds $generation-stale-lap stale-lap
+		finds $generation-bad-length bad-length
+		finds $generation-wiped-header rotten
+		finds $generation-misaligned-dirty misaligned
+		finds $generation-beyond-backing-dirty beyond-backing
+		finds $generation-sector-overflow beyond-backing
+		finds $generation-record-garbage record-garbage
+		finds $generation-record-missing record-missing
+		finds $generation-grown resized
+		finds $generation-shrunk resized
+		finds $generation-shifted shifted
+		finds $generation-restarted restarted
+		finds $generation-destroyed destroyed
+		finds $generation-garbage-beyond foreign
+		finds $generation-sector0-zero zero-superblock
+		finds $generation-sector0-garbage bad-superblock
+	done
+	for generation in v1 v2; do
+		finds $generation-torn-head torn-head
+		finds $generation-torn-head-zero-id torn-head
+		finds $generation-rotten-data-bit rotten
+		finds $generation-rotten-checksum-bit rotten
+		finds $generation-rotten-length-bit rotten
+		finds $generation-rotten-two-bits rotten
+		finds $generation-rotten-next-bit rotten
+		finds $generation-rotten-head-bit rotten
+		finds $generation-id-zero alien-id
+		finds $generation-id-huge alien-id
+		finds $generation-id-bit alien-id
+		finds $generation-misaligned-clean misaligned
+		finds $generation-beyond-backing-clean beyond-backing
+		finds $generation-padding padding
+	done
+	finds v0-rotten-lap rotten
+	finds v0-zeroed zeroed
+	finds v2-mixed-checksums mixed-checksums
+	finds v2-pair-contradicted backing-mismatch
+}
+
+@test "a wrapped cache over 2 TiB is a finding, and only a chosen reading is flushed" {
+	unpack v2/simple
+	truncate -s 2200G cache.img || skip "no sparse file of that size here"
+	expect 0 wb-check --json --metadata-only cache.img
+	[ "$(classes)" = wrap ]
+	expect 8 wb-flush-dirty -n cache.img backing.before.img
+	[[ $stderr == *"--slot-address"* ]]
+}
+
+@test "the one flipped bit is named with its byte" {
+	unpack v2/g2-middle-data-byte
+	expect 4 wb-check --json cache.img
+	finding=$(record finding)
+	[ "$(jq -r '"\(.slot) \(.id) \(.flipped_byte) \(.flipped_bit)"' <<<"$finding")" = "3 36 300000 0" ]
+}
+
+@test "a misaligned metablock is listed with slot, id, index and byte offset" {
+	make_cache v2-misaligned-dirty
+	expect 4 wb-check --json cache.img
+	finding=$(record finding)
+	[ "$(jq -r '"\(.slot) \(.id) \(.sector)"' <<<"$finding")" = "0 7 131" ]
+	offset=$(jq -r .offset <<<"$finding")
+	[ "$(od -An -tu8 -j "$offset" -N 8 cache.img | tr -d ' ')" = 131 ]
+}
+
+@test "--require-clean is 4 while something is dirty, by content where BACKING is given" {
+	unpack v2/simple
+	expect 0 wb-check cache.img
+	expect 4 wb-check --require-clean cache.img
+	expect 4 wb-check --require-clean cache.img backing.before.img
+	expect 0 wb-flush-dirty -y --keep cache.img backing.before.img
+	expect 0 wb-check --require-clean --json cache.img backing.before.img
+	[ "$(field .dirty_sectors)" = 0 ]
+	expect 4 wb-check --require-clean cache.img
+	expect 0 wb-flush-dirty -y --detach cache.img backing.before.img
+	expect 0 wb-check --require-clean cache.img
+}
+
+@test "the true dirty count is what a flush changes" {
+	unpack v2/wrapped-d1
+	expect 0 wb-check --json cache.img backing.before.img
+	dirty=$(field .dirty_sectors)
+	cp backing.before.img after.img
+	expect 0 wb-flush-dirty -y --keep cache.img after.img
+	changed=$(cmp -l backing.before.img after.img | awk '{ s[int(($1 - 1) / 512)] } END { print length(s) }')
+	[ "$dirty" -eq "$changed" ]
+}
+
+@test "--metadata-only takes headers for granted" {
+	unpack v2/g2-middle-data-byte
+	expect 0 wb-check --metadata-only --json cache.img
+	[ "$(field .head)" = 40 ]
+	[ "$(field .findings)" = 0 ]
+}
+
+@test "the verdict comes first and names the next command" {
+	unpack v2/partial
+	expect 0 wb-check cache.img backing.before.img
+	[[ ${lines[1]} == verdict*sound* ]]
+	[[ ${lines[2]} == next*wb-flush-dirty* ]]
+	[ "${#lines[@]}" -lt 40 ]
+}
+
+@test "orders 0, 3, 12 and 255 in the superblock are errors or findings, never a crash" {
+	for order in '\x03' '\x0c' '\xff' '\x00'; do
+		unpack v0/b-simple-o4
+		printf "$order" | dd of=cache.img bs=1 seek=4 conv=notrunc status=none
+		expect 4 wb-check --json cache.img
+		[ "$(classes)" = bad-superblock ]
+		before=$(sum cache.img)
+		expect 8 wb-flush-dirty -y cache.img backing.before.img
+		[ "$(sum cache.img)" = "$before" ]
+	done
+}
+
+@test "a superblock alone, on a device with no room for a segment" {
+	unpack v2/fresh
+	truncate -s 1100000 cache.img
+	expect 8 wb-check cache.img
+	[[ $stderr == *"too small for one segment"* ]]
+}
+
+@test "--generation, --order and --slots override the evidence" {
+	unpack v2/simple
+	expect 0 wb-check --json --generation=v2 --order=10 --slots=8 cache.img
+	[ "$(field .slots)" = 8 ]
+	expect 8 wb-check --slots=17 cache.img
+	expect 8 wb-check --generation=v2 --order=9 cache.img
+}
+
+@test "both engines and one job find the same" {
+	for set in v2/g3z-second-life v0/f-resurrect v2/g5-id-huge-middle; do
+		unpack $set
+		WB_IO=uring run wb-check --json -j 2 cache.img backing.before.img
+		one=$output
+		WB_IO=threads run wb-check --json -j 1 cache.img backing.before.img
+		[ "$output" = "$one" ]
+	done
+}
