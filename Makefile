@@ -40,7 +40,7 @@ SONAME := libwbfmt.so.$(SOVERSION)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help deps check check-all demo bench install uninstall clean lint sanitize unit cli
+.PHONY: all help deps check check-all demo bench install uninstall clean
 
 # ---- building -----------------------------------------------------------------------------------
 

@@ -28,14 +28,16 @@ struct dump_options {
 enum { OPT_SUPERBLOCK = 1, OPT_SEGMENTS, OPT_SEGMENT, OPT_SLOT, OPT_METABLOCKS };
 
 static const struct poptOption dump_table[] = {
-	{ "superblock", '\0', POPT_ARG_NONE, NULL, OPT_SUPERBLOCK, "the superblock, field by field", NULL },
-	{ "segments", '\0', POPT_ARG_NONE, NULL, OPT_SEGMENTS, "every slot that is not empty (with -v the empty ones too)",
+	{ "superblock", '\0', POPT_ARG_NONE, NULL, OPT_SUPERBLOCK, "the superblock, field by field",
 	  NULL },
-	{ "segment", '\0', POPT_ARG_STRING, NULL, OPT_SEGMENT, "the segments with these ids, and their metablocks",
-	  "ID[-ID]" },
-	{ "slot", '\0', POPT_ARG_STRING, NULL, OPT_SLOT, "the same by slot; the first slot is 0", "K[-K]" },
-	{ "metablocks", '\0', POPT_ARG_NONE, NULL, OPT_METABLOCKS, "metablocks of the live segments, or of the chosen ones",
-	  NULL },
+	{ "segments", '\0', POPT_ARG_NONE, NULL, OPT_SEGMENTS,
+	  "every slot that is not empty (with -v the empty ones too)", NULL },
+	{ "segment", '\0', POPT_ARG_STRING, NULL, OPT_SEGMENT,
+	  "the segments with these ids, and their metablocks", "ID[-ID]" },
+	{ "slot", '\0', POPT_ARG_STRING, NULL, OPT_SLOT, "the same by slot; the first slot is 0",
+	  "K[-K]" },
+	{ "metablocks", '\0', POPT_ARG_NONE, NULL, OPT_METABLOCKS,
+	  "metablocks of the live segments, or of the chosen ones", NULL },
 	POPT_TABLEEND
 };
 
@@ -156,7 +158,13 @@ static const char *reason_words(enum wb_end_reason reason)
 
 static const char *reason_name(enum wb_end_reason reason)
 {
-	return reason == WB_END_FLUSHED ? "flushed" : reason == WB_END_FORMAT ? "format" : "reset";
+	static const char *const names[] = {
+		[WB_END_FLUSHED] = "flushed",
+		[WB_END_FORMAT] = "format",
+		[WB_END_RESET] = "reset",
+	};
+
+	return names[reason];
 }
 
 static const char *super_name(enum wb_super super)
@@ -176,11 +184,12 @@ static struct text super_words(const struct wb_cache *cache)
 
 	add(&text, "%s", super_name(cache->super));
 	if (cache->super == WB_SUPER_ENDED)
-		add(&text, " on %s: %s", date_of(cache->marker.time).bytes, reason_words(cache->marker.reason));
+		add(&text, " on %s: %s", date_of(cache->marker.time).bytes,
+		    reason_words(cache->marker.reason));
 	if (cache->super == WB_SUPER_ZEROED)
 		add(&text, ": sector 0 is all zero, no driver takes this for a cache");
 	if (cache->super == WB_SUPER_DAMAGED)
-		add(&text, ": sector 0 is not what any driver writes (see --superblock)");
+		add(&text, ": sector 0 is not what any driver writes");
 	return text;
 }
 
@@ -202,11 +211,11 @@ static struct text generation_words(const struct work *work)
 	if (is_v0_or_v1(work))
 		add(&text, "v0 or v1: an order byte, and no valid segment to tell them apart");
 	else if (cache->evidence)
-		add(&text, "%s (%s); %u bits verified in a sample of %u slots", format->name, format->drivers,
-		    cache->evidence, cache->sampled);
+		add(&text, "%s (%s); %u bits verified in a sample of %u slots", format->name,
+		    format->drivers, cache->evidence, cache->sampled);
 	else
-		add(&text, "%s (%s); by %s, no valid segment confirms it", format->name, format->drivers,
-		    common_of(work)->overrides.format ? "--generation" : "sector 0");
+		add(&text, "%s (%s); by %s, no valid segment confirms it", format->name,
+		    format->drivers, common_of(work)->overrides.format ? "--generation" : "sector 0");
 	if (cache->tie)
 		add(&text, "; %s explains it equally well", cache->tie->name);
 	return text;
@@ -225,8 +234,14 @@ static const char *record_words(const struct work *work)
 
 static const char *record_name(enum wb_record_state state)
 {
-	return state == WB_RECORD_NONE ? "none" : state == WB_RECORD_SOUND ? "sound" :
-	       state == WB_RECORD_MISSING ? "missing" : "garbage";
+	static const char *const names[] = {
+		[WB_RECORD_NONE] = "none",
+		[WB_RECORD_SOUND] = "sound",
+		[WB_RECORD_MISSING] = "missing",
+		[WB_RECORD_GARBAGE] = "garbage",
+	};
+
+	return names[state];
 }
 
 static uint64_t end_of_slots(const struct wb_geometry *geometry, uint64_t slots)
@@ -296,8 +311,8 @@ static struct text patterns_words(const struct wb_ring *ring)
 	if (ring->shifted)
 		add(&text, "%sshifted: the start of the device moved", text.used ? "; " : "");
 	if (ring->restarted)
-		add(&text, "%srestarted: ids 1 to %" PRIu64 " lie below an older ring", text.used ? "; " : "",
-		    ring->restarted);
+		add(&text, "%srestarted: ids 1 to %" PRIu64 " lie below an older ring",
+		    text.used ? "; " : "", ring->restarted);
 	if (!ring->resized)
 		return text;
 	add(&text, "%sresized: it had ", text.used ? "; " : "");
@@ -327,7 +342,8 @@ static struct text damage_words(const struct work *work)
 
 	for (unsigned rule = 0; rule < WB_RULES; rule++)
 		if (work->found[rule] && wb_rule_info((enum wb_rule)rule)->severity == WB_DAMAGE)
-			add(&text, "%s%s", text.used ? ", " : "", wb_rule_info((enum wb_rule)rule)->name);
+			add(&text, "%s%s", text.used ? ", " : "",
+			    wb_rule_info((enum wb_rule)rule)->name);
 	return text;
 }
 
@@ -342,11 +358,14 @@ static void say_ended_verdict(const struct work *work)
 	const struct common *common = common_of(work);
 
 	if (work->cache.marker.reason == WB_END_FORMAT) {
-		common_say(common, "verdict      an interrupted format; there is nothing to write back");
+		common_say(common,
+			   "verdict      an interrupted format; there is nothing to write back");
 		common_say(common, "next         wb-format %s", work->path);
 	} else {
-		common_say(common, "verdict      the log has been ended; no driver will replay it again");
-		common_say(common, "next         nothing to do; wb-format %s makes a new cache of it", work->path);
+		common_say(common,
+			   "verdict      the log has been ended; no driver will replay it again");
+		common_say(common, "next         nothing to do; wb-format %s makes a new cache of it",
+			   work->path);
 	}
 }
 
@@ -356,15 +375,22 @@ static void say_damaged_verdict(const struct work *work)
 	const struct wb_ring *ring = &work->ring;
 
 	if (dirty_is_unknown(ring))
-		common_say(common, "verdict      damaged (%s); dirty data may exist only in this cache, change nothing yet",
+		common_say(common,
+			   "verdict      damaged (%s); dirty data may exist only in this cache, change "
+			   "nothing yet",
 			   damage_words(work).bytes);
 	else
-		common_say(common, "verdict      damaged (%s); up to %s may exist only in this cache, change nothing yet",
+		common_say(common,
+			   "verdict      damaged (%s); up to %s may exist only in this cache, change "
+			   "nothing yet",
 			   damage_words(work).bytes, human_size(ring->dirty_sectors * WB_SECTOR));
 	if (ring->resized && has_room(&work->cache.geometry, ring->candidates[0]))
-		common_say(common, "next         wb-check --slots=%" PRIu64 " %s", ring->candidates[0], work->path);
+		common_say(common, "next         wb-check --slots=%" PRIu64 " %s", ring->candidates[0],
+			   work->path);
 	else if (ring->resized)
-		common_say(common, "next         give the device its old size back (%" PRIu64 " bytes or more), then wb-check %s",
+		common_say(common,
+			   "next         give the device its old size back (%" PRIu64
+			   " bytes or more), then wb-check %s",
 			   end_of_slots(&work->cache.geometry, ring->candidates[0]), work->path);
 	else
 		common_say(common, "next         wb-check %s", work->path);
@@ -380,7 +406,8 @@ static void say_verdict(const struct work *work)
 	} else if (damage(work)) {
 		say_damaged_verdict(work);
 	} else if (work->ring.dirty_sectors) {
-		common_say(common, "verdict      no damage; up to %s dirty, needed until written back", dirty);
+		common_say(common, "verdict      no damage; up to %s dirty, needed until written back",
+			   dirty);
 		common_say(common, "next         wb-flush-dirty -n %s BACKING", work->path);
 	} else {
 		common_say(common, "verdict      no damage; nothing is dirty");
@@ -395,10 +422,12 @@ static void say_geometry(const struct work *work)
 	const struct wb_geometry *geometry = &work->cache.geometry;
 
 	common_say(common_of(work), "generation   %s", generation_words(work).bytes);
-	common_say(common_of(work), "geometry     order %u: %" PRIu32 " slots of %s, %" PRIu32
-		   " block%s per segment, unused tail %" PRIu64 " bytes%s", geometry->order, geometry->slots,
-		   human_size(wb_slot_size(geometry)), geometry->capacity, geometry->capacity == 1 ? "" : "s",
-		   unused_tail(geometry), geometry->wrap ? ", addresses modulo 2 TiB" : "");
+	common_say(common_of(work),
+		   "geometry     order %u: %" PRIu32 " slots of %s, %" PRIu32
+		   " block%s per segment, unused tail %" PRIu64 " bytes%s",
+		   geometry->order, geometry->slots, human_size(wb_slot_size(geometry)),
+		   geometry->capacity, geometry->capacity == 1 ? "" : "s", unused_tail(geometry),
+		   geometry->wrap ? ", addresses modulo 2 TiB" : "");
 }
 
 static void say_seals(const struct work *work)
@@ -408,12 +437,15 @@ static void say_seals(const struct work *work)
 	if (ring->classes[WB_EMPTY] == work->cache.geometry.slots)
 		common_say(common_of(work), "checksums    none yet");
 	else if (work->cache.geometry.format->seal == WB_SEAL_LAP)
-		common_say(common_of(work), "checksums    none in this generation: laps only, nothing covers the data blocks");
+		common_say(common_of(work), "checksums    none in this generation: laps only, nothing "
+					    "covers the data blocks");
 	else if (ring->plain_seals + ring->raw_seals == 0)
 		common_say(common_of(work), "checksums    none that holds");
 	else
-		common_say(common_of(work), "checksums    %" PRIu64 " plain, %" PRIu64
-			   " raw (without the final complement: 1.0.x, 2.0.0, 2.0.1)", ring->plain_seals, ring->raw_seals);
+		common_say(common_of(work),
+			   "checksums    %" PRIu64 " plain, %" PRIu64
+			   " raw (without the final complement: 1.0.x, 2.0.0, 2.0.1)",
+			   ring->plain_seals, ring->raw_seals);
 }
 
 static void say_dirty(const struct work *work)
@@ -426,9 +458,13 @@ static void say_dirty(const struct work *work)
 	else if (!ring->dirty_blocks)
 		common_say(common, "dirty        nothing%s", ring->holes ? " outside the holes" : "");
 	else
-		common_say(common, "dirty        up to %" PRIu64 " blocks, %" PRIu64 " sectors, %s (every version counted%s)%s",
-			   ring->dirty_blocks, ring->dirty_sectors, human_size(ring->dirty_sectors * WB_SECTOR),
-			   ring->holes ? ", the holes not" : "", is_ended(work) ? "; of no use after the end" : "");
+		common_say(common,
+			   "dirty        up to %" PRIu64 " blocks, %" PRIu64
+			   " sectors, %s (every version counted%s)%s",
+			   ring->dirty_blocks, ring->dirty_sectors,
+			   human_size(ring->dirty_sectors * WB_SECTOR),
+			   ring->holes ? ", the holes not" : "",
+			   is_ended(work) ? "; of no use after the end" : "");
 }
 
 static void say_log(const struct work *work)
@@ -442,10 +478,12 @@ static void say_log(const struct work *work)
 	else if (!ring->head)
 		common_say(common, "log          no valid segment");
 	else if (ring->first > ring->head)
-		common_say(common, "log          newest id %" PRIu64 ", the window is empty", ring->head);
+		common_say(common, "log          newest id %" PRIu64 ", the window is empty",
+			   ring->head);
 	else
-		common_say(common, "log          newest id %" PRIu64 ", window %" PRIu64 " ... %" PRIu64, ring->head,
-			   ring->first, ring->head);
+		common_say(common,
+			   "log          newest id %" PRIu64 ", window %" PRIu64 " ... %" PRIu64,
+			   ring->head, ring->first, ring->head);
 	common_say(common, "slots        %s", classes_words(ring).bytes);
 	common_say(common, "holes        %s", holes_words(ring).bytes);
 	if (patterns_words(ring).used)
@@ -459,8 +497,9 @@ static void say_summary(const struct work *work)
 	const struct common *common = common_of(work);
 
 	common_say(common, "wb-dump      %s", WB_VERSION);
-	common_say(common, "cache        %s, %" PRIu64 " bytes (%s)%s", work->path, wb_dev_size(work->dev),
-		   human_size(wb_dev_size(work->dev)), wb_dev_busy(work->dev) ? ", in use: the picture may move" : "");
+	common_say(common, "cache        %s, %" PRIu64 " bytes (%s)%s", work->path,
+		   wb_dev_size(work->dev), human_size(wb_dev_size(work->dev)),
+		   wb_dev_busy(work->dev) ? ", in use: the picture may move" : "");
 	common_say(common, "superblock   %s", super_words(&work->cache).bytes);
 	if (has_ring(work)) {
 		say_geometry(work);
@@ -468,7 +507,8 @@ static void say_summary(const struct work *work)
 	} else {
 		common_say(common, "log          no segment is left that could be read");
 		if (work->cache.marker.head)
-			common_say(common, "newest id    %" PRIu64 " when it was ended", work->cache.marker.head);
+			common_say(common, "newest id    %" PRIu64 " when it was ended",
+				   work->cache.marker.head);
 	}
 	say_verdict(work);
 }
@@ -522,7 +562,8 @@ static void summarise(const struct work *work)
 		return;
 	report_u64(summary, "bytes", wb_dev_size(work->dev));
 	report_text(summary, "superblock", super_name(cache->super));
-	report_text(summary, "generation", cache->geometry.format ? cache->geometry.format->name : NULL);
+	report_text(summary, "generation",
+		    cache->geometry.format ? cache->geometry.format->name : NULL);
 	report_u64(summary, "evidence", cache->evidence);
 	report_u64(summary, "order", cache->geometry.order);
 	report_u64(summary, "slots", cache->geometry.slots);
@@ -534,6 +575,8 @@ static void summarise(const struct work *work)
 	report_u64(summary, "dirty_sectors", is_ended(work) ? 0 : ring->dirty_sectors);
 	report_bool(summary, "ended", is_ended(work));
 	report_bool(summary, "busy", wb_dev_busy(work->dev));
+	report_bool(summary, "wraps", cache->wraps);
+	report_u64(summary, "damage", damage(work));
 	if (has_ring(work))
 		summarise_ring(summary, work);
 }
@@ -594,10 +637,12 @@ static void print_header(const struct wb_cache *cache)
 	bool good = memcmp(cache->sector0, magic, sizeof(magic)) == 0;
 	struct text text = hex_of(cache->sector0, 4);
 
-	add(&text, "%s", good ? "  writeboost's magic" : "  not writeboost's magic, which is 74 73 42 57");
+	add(&text, "%s",
+	    good ? "  writeboost's magic" : "  not writeboost's magic, which is 74 73 42 57");
 	print_field(0, "magic", text.bytes);
 	text = (struct text){ .used = 0 };
-	add(&text, "%u%s", cache->order_byte, cache->order_byte ? "" : " (v2 leaves it 0: its order is always 10)");
+	add(&text, "%u%s", cache->order_byte,
+	    cache->order_byte ? "" : " (v2 leaves it 0: its order is always 10)");
 	print_field(4, "order", text.bytes);
 	print_field(5, "rest of sector", rest_words(cache->sector0, 5).bytes);
 }
@@ -630,7 +675,8 @@ static void show_superblock(const struct work *work)
 		print_marker(&cache->marker);
 	else
 		print_header(cache);
-	add(&text, "%" PRIu64 "%s%s", cache->record, has_ring(work) ? ", " : "", has_ring(work) ? record_words(work) : "");
+	add(&text, "%" PRIu64 "%s%s", cache->record, has_ring(work) ? ", " : "",
+	    has_ring(work) ? record_words(work) : "");
 	print_field(RECORD_OFFSET, "record", text.bytes);
 }
 
@@ -657,7 +703,8 @@ static bool in_range(const struct range *range, uint64_t value)
 static bool is_chosen(const struct dump_options *options, const struct wb_slot *slot, uint32_t index)
 {
 	if (options->ids.given || options->slots.given)
-		return (slot->id && in_range(&options->ids, slot->id)) || in_range(&options->slots, index);
+		return (slot->id && in_range(&options->ids, slot->id)) ||
+		       in_range(&options->slots, index);
 	if (!options->segments)
 		return slot->class_ == WB_LIVE;
 	return options->common.verbose || slot->class_ != WB_EMPTY;
@@ -706,7 +753,8 @@ static bool choose(struct table *table)
 
 static int refuse_slot(const struct work *work)
 {
-	return common_refuse(common_of(work), work->path, "there is no slot %" PRIu64 ": the slots are 0 to %" PRIu32,
+	return common_refuse(common_of(work), work->path,
+			     "there is no slot %" PRIu64 ": the slots are 0 to %" PRIu32,
 			     work->options->slots.last, work->cache.geometry.slots - 1);
 }
 
@@ -715,18 +763,24 @@ static int refuse_segment(const struct work *work)
 	const struct range *ids = &work->options->ids;
 
 	if (!ids->last)
-		return common_refuse(common_of(work), work->path, "there is no segment 0: ids begin at 1 (see --slot)");
+		return common_refuse(common_of(work), work->path,
+				     "there is no segment 0: ids begin at 1 (see --slot)");
 	if (ids->first != ids->last)
-		return common_refuse(common_of(work), work->path, "no slot holds a segment with an id from %" PRIu64
-				     " to %" PRIu64, ids->first, ids->last);
+		return common_refuse(common_of(work), work->path,
+				     "no slot holds a segment with an id from %" PRIu64 " to %" PRIu64,
+				     ids->first, ids->last);
 	uint32_t slot = wb_slot_of(&work->cache.geometry, ids->first);
 	uint64_t there = work->ring.slots[slot].id;
 
 	if (!there)
-		return common_refuse(common_of(work), work->path, "no slot holds segment %" PRIu64 "; slot %" PRIu32
-				     ", where it would lie, holds none", ids->first, slot);
-	return common_refuse(common_of(work), work->path, "no slot holds segment %" PRIu64 "; slot %" PRIu32
-			     ", where it would lie, holds %" PRIu64, ids->first, slot, there);
+		return common_refuse(common_of(work), work->path,
+				     "no slot holds segment %" PRIu64 "; slot %" PRIu32
+				     ", where it would lie, holds none",
+				     ids->first, slot);
+	return common_refuse(common_of(work), work->path,
+			     "no slot holds segment %" PRIu64 "; slot %" PRIu32
+			     ", where it would lie, holds %" PRIu64,
+			     ids->first, slot, there);
 }
 
 /* ---- tables: rows ---- */
@@ -744,11 +798,11 @@ static struct seal_words seal_of(const struct wb_format *format, const struct wb
 	if (!slot->id && !(slot->flags & WB_SLOT_GARBAGE))
 		return (struct seal_words){ "none", "-" };
 	if (format->seal == WB_SEAL_LAP && sealed)
-		return slot->flags & WB_SLOT_LAP ? (struct seal_words){ "laps", "laps hold" } :
-						   (struct seal_words){ "wrong-lap", "wrong lap" };
+		return slot->flags & WB_SLOT_LAP ? (struct seal_words){ "laps", "laps hold" }
+						 : (struct seal_words){ "wrong-lap", "wrong lap" };
 	if (sealed)
-		return slot->flags & WB_SLOT_RAW ? (struct seal_words){ "raw", "sealed raw" } :
-						   (struct seal_words){ "plain", "sealed plain" };
+		return slot->flags & WB_SLOT_RAW ? (struct seal_words){ "raw", "sealed raw" }
+						 : (struct seal_words){ "plain", "sealed plain" };
 	if (slot->flags & WB_SLOT_ONE_BIT)
 		return (struct seal_words){ "one-bit", "one bit" };
 	if (slot->flags & WB_SLOT_NO_DATA)
@@ -758,10 +812,10 @@ static struct seal_words seal_of(const struct wb_format *format, const struct wb
 
 static void print_row_header(const struct table *table)
 {
-	printf("%*s  %*s  %-13s  %6s  %6s  %7s  %10s  %-12s  %*s\n", table->slot_width, "slot", table->id_width, "id",
-	       "class", "length", "dirty", "sectors",
-	       table->work->cache.geometry.format->seal == WB_SEAL_LAP ? "lap" : "checksum", "seal", table->offset_width,
-	       "offset");
+	printf("%*s  %*s  %-13s  %6s  %6s  %7s  %10s  %-12s  %*s\n", table->slot_width, "slot",
+	       table->id_width, "id", "class", "length", "dirty", "sectors",
+	       table->work->cache.geometry.format->seal == WB_SEAL_LAP ? "lap" : "checksum", "seal",
+	       table->offset_width, "offset");
 }
 
 static void show_row(const struct table *table, uint32_t index, const struct wb_header *header)
@@ -788,10 +842,13 @@ static void show_row(const struct table *table, uint32_t index, const struct wb_
 	if (report_json())
 		return;
 	if (header && (slot->id || slot->flags & WB_SLOT_GARBAGE))
-		snprintf(stored, sizeof(stored), laps ? "%" PRIu32 : "0x%08" PRIx32, laps ? header->lap : header->checksum);
-	printf("%*" PRIu32 "  %*" PRIu64 "  %-13s  %6u  %6u  %7u  %10s  %-12s  %*" PRIu64 "\n", table->slot_width, index,
-	       table->id_width, slot->id, wb_class_name((enum wb_class)slot->class_), slot->length, slot->dirty_blocks,
-	       slot->dirty_sectors, stored, seal.words, table->offset_width, wb_slot_offset(geometry, index));
+		snprintf(stored, sizeof(stored), laps ? "%" PRIu32 : "0x%08" PRIx32,
+			 laps ? header->lap : header->checksum);
+	printf("%*" PRIu32 "  %*" PRIu64 "  %-13s  %6u  %6u  %7u  %10s  %-12s  %*" PRIu64 "\n",
+	       table->slot_width, index, table->id_width, slot->id,
+	       wb_class_name((enum wb_class)slot->class_), slot->length, slot->dirty_blocks,
+	       slot->dirty_sectors, stored, seal.words, table->offset_width,
+	       wb_slot_offset(geometry, index));
 }
 
 static void print_block_header(const struct table *table)
@@ -800,8 +857,8 @@ static void print_block_header(const struct table *table)
 
 	if (table->rows)
 		printf("%*s", table->slot_width + 2, "");
-	printf("%*s  %5s  %12s  %5s  %s%*s\n", table->id_width, "id", "index", "sector", "dirty", laps ? "       lap  " : "",
-	       table->offset_width, "data at");
+	printf("%*s  %5s  %12s  %5s  %s%*s\n", table->id_width, "id", "index", "sector", "dirty",
+	       laps ? "       lap  " : "", table->offset_width, "data at");
 }
 
 static void show_block(const struct table *table, uint32_t index, const uint8_t *meta, unsigned i)
@@ -826,7 +883,8 @@ static void show_block(const struct table *table, uint32_t index, const uint8_t 
 		return;
 	if (table->rows)
 		printf("%*s", table->slot_width + 2, "");
-	printf("%*" PRIu64 "  %5u  %12" PRIu64 "   0x%02x  ", table->id_width, id, i, metablock.sector, metablock.dirty);
+	printf("%*" PRIu64 "  %5u  %12" PRIu64 "   0x%02x  ", table->id_width, id, i, metablock.sector,
+	       metablock.dirty);
 	if (geometry->format->lap.width)
 		printf("%10" PRIu32 "  ", metablock.lap);
 	printf("%*" PRIu64 "\n", table->offset_width, offset);
@@ -838,13 +896,18 @@ static void show_blocks(const struct table *table, uint32_t index, const uint8_t
 	const struct wb_slot *slot = &work->ring.slots[index];
 
 	if (!meta)
-		common_warn(common_of(work), "slot %" PRIu32 ": its metadata cannot be read, no metablocks are shown", index);
+		common_warn(common_of(work),
+			    "slot %" PRIu32 ": its metadata cannot be read, no metablocks are shown",
+			    index);
 	else if (slot->length > work->cache.geometry.capacity)
-		common_warn(common_of(work), "slot %" PRIu32 ": it claims %u blocks and a segment holds %" PRIu32
-			    ", no metablocks are shown", index, slot->length, work->cache.geometry.capacity);
+		common_warn(common_of(work),
+			    "slot %" PRIu32 ": it claims %u blocks and a segment holds %" PRIu32
+			    ", no metablocks are shown",
+			    index, slot->length, work->cache.geometry.capacity);
 	else if (table->rows && slot->length && !report_json())
 		print_block_header(table);
-	for (unsigned i = 0; meta && slot->length <= work->cache.geometry.capacity && i < slot->length; i++)
+	for (unsigned i = 0; meta && slot->length <= work->cache.geometry.capacity && i < slot->length;
+	     i++)
 		show_block(table, index, meta, i);
 }
 
@@ -875,13 +938,17 @@ static int show_batch(const struct table *table, uint32_t from, unsigned n, uint
 	struct wb_io io[BATCH];
 
 	if (common_of(work)->progress.stop(common_of(work)->progress.context)) {
-		const struct wb_error err = { .code = WB_ESTOPPED, .offset = WB_NO_OFFSET, .text = "stopped by a signal" };
+		const struct wb_error err = { .code = WB_ESTOPPED,
+					      .offset = WB_NO_OFFSET,
+					      .text = "stopped by a signal" };
 
 		return common_failed(common_of(work), work->path, &err, NULL);
 	}
 	for (unsigned i = 0; i < n; i++)
-		io[i] = (struct wb_io){ .buffer = metas + (size_t)i * WB_BLOCK, .length = WB_BLOCK,
-					.offset = wb_slot_offset(&work->cache.geometry, table->choices[from + i].slot) };
+		io[i] = (struct wb_io){ .buffer = metas + (size_t)i * WB_BLOCK,
+					.length = WB_BLOCK,
+					.offset = wb_slot_offset(&work->cache.geometry,
+								 table->choices[from + i].slot) };
 	wb_dev_submit(work->dev, io, n, NULL); /* each request says for itself how it went */
 	for (unsigned i = 0; i < n && !ferror(stdout); i++)
 		show_slot(table, table->choices[from + i].slot, io[i].result ? NULL : io[i].buffer);
@@ -923,13 +990,17 @@ static int show_tables(const struct work *work)
 	const struct dump_options *options = work->options;
 	bool chosen = options->ids.given || options->slots.given;
 	bool both = chosen && !options->segments && !options->metablocks;
-	struct table table = { .work = work, .rows = options->segments || both, .blocks = options->metablocks || both };
+	struct table table = { .work = work,
+			       .rows = options->segments || both,
+			       .blocks = options->metablocks || both };
 	int status;
 
 	if (!has_ring(work) && chosen)
-		return common_refuse(common_of(work), work->path, "the log was ended, and nothing tells where its segments lay");
+		return common_refuse(common_of(work), work->path,
+				     "the log was ended, and nothing tells where its segments lay");
 	if (!has_ring(work)) {
-		common_say(common_of(work), "the log was ended, and no segment of it can be read any more");
+		common_say(common_of(work),
+			   "the log was ended, and no segment of it can be read any more");
 		return 0;
 	}
 	if (options->slots.given && options->slots.last >= work->cache.geometry.slots)
@@ -941,7 +1012,8 @@ static int show_tables(const struct work *work)
 	else
 		status = show_chosen(&table);
 	if (!table.count && !status)
-		common_say(common_of(work), options->segments ? "no slot has been written" : "no segment is live");
+		common_say(common_of(work),
+			   options->segments ? "no slot has been written" : "no segment is live");
 	free(table.choices);
 	return status;
 }
@@ -963,11 +1035,15 @@ static int open_cache(struct work *work)
 	}
 	if (ret) {
 		overrides.any_super = !is_ended(work); /* an ended log that left no valid segment */
-		status = common_open_cache(common_of(work), &work->cache, work->dev, work->path, &overrides);
+		status = common_open_cache(common_of(work), &work->cache, work->dev, work->path,
+					   &overrides);
 	}
 	if (!status && work->cache.wraps && common_of(work)->overrides.address == WB_ADDRESS_AUTO)
-		common_warn(common_of(work), "%s: larger than 2 TiB, where drivers compute slot addresses modulo 2^32 sectors; "
-			    "this shows --slot-address=linear, compare it with --slot-address=wrap", work->path);
+		common_warn(common_of(work),
+			    "%s: larger than 2 TiB, where drivers compute slot addresses modulo 2^32 "
+			    "sectors; "
+			    "this shows --slot-address=linear, compare it with --slot-address=wrap",
+			    work->path);
 	return status;
 }
 
@@ -1013,7 +1089,8 @@ static int dump(struct work *work)
 	else if (!options->superblock && !report_json())
 		say_summary(work);
 	if (has_tables(options) && !is_ended(work) && work->cache.super != WB_SUPER_GOOD)
-		common_warn(common_of(work), "%s: sector 0 is %s; what is shown rests on the segments alone", work->path,
+		common_warn(common_of(work),
+			    "%s: sector 0 is %s; what is shown rests on the segments alone", work->path,
 			    super_name(work->cache.super));
 	return status;
 }

@@ -14,8 +14,9 @@
 #include "report.h"
 
 #define FIRST_SLOT (1u << 20)
-#define SAMPLE 256u          /* places behind the first MiB that are looked at ... */
-#define SAMPLE_STEP (1u << 19) /* ... all of which begin a slot in every generation but v0's largest order */
+/* So many places behind the first MiB are looked at; each begins a slot of the usual orders. */
+#define SAMPLE 256u
+#define SAMPLE_STEP (1u << 19)
 #define BLOCKS_MAX (1ull << 32)
 
 struct format_options {
@@ -27,9 +28,12 @@ struct format_options {
 enum { OPT_TYPE = 1, OPT_DRY_RUN, OPT_RESET };
 
 static const struct poptOption format_table[] = {
-	{ "type", '\0', POPT_ARG_STRING, NULL, OPT_TYPE, "generation to make (default: v2)", "v2|v1|v0" },
-	{ "dry-run", 'n', POPT_ARG_NONE, NULL, OPT_DRY_RUN, "show what would be made and lost; write nothing", NULL },
-	{ "reset", '\0', POPT_ARG_NONE, NULL, OPT_RESET, "only end the log, so that no driver replays it again", NULL },
+	{ "type", '\0', POPT_ARG_STRING, NULL, OPT_TYPE, "generation to make (default: v2)",
+	  "v2|v1|v0" },
+	{ "dry-run", 'n', POPT_ARG_NONE, NULL, OPT_DRY_RUN,
+	  "show what would be made and lost; write nothing", NULL },
+	{ "reset", '\0', POPT_ARG_NONE, NULL, OPT_RESET,
+	  "only end the log, so that no driver replays it again", NULL },
 	POPT_TABLEEND
 };
 
@@ -41,7 +45,9 @@ static void handle(void *options, int val, const char *argument)
 	struct format_options *format = options;
 
 	switch (val) {
-	case OPT_TYPE: format->format = wb_format_find(types[choice_of("--type", argument, types)]); break;
+	case OPT_TYPE:
+		format->format = wb_format_find(types[choice_of("--type", argument, types)]);
+		break;
 	case OPT_DRY_RUN: format->dry_run = true; break;
 	case OPT_RESET: format->reset = true; break;
 	default: break;
@@ -69,7 +75,7 @@ struct work {
 	struct wb_dev *dev;
 	struct wb_geometry geometry; /* of what is to be made */
 	enum present present;
-	struct wb_cache cache;       /* of what is there */
+	struct wb_cache cache; /* of what is there */
 	struct wb_ring ring;
 	bool formatted, ended;
 };
@@ -101,7 +107,8 @@ static uint64_t sample_place(uint64_t places, unsigned i)
 static bool is_blank(const struct work *work)
 {
 	uint64_t size = wb_dev_size(work->dev);
-	uint64_t places = size < FIRST_SLOT + WB_BLOCK ? 0 : (size - FIRST_SLOT - WB_BLOCK) / SAMPLE_STEP + 1;
+	uint64_t places =
+		size < FIRST_SLOT + WB_BLOCK ? 0 : (size - FIRST_SLOT - WB_BLOCK) / SAMPLE_STEP + 1;
 	uint32_t length = size < FIRST_SLOT ? (uint32_t)size : FIRST_SLOT;
 	void *bytes;
 	bool blank;
@@ -110,8 +117,9 @@ static bool is_blank(const struct work *work)
 		return false;
 	blank = !wb_dev_read(work->dev, 0, bytes, length, NULL) && is_zero(bytes, length);
 	for (unsigned i = 0; i < SAMPLE && i < places && blank; i++)
-		blank = !wb_dev_read(work->dev, FIRST_SLOT + sample_place(places, i) * SAMPLE_STEP, bytes, WB_BLOCK,
-				     NULL) && is_zero(bytes, WB_BLOCK);
+		blank = !wb_dev_read(work->dev, FIRST_SLOT + sample_place(places, i) * SAMPLE_STEP,
+				     bytes, WB_BLOCK, NULL) &&
+			is_zero(bytes, WB_BLOCK);
 	free(bytes);
 	return blank;
 }
@@ -153,7 +161,8 @@ static int look(struct work *work)
 	if (!ret) {
 		work->present = present_of(work);
 		if (work->present == PRESENT_CACHE)
-			ret = wb_ring_load(&work->ring, &work->cache, &options, &common_of(work)->progress, &err);
+			ret = wb_ring_load(&work->ring, &work->cache, &options,
+					   &common_of(work)->progress, &err);
 	}
 	return ret ? common_failed(common_of(work), work->path, &err, "nothing was changed") : 0;
 }
@@ -172,8 +181,8 @@ static const char *hiding(const struct work *work)
 	if (work->cache.tie)
 		return "two generations of the format explain it equally well";
 	for (unsigned i = 0; i < WB_CLASSES; i++)
-		if (ring->classes[i] && i != WB_EMPTY && i != WB_LIVE && i != WB_OLD && i != WB_TORN_TAIL &&
-		    i != WB_TORN_HEAD && i != WB_FOREIGN)
+		if (ring->classes[i] && i != WB_EMPTY && i != WB_LIVE && i != WB_OLD &&
+		    i != WB_TORN_TAIL && i != WB_TORN_HEAD && i != WB_FOREIGN)
 			return "some of its segments are damaged";
 	if (ring->holes || ring->record_state == WB_RECORD_MISSING)
 		return "segments of its log are missing";
@@ -203,12 +212,15 @@ static void say_cache(const struct work *work)
 	const struct common *common = common_of(work);
 	const struct wb_geometry *geometry = &work->cache.geometry;
 	const struct wb_ring *ring = &work->ring;
-	const char *super = work->cache.super == WB_SUPER_GOOD ? "" :
-			    work->cache.super == WB_SUPER_ZEROED ? ", its sector 0 all zero" : ", its sector 0 damaged";
+	const char *super = work->cache.super == WB_SUPER_GOOD	   ? ""
+			    : work->cache.super == WB_SUPER_ZEROED ? ", its sector 0 all zero"
+								   : ", its sector 0 damaged";
 
-	common_say(common, "now    a writeboost cache%s: %s%s, order %u, %" PRIu32 " segment slots", super,
-		   geometry->format->name,
-		   !work->cache.evidence && geometry->format->order_stored && geometry->order <= 10 ? " or v1" : "",
+	common_say(common, "now    a writeboost cache%s: %s%s, order %u, %" PRIu32 " segment slots",
+		   super, geometry->format->name,
+		   !work->cache.evidence && geometry->format->order_stored && geometry->order <= 10
+			   ? " or v1"
+			   : "",
 		   geometry->order, geometry->slots);
 	if (ring->head)
 		common_say(common, "       newest segment %" PRIu64, ring->head);
@@ -228,20 +240,21 @@ static void say_present(const struct work *work)
 
 	switch (work->present) {
 	case PRESENT_BLANK:
-		common_say(common, "now    blank: the first MiB and all of a sample behind it read as zeroes");
+		common_say(common,
+			   "now    blank: the first MiB and all of a sample behind it read as zeroes");
 		break;
 	case PRESENT_ENDED:
 		common_say(common, "now    a writeboost cache whose log was ended on %s%s",
 			   date_of(&work->cache.marker, date, sizeof(date)),
-			   work->cache.marker.reason == WB_END_FLUSHED ? ", with everything on its backing device" : "");
+			   work->cache.marker.reason == WB_END_FLUSHED
+				   ? ", with everything on its backing device"
+				   : "");
 		break;
 	case PRESENT_INTERRUPTED:
 		common_say(common, "now    a format that began on %s and was interrupted",
 			   date_of(&work->cache.marker, date, sizeof(date)));
 		break;
-	case PRESENT_CACHE:
-		say_cache(work);
-		break;
+	case PRESENT_CACHE: say_cache(work); break;
 	case PRESENT_OTHER:
 		common_say(common, "now    something that is no writeboost cache, and not blank");
 		break;
@@ -256,19 +269,26 @@ static int refuse_dirty(const struct work *work)
 	const char *size = human_size(work->ring.dirty_sectors * WB_SECTOR);
 
 	if (!hiding(work))
-		return common_refuse(common_of(work), work->path, "this cache holds up to %" PRIu64 " dirty blocks (%s) that may "
-				     "exist nowhere else: write them back with wb-flush-dirty %s BACKING, or give "
-				     "--force=dirty to lose them", work->ring.dirty_blocks, size, work->path);
-	return common_refuse(common_of(work), work->path, "this cache may hold dirty data that exists nowhere else: %s, and up "
-			     "to %" PRIu64 " dirty blocks (%s) can be counted. See wb-check %s, rescue it with "
-			     "wb-flush-dirty %s BACKING, or give --force=dirty to lose it", hiding(work),
-			     work->ring.dirty_blocks, size, work->path, work->path);
+		return common_refuse(
+			common_of(work), work->path,
+			"this cache holds up to %" PRIu64 " dirty blocks (%s) that may "
+			"exist nowhere else: write them back with wb-flush-dirty %s BACKING, or give "
+			"--force=dirty to lose them",
+			work->ring.dirty_blocks, size, work->path);
+	return common_refuse(common_of(work), work->path,
+			     "this cache may hold dirty data that exists nowhere else: %s, and up "
+			     "to %" PRIu64
+			     " dirty blocks (%s) can be counted. See wb-check %s, rescue it with "
+			     "wb-flush-dirty %s BACKING, or give --force=dirty to lose it",
+			     hiding(work), work->ring.dirty_blocks, size, work->path, work->path);
 }
 
 static int refuse_wrap(const struct work *work)
 {
-	return common_refuse(common_of(work), work->path, "the device is larger than 2 TiB: every released driver computes "
-			     "slot addresses modulo 2^32 sectors and would put segments over each other and over sector 0. "
+	return common_refuse(common_of(work), work->path,
+			     "the device is larger than 2 TiB: every released driver computes "
+			     "slot addresses modulo 2^32 sectors and would put segments over each "
+			     "other and over sector 0. "
 			     "Use a smaller partition of it, or give --force=wrap");
 }
 
@@ -276,7 +296,8 @@ static int refuse_what_is_forbidden(const struct work *work)
 {
 	int status = 0;
 
-	if (!work->options->reset && wb_geometry_wraps(&work->geometry) && !common_forced(common_of(work), "wrap"))
+	if (!work->options->reset && wb_geometry_wraps(&work->geometry) &&
+	    !common_forced(common_of(work), "wrap"))
 		status |= refuse_wrap(work);
 	if (may_be_dirty(work) && !common_forced(common_of(work), "dirty"))
 		status |= refuse_dirty(work);
@@ -294,20 +315,25 @@ static int ask(const struct work *work)
 	char question[512], what[160];
 
 	if (may_be_dirty(work))
-		snprintf(what, sizeof(what), "Up to %" PRIu64 " dirty blocks (%s)%s, which may exist nowhere else, will be lost.",
+		snprintf(what, sizeof(what),
+			 "Up to %" PRIu64
+			 " dirty blocks (%s)%s, which may exist nowhere else, will be lost.",
 			 work->ring.dirty_blocks, human_size(work->ring.dirty_sectors * WB_SECTOR),
 			 hiding(work) ? " and whatever its damage hides" : "");
 	else if (work->present == PRESENT_OTHER && on_terminal())
 		snprintf(what, sizeof(what), "What is on the device now will be lost.");
 	else
 		return 0;
-	snprintf(question, sizeof(question), "%s %s %.200s?", what, work->options->reset ? "End the log of" : "Format",
-		 work->path);
+	snprintf(question, sizeof(question), "%s %s %.200s?", what,
+		 work->options->reset ? "End the log of" : "Format", work->path);
 	if (common_confirm(common_of(work), question))
 		return 0;
-	return common_refuse(common_of(work), work->path, "nothing was changed: %s", may_be_dirty(work) ?
-			     "to lose dirty data, answer y on a terminal, or give --yes besides --force=dirty" :
-			     "the device is not blank; to overwrite it, answer y, or give --yes");
+	return common_refuse(
+		common_of(work), work->path, "nothing was changed: %s",
+		may_be_dirty(work)
+			? "to lose dirty data, answer y on a terminal, or give --yes besides "
+			  "--force=dirty"
+			: "the device is not blank; to overwrite it, answer y, or give --yes");
 }
 
 /* 0: go on. A dry run asks nothing, as if the answer were yes. */
@@ -331,11 +357,12 @@ static int plan_geometry(struct work *work)
 	unsigned order = common_of(work)->overrides.order;
 	struct wb_error err;
 
-	if (wb_geometry_init(&work->geometry, format, order ? order : format->order_default, wb_dev_size(work->dev), 0,
-			     &err))
+	if (wb_geometry_init(&work->geometry, format, order ? order : format->order_default,
+			     wb_dev_size(work->dev), 0, &err))
 		return common_failed(common_of(work), work->path, &err, NULL);
 	if ((uint64_t)work->geometry.slots * work->geometry.capacity > BLOCKS_MAX)
-		return common_refuse(common_of(work), work->path, "the device is too large: drivers count 2^32 blocks of 4 KiB, "
+		return common_refuse(common_of(work), work->path,
+				     "the device is too large: drivers count 2^32 blocks of 4 KiB, "
 				     "16 TiB; use a smaller partition of it");
 	return 0;
 }
@@ -344,15 +371,18 @@ static void say_made(const struct work *work, const char *label)
 {
 	const struct wb_geometry *geometry = &work->geometry;
 
-	common_say(common_of(work), "%s %s, order %u: %" PRIu32 " segments of %" PRIu32 " block%s, %" PRIu64
-		   " usable bytes (%s)", label, geometry->format->name, geometry->order, geometry->slots,
-		   geometry->capacity, geometry->capacity == 1 ? "" : "s", usable_bytes(geometry),
+	common_say(common_of(work),
+		   "%s %s, order %u: %" PRIu32 " segments of %" PRIu32 " block%s, %" PRIu64
+		   " usable bytes (%s)",
+		   label, geometry->format->name, geometry->order, geometry->slots, geometry->capacity,
+		   geometry->capacity == 1 ? "" : "s", usable_bytes(geometry),
 		   human_size(usable_bytes(geometry)));
 }
 
 static void say_how_to_use(const struct work *work)
 {
-	common_say(common_of(work), "next   dmsetup create NAME --table '0 <sectors of BACKING> writeboost BACKING %s'",
+	common_say(common_of(work),
+		   "next   dmsetup create NAME --table '0 <sectors of BACKING> writeboost BACKING %s'",
 		   work->path);
 }
 
@@ -367,9 +397,11 @@ static int format(struct work *work)
 		common_say(common_of(work), "a dry run: nothing was written");
 		return 0;
 	}
-	if (wb_cache_format(work->dev, &work->geometry, (uint64_t)time(NULL), &common_of(work)->progress, &err))
-		return common_failed(common_of(work), work->path, &err,
-				     "the format is not complete: run wb-format again before the device is used");
+	if (wb_cache_format(work->dev, &work->geometry, (uint64_t)time(NULL),
+			    &common_of(work)->progress, &err))
+		return common_failed(
+			common_of(work), work->path, &err,
+			"the format is not complete: run wb-format again before the device is used");
 	work->formatted = true;
 	say_made(work, "made  ");
 	say_how_to_use(work);
@@ -380,14 +412,18 @@ static int format(struct work *work)
 
 static int end_log(struct work *work)
 {
-	const struct wb_marker marker = { .reason = WB_END_RESET, .time = (uint64_t)time(NULL), .head = work->ring.head,
+	const struct wb_marker marker = { .reason = WB_END_RESET,
+					  .time = (uint64_t)time(NULL),
+					  .head = work->ring.head,
 					  .digest = work->ring.digest };
 	struct wb_error err;
 
 	if (wb_cache_end(work->dev, &marker, &err))
-		return common_failed(common_of(work), work->path, &err, "the log may not have been ended; see wb-check");
+		return common_failed(common_of(work), work->path, &err,
+				     "the log may not have been ended; see wb-check");
 	work->ended = true;
-	common_say(common_of(work), "ended  no driver will replay this log again; the next one to use %s formats it",
+	common_say(common_of(work),
+		   "ended  no driver will replay this log again; the next one to use %s formats it",
 		   work->path);
 	return 0;
 }
@@ -398,11 +434,13 @@ static int reset(struct work *work)
 
 	if (work->present == PRESENT_ENDED || work->present == PRESENT_INTERRUPTED) {
 		work->ended = true;
-		common_say(common_of(work), "nothing to do: no driver takes this for a cache with a log");
+		common_say(common_of(work),
+			   "nothing to do: no driver takes this for a cache with a log");
 		return 0;
 	}
 	if (work->present != PRESENT_CACHE)
-		return common_refuse(common_of(work), work->path, "not a writeboost cache: there is no log to end");
+		return common_refuse(common_of(work), work->path,
+				     "not a writeboost cache: there is no log to end");
 	status = may_go_on(work);
 	if (status || !work->options->dry_run)
 		return status ? status : end_log(work);
@@ -415,8 +453,11 @@ static int reset(struct work *work)
 static void summarise(const struct work *work)
 {
 	static const char *const present[] = {
-		[PRESENT_BLANK] = "blank", [PRESENT_ENDED] = "ended", [PRESENT_INTERRUPTED] = "format-interrupted",
-		[PRESENT_CACHE] = "cache", [PRESENT_OTHER] = "other",
+		[PRESENT_BLANK] = "blank",
+		[PRESENT_ENDED] = "ended",
+		[PRESENT_INTERRUPTED] = "format-interrupted",
+		[PRESENT_CACHE] = "cache",
+		[PRESENT_OTHER] = "other",
 	};
 	const struct wb_geometry *geometry = &work->geometry;
 	struct json_object *summary = report_summary();
@@ -450,8 +491,8 @@ static int run(struct work *work)
 		status = look(work);
 	if (status)
 		return status;
-	common_say(&options->common, "cache  %s, %" PRIu64 " bytes (%s)", work->path, wb_dev_size(work->dev),
-		   human_size(wb_dev_size(work->dev)));
+	common_say(&options->common, "cache  %s, %" PRIu64 " bytes (%s)", work->path,
+		   wb_dev_size(work->dev), human_size(wb_dev_size(work->dev)));
 	say_present(work);
 	if (!options->reset)
 		say_made(work, "new   ");
@@ -469,8 +510,9 @@ static void check_options(struct format_options *options)
 	if (!options->format)
 		options->format = wb_format_find("v2");
 	if (order && (order < options->format->order_min || order > options->format->order_max))
-		usage_error("--order: %u is outside the range of %s, %u ... %u", order, options->format->name,
-			    options->format->order_min, options->format->order_max);
+		usage_error("--order: %u is outside the range of %s, %u ... %u", order,
+			    options->format->name, options->format->order_min,
+			    options->format->order_max);
 }
 
 int main(int argc, char **argv)
