@@ -171,6 +171,15 @@ static void print_version(void)
 		printf("  %s: dm-writeboost, %s\n", format->name, format->drivers);
 }
 
+static void print_help(poptContext context, const struct command *command)
+{
+	printf("%s: %s\n\n", tool, command->purpose);
+	poptPrintHelp(context, stdout, 0);
+	for (unsigned i = 0; command->force_names && command->force_names[i]; i++)
+		printf("%s%s", i ? ", " : "\nNames for --force: ", command->force_names[i]);
+	printf(command->force_names ? "\n" : "");
+}
+
 static void handle_common(struct common *common, const struct command *command, int val, const char *argument)
 {
 	static const char *const progress_modes[] = { "auto", "always", "never", NULL };
@@ -240,13 +249,12 @@ void common_start(struct common *common, const struct command *command, void *op
 	while ((val = poptGetNextOpt(context)) >= 0) {
 		char *argument = poptGetOptArg(context);
 
-		if (val == OPT_HELP) {
-			printf("%s: %s\n\n", tool, command->purpose);
-			poptPrintHelp(context, stdout, 0);
-			exit(fflush(stdout) ? EXIT_REFUSED : EXIT_FINE);
-		}
-		if (val == OPT_VERSION) {
-			print_version();
+		if (val == OPT_HELP || val == OPT_VERSION) {
+			if (val == OPT_HELP)
+				print_help(context, command);
+			else
+				print_version();
+			poptFreeContext(context);
 			exit(fflush(stdout) ? EXIT_REFUSED : EXIT_FINE);
 		}
 		if (val >= OPT_HELP)

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common.h"
 #include "progress.h"
 #include "report.h"
+#include "words.h"
 
 struct check_options {
 	struct common common;
@@ -183,40 +183,16 @@ struct work {
 	struct findings findings;
 };
 
-static const char *generation_words(const struct wb_cache *cache)
-{
-	static char text[128];
-
-	if (!cache->evidence && !cache->sampled && cache->geometry.format->order_stored && cache->order_byte <= 10)
-		return "v0 or v1: no segment has been written, and it does not matter which";
-	snprintf(text, sizeof(text), "%s (dm-writeboost, %s); %u bits of evidence", cache->geometry.format->name,
-		 cache->geometry.format->drivers, cache->evidence);
-	return text;
-}
-
-static const char *record_words(const struct wb_ring *ring)
-{
-	switch (ring->record_state) {
-	case WB_RECORD_NONE: return "(not recorded)";
-	case WB_RECORD_SOUND:
-		return ring->cache->geometry.format->record_binds ? "(older segments were written back and discarded)" :
-								    "(a hint of the driver's; the log is replayed whole)";
-	case WB_RECORD_MISSING: return "(newer than anything in the log)";
-	case WB_RECORD_GARBAGE: return "(garbage)";
-	}
-	return "";
-}
-
 static void say_ring(const struct work *work)
 {
 	const struct common *common = &work->options->common;
 	const struct wb_ring *ring = &work->ring;
 	const struct wb_geometry *geometry = &work->cache.geometry;
 
-	common_say(common, "generation  %s", generation_words(&work->cache));
+	common_say(common, "generation  %s", words_generation(&work->cache));
 	common_say(common, "geometry    order %u: %" PRIu32 " segments of %s, %" PRIu32 " blocks each", geometry->order,
 		   geometry->slots, human_size(wb_slot_size(geometry)), geometry->capacity);
-	common_say(common, "record      %" PRIu64 " %s", work->cache.record, record_words(ring));
+	common_say(common, "record      %" PRIu64 ", %s", work->cache.record, words_record(ring));
 	if (ring->head)
 		common_say(common, "log         segments %" PRIu64 " to %" PRIu64 ", %" PRIu64 " live, %" PRIu64
 			   " missing%s", ring->first, ring->head, ring->classes[WB_LIVE] + ring->classes[WB_ZEROED],
@@ -279,23 +255,6 @@ static void say_verdict(const struct work *work)
 	}
 	if (next)
 		common_say(common, "next        %s", next);
-}
-
-static void say_ended(const struct work *work)
-{
-	static const char *const what[] = {
-		[WB_END_FLUSHED] = "the log was ended on %s: everything was on the backing device",
-		[WB_END_FORMAT] = "a format that began on %s was interrupted; run wb-format again",
-		[WB_END_RESET] = "the log was ended on %s by wb-format --reset",
-	};
-	time_t time = (time_t)work->cache.marker.time;
-	struct tm parts;
-	char date[40] = "an unknown date", sentence[160];
-
-	if (gmtime_r(&time, &parts))
-		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S UTC", &parts);
-	snprintf(sentence, sizeof(sentence), what[work->cache.marker.reason], date);
-	common_say(&work->options->common, "verdict     %s", sentence);
 }
 
 static void summarise(const struct work *work)
@@ -392,7 +351,7 @@ static int check(struct work *work)
 		return status;
 	common_say(&options->common, "cache       %s, %s", work->cache_path, human_size(wb_dev_size(work->cache_dev)));
 	if (log_is_closed(work)) {
-		say_ended(work);
+		common_say(&options->common, "verdict     %s", words_marker(&work->cache.marker));
 	} else {
 		say_verdict(work);
 		say_ring(work);

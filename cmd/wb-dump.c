@@ -5,14 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common.h"
 #include "report.h"
+#include "words.h"
 
 #define BATCH 256u
 #define HOLE_RANGES 4u
-#define RECORD_OFFSET (2047u * WB_SECTOR)
 
 struct range {
 	bool given;
@@ -133,29 +132,6 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *text, const c
 		text->used += (size_t)n < room ? (size_t)n : room - 1;
 }
 
-static struct text date_of(uint64_t seconds)
-{
-	struct text date = { .used = 0 };
-	time_t time = (time_t)seconds;
-	struct tm parts;
-
-	if (gmtime_r(&time, &parts))
-		date.used = strftime(date.bytes, sizeof(date.bytes), "%Y-%m-%d %H:%M:%S UTC", &parts);
-	if (!date.used)
-		add(&date, "second %" PRIu64 " of 1970", seconds);
-	return date;
-}
-
-static const char *reason_words(enum wb_end_reason reason)
-{
-	switch (reason) {
-	case WB_END_FLUSHED: return "everything was on the backing device";
-	case WB_END_FORMAT: return "a format began and was interrupted";
-	case WB_END_RESET: return "wb-format --reset";
-	}
-	return "for an unknown reason";
-}
-
 static const char *reason_name(enum wb_end_reason reason)
 {
 	static const char *const names[] = {
@@ -184,52 +160,12 @@ static struct text super_words(const struct wb_cache *cache)
 
 	add(&text, "%s", super_name(cache->super));
 	if (cache->super == WB_SUPER_ENDED)
-		add(&text, " on %s: %s", date_of(cache->marker.time).bytes,
-		    reason_words(cache->marker.reason));
+		add(&text, ": %s", words_marker(&cache->marker));
 	if (cache->super == WB_SUPER_ZEROED)
 		add(&text, ": sector 0 is all zero, no driver takes this for a cache");
 	if (cache->super == WB_SUPER_DAMAGED)
 		add(&text, ": sector 0 is not what any driver writes");
 	return text;
-}
-
-/* An order byte and nothing written: both generations would be right. */
-static bool is_v0_or_v1(const struct work *work)
-{
-	const struct wb_format *v1 = wb_format_find("v1");
-
-	return !work->cache.evidence && !common_of(work)->overrides.format &&
-	       work->cache.geometry.format->order_stored && work->cache.geometry.order <= v1->order_max;
-}
-
-static struct text generation_words(const struct work *work)
-{
-	const struct wb_cache *cache = &work->cache;
-	const struct wb_format *format = cache->geometry.format;
-	struct text text = { .used = 0 };
-
-	if (is_v0_or_v1(work))
-		add(&text, "v0 or v1: an order byte, and no valid segment to tell them apart");
-	else if (cache->evidence)
-		add(&text, "%s (%s); %u bits verified in a sample of %u slots", format->name,
-		    format->drivers, cache->evidence, cache->sampled);
-	else
-		add(&text, "%s (%s); by %s, no valid segment confirms it", format->name,
-		    format->drivers, common_of(work)->overrides.format ? "--generation" : "sector 0");
-	if (cache->tie)
-		add(&text, "; %s explains it equally well", cache->tie->name);
-	return text;
-}
-
-static const char *record_words(const struct work *work)
-{
-	switch (work->ring.record_state) {
-	case WB_RECORD_NONE: return "not recorded";
-	case WB_RECORD_SOUND: return "sound: segments up to it have been written back or superseded";
-	case WB_RECORD_MISSING: return "missing: segments up to it existed and are not in the log";
-	case WB_RECORD_GARBAGE: return "garbage: beyond any id of this log, taken as 0";
-	}
-	return "";
 }
 
 static const char *record_name(enum wb_record_state state)
@@ -246,7 +182,7 @@ static const char *record_name(enum wb_record_state state)
 
 static uint64_t end_of_slots(const struct wb_geometry *geometry, uint64_t slots)
 {
-	return slots * wb_slot_size(geometry) + RECORD_OFFSET + WB_SECTOR;
+	return slots * wb_slot_size(geometry) + WB_FIRST_SLOT;
 }
 
 static bool has_room(const struct wb_geometry *geometry, uint64_t slots)
@@ -421,7 +357,7 @@ static void say_geometry(const struct work *work)
 {
 	const struct wb_geometry *geometry = &work->cache.geometry;
 
-	common_say(common_of(work), "generation   %s", generation_words(work).bytes);
+	common_say(common_of(work), "generation   %s", words_generation(&work->cache));
 	common_say(common_of(work),
 		   "geometry     order %u: %" PRIu32 " slots of %s, %" PRIu32
 		   " block%s per segment, unused tail %" PRIu64 " bytes%s",
@@ -472,7 +408,7 @@ static void say_log(const struct work *work)
 	const struct common *common = common_of(work);
 	const struct wb_ring *ring = &work->ring;
 
-	common_say(common, "record       %" PRIu64 ", %s", work->cache.record, record_words(work));
+	common_say(common, "record       %" PRIu64 ", %s", work->cache.record, words_record(&work->ring));
 	if (ring->classes[WB_EMPTY] == work->cache.geometry.slots)
 		common_say(common, "log          empty, no segment has been written");
 	else if (!ring->head)
@@ -618,8 +554,8 @@ static void print_marker(const struct wb_marker *marker)
 	struct text text;
 
 	print_field(0, "marker", "WBended, version 1");
-	print_field(12, "reason", reason_words(marker->reason));
-	print_field(16, "time", date_of(marker->time).bytes);
+	print_field(12, "reason", reason_name(marker->reason));
+	print_field(16, "time", words_marker(marker));
 	text = (struct text){ .used = 0 };
 	add(&text, "%" PRIu64, marker->head);
 	print_field(24, "newest id", text.bytes);
@@ -656,7 +592,7 @@ static void show_superblock(const struct work *work)
 	report_u64(record, "offset", 0);
 	report_text(record, "magic", hex_of(cache->sector0, 4).bytes);
 	report_int(record, "order_byte", cache->order_byte);
-	report_u64(record, "record_offset", RECORD_OFFSET);
+	report_u64(record, "record_offset", WB_RECORD_OFFSET);
 	report_u64(record, "record", cache->record);
 	if (is_ended(work)) {
 		report_text(record, "reason", reason_name(cache->marker.reason));
@@ -676,8 +612,8 @@ static void show_superblock(const struct work *work)
 	else
 		print_header(cache);
 	add(&text, "%" PRIu64 "%s%s", cache->record, has_ring(work) ? ", " : "",
-	    has_ring(work) ? record_words(work) : "");
-	print_field(RECORD_OFFSET, "record", text.bytes);
+	    has_ring(work) ? words_record(&work->ring) : "");
+	print_field(WB_RECORD_OFFSET, "record", text.bytes);
 }
 
 /* ---- tables: which slots ---- */

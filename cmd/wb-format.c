@@ -12,8 +12,8 @@
 
 #include "common.h"
 #include "report.h"
+#include "words.h"
 
-#define FIRST_SLOT (1u << 20)
 /* So many places behind the first MiB are looked at; each begins a slot of the usual orders. */
 #define SAMPLE 256u
 #define SAMPLE_STEP (1u << 19)
@@ -108,16 +108,16 @@ static bool is_blank(const struct work *work)
 {
 	uint64_t size = wb_dev_size(work->dev);
 	uint64_t places =
-		size < FIRST_SLOT + WB_BLOCK ? 0 : (size - FIRST_SLOT - WB_BLOCK) / SAMPLE_STEP + 1;
-	uint32_t length = size < FIRST_SLOT ? (uint32_t)size : FIRST_SLOT;
+		size < WB_FIRST_SLOT + WB_BLOCK ? 0 : (size - WB_FIRST_SLOT - WB_BLOCK) / SAMPLE_STEP + 1;
+	uint32_t length = size < WB_FIRST_SLOT ? (uint32_t)size : WB_FIRST_SLOT;
 	void *bytes;
 	bool blank;
 
-	if (posix_memalign(&bytes, WB_BLOCK, FIRST_SLOT))
+	if (posix_memalign(&bytes, WB_BLOCK, WB_FIRST_SLOT))
 		return false;
 	blank = !wb_dev_read(work->dev, 0, bytes, length, NULL) && is_zero(bytes, length);
 	for (unsigned i = 0; i < SAMPLE && i < places && blank; i++)
-		blank = !wb_dev_read(work->dev, FIRST_SLOT + sample_place(places, i) * SAMPLE_STEP,
+		blank = !wb_dev_read(work->dev, WB_FIRST_SLOT + sample_place(places, i) * SAMPLE_STEP,
 				     bytes, WB_BLOCK, NULL) &&
 			is_zero(bytes, WB_BLOCK);
 	free(bytes);
@@ -197,16 +197,6 @@ static bool may_be_dirty(const struct work *work)
 	return work->present == PRESENT_CACHE && (work->ring.dirty_blocks || hiding(work));
 }
 
-static const char *date_of(const struct wb_marker *marker, char *date, size_t size)
-{
-	time_t time = (time_t)marker->time;
-	struct tm parts;
-
-	if (!gmtime_r(&time, &parts) || !strftime(date, size, "%Y-%m-%d %H:%M:%S UTC", &parts))
-		snprintf(date, size, "an unknown date");
-	return date;
-}
-
 static void say_cache(const struct work *work)
 {
 	const struct common *common = common_of(work);
@@ -236,7 +226,6 @@ static void say_cache(const struct work *work)
 static void say_present(const struct work *work)
 {
 	const struct common *common = common_of(work);
-	char date[40];
 
 	switch (work->present) {
 	case PRESENT_BLANK:
@@ -244,15 +233,8 @@ static void say_present(const struct work *work)
 			   "now    blank: the first MiB and all of a sample behind it read as zeroes");
 		break;
 	case PRESENT_ENDED:
-		common_say(common, "now    a writeboost cache whose log was ended on %s%s",
-			   date_of(&work->cache.marker, date, sizeof(date)),
-			   work->cache.marker.reason == WB_END_FLUSHED
-				   ? ", with everything on its backing device"
-				   : "");
-		break;
 	case PRESENT_INTERRUPTED:
-		common_say(common, "now    a format that began on %s and was interrupted",
-			   date_of(&work->cache.marker, date, sizeof(date)));
+		common_say(common, "now    a writeboost cache: %s", words_marker(&work->cache.marker));
 		break;
 	case PRESENT_CACHE: say_cache(work); break;
 	case PRESENT_OTHER:
@@ -304,12 +286,7 @@ static int refuse_what_is_forbidden(const struct work *work)
 	return status;
 }
 
-static bool on_terminal(void)
-{
-	return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
-}
-
-/* Dirty data is never lost without an answer. Bytes that nobody recognised are asked about where somebody can answer. */
+/* Neither dirty data nor bytes that nobody recognised are lost without an answer. */
 static int ask(const struct work *work)
 {
 	char question[512], what[160];
@@ -320,7 +297,7 @@ static int ask(const struct work *work)
 			 " dirty blocks (%s)%s, which may exist nowhere else, will be lost.",
 			 work->ring.dirty_blocks, human_size(work->ring.dirty_sectors * WB_SECTOR),
 			 hiding(work) ? " and whatever its damage hides" : "");
-	else if (work->present == PRESENT_OTHER && on_terminal())
+	else if (work->present == PRESENT_OTHER)
 		snprintf(what, sizeof(what), "What is on the device now will be lost.");
 	else
 		return 0;

@@ -29,6 +29,12 @@ extern "C" {
 #define WB_BLOCK 4096u
 #define WB_SECTORS_PER_BLOCK 8u
 
+/* Where the fixed things of every generation lie, in bytes. */
+#define WB_MAGIC 0x57427374u            /* le32 at byte 0. v2.2.17: dm-writeboost.h, WB_MAGIC */
+#define WB_ORDER_BYTE 4u                /* v1.0.1: struct superblock_header_device */
+#define WB_RECORD_OFFSET (2047u * 512u) /* le64. v2.2.17: read_superblock_record() */
+#define WB_FIRST_SLOT (1u << 20)        /* v2.2.17: calc_segment_header_start() */
+
 /* ---- errors ------------------------------------------------------------------------------- */
 
 enum wb_code {

@@ -5,10 +5,6 @@
 
 #include "wbfmt.h"
 
-#define WB_MAGIC 0x57427374u          /* le32 at byte 0. v2.2.17: dm-writeboost.h, WB_MAGIC */
-#define WB_ORDER_BYTE 4u              /* v1.0.1: struct superblock_header_device */
-#define WB_RECORD_OFFSET (2047u * 512) /* v2.2.17: read_superblock_record() */
-#define WB_FIRST_SLOT (1u << 20)      /* v2.2.17: calc_segment_header_start() */
 #define WB_SUMMED_FROM 512u           /* first byte a checksum covers. v2.2.17: calc_checksum() */
 #define WB_CAPACITY_MAX 255u
 

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* See words.h. */
+#include <stdio.h>
+#include <time.h>
+
+#include "words.h"
+
+/* Nothing is written and sector 0 names an order that both generations know. */
+static bool is_v0_or_v1(const struct wb_cache *cache)
+{
+	const struct wb_format *format;
+	unsigned fitting = 0;
+
+	if (cache->evidence || cache->sampled)
+		return false;
+	for (unsigned i = 0; (format = wb_format_at(i)); i++)
+		fitting += format->order_stored && cache->order_byte >= format->order_min &&
+			   cache->order_byte <= format->order_max;
+	return fitting > 1;
+}
+
+const char *words_generation(const struct wb_cache *cache)
+{
+	static char text[192];
+	const struct wb_format *format = cache->geometry.format;
+
+	if (is_v0_or_v1(cache))
+		return "v0 or v1: no segment has been written, and it does not matter which";
+	snprintf(text, sizeof(text), "%s (dm-writeboost, %s); %u bits of evidence%s%s%s", format->name, format->drivers,
+		 cache->evidence, cache->tie ? ", and " : "", cache->tie ? cache->tie->name : "",
+		 cache->tie ? " explains it equally well" : "");
+	return text;
+}
+
+const char *words_record(const struct wb_ring *ring)
+{
+	switch (ring->record_state) {
+	case WB_RECORD_NONE: return "not recorded";
+	case WB_RECORD_SOUND:
+		return ring->cache->geometry.format->record_binds ?
+			       "sound: older segments were written back and discarded" :
+			       "sound: older segments were written back or superseded in RAM; the log is replayed whole";
+	case WB_RECORD_MISSING: return "missing: segments up to it existed and are not in the log";
+	case WB_RECORD_GARBAGE: return "garbage: beyond any id of this log, taken as 0";
+	}
+	return "";
+}
+
+const char *words_marker(const struct wb_marker *marker)
+{
+	static const char *const sentences[] = {
+		[WB_END_FLUSHED] = "the log was ended on %s: everything was on the backing device",
+		[WB_END_FORMAT] = "a format that began on %s was interrupted; run wb-format again",
+		[WB_END_RESET] = "the log was ended on %s by wb-format --reset",
+	};
+	static char text[160];
+	time_t time = (time_t)marker->time;
+	struct tm parts;
+	char date[40];
+
+	if (!gmtime_r(&time, &parts) || !strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S UTC", &parts))
+		snprintf(date, sizeof(date), "an unknown date");
+	snprintf(text, sizeof(text), sentences[marker->reason], date);
+	return text;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the facts of a cache are called in front of people, in one place for all commands. */
+#ifndef WORDS_H
+#define WORDS_H
+
+#include "wbfmt.h"
+
+/* All return static storage, good until the next call of the same function. */
+
+/* "v2 (dm-writeboost, 2.0.0 to 2.2.18); 256 bits of evidence" */
+const char *words_generation(const struct wb_cache *cache);
+/* What the record is worth: "sound: ..." */
+const char *words_record(const struct wb_ring *ring);
+/* "the log was ended on 2026-11-22 17:03:53 UTC: everything was on the backing device" */
+const char *words_marker(const struct wb_marker *marker);
+
+#endif
