@@ -10,7 +10,7 @@ load helpers
 	for slot in $(seq 0 31); do
 		dd if=/dev/urandom of=made.img bs=4096 count=1 seek=$((256 + slot * 16)) conv=notrunc status=none
 	done
-	expect 0 wb-format --type=v0 --order=7 made.img
+	expect 0 wb-format -y --type=v0 --order=7 made.img
 	cmp made.img cache.img # data blocks stay: the driver does not touch them either
 }
 

@@ -14,7 +14,7 @@ static struct wb_entry entry(uint64_t block, uint32_t turn, unsigned dirty)
 static void sort_is_by_the_whole_64_bit_block(void **state)
 {
 	static const uint64_t blocks[] = { UINT64_MAX, 0, UINT64_C(1) << 60, 255, 256, 65535, UINT64_C(1) << 32, 1,
-					   (UINT64_C(1) << 32) - 1, UINT64_C(1) << 8 };
+					   (UINT64_C(1) << 32) - 1, UINT64_C(1) << 16 };
 	struct wb_entry entries[LENGTH_OF(blocks)], scratch[LENGTH_OF(blocks)];
 
 	(void)state;
