@@ -120,14 +120,15 @@ static const struct poptOption common_options[] = {
 static void add_forces(struct common *common, const char *list)
 {
 	char *copy = strdup(list), *rest = copy;
-	static const char *const none[] = { NULL };
 
 	if (!copy)
 		usage_error("out of memory");
 	if (!*list)
 		usage_error("--force: a name is needed");
+	if (!common->force_names)
+		usage_error("--force: '%s' is unknown; this command has no refusal that could be overridden", list);
 	for (char *name; (name = strsep(&rest, ","));)
-		common->forced |= 1u << choice_of("--force", name, common->force_names ? common->force_names : none);
+		common->forced |= 1u << choice_of("--force", name, common->force_names);
 	free(copy);
 }
 

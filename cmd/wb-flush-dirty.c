@@ -12,6 +12,7 @@
 #include "common.h"
 #include "progress.h"
 #include "report.h"
+#include "words.h"
 
 struct flush_options {
 	struct common common;
@@ -484,8 +485,7 @@ static int decide(struct work *work)
 static int nothing_to_do(struct work *work)
 {
 	work->ended = true;
-	common_say(common_of(work), "nothing to do: the log of %s was ended, and everything was on the backing device",
-		   work->cache_path);
+	common_say(common_of(work), "nothing to do for %s: %s", work->cache_path, words_marker(&work->cache.marker));
 	return EXIT_FINE;
 }
 

@@ -111,11 +111,11 @@ struct wb_geometry {
 	uint32_t slots;    /* N, at least 1 */
 	uint32_t capacity; /* data blocks of a segment, 1 ... 255 */
 	bool wrap;         /* slot addresses modulo 2^32 sectors, as every released driver computes them */
-	uint64_t bytes;    /* of the device; slots * slot size + 1 MiB at most, unless wrap */
+	uint64_t bytes;    /* of the device */
 };
 
-/* Geometry of a device of that many bytes. slots 0: as many as fit, else that many (they must fit).
- * WB_EINVAL when nothing fits or the order is not the format's. */
+/* Geometry of a device of that many bytes. slots 0: as many as fit, else that many: of a device that was cut short the
+ * slots beyond its end are unreadable. WB_EINVAL when not one fits or the order is not the format's. */
 int wb_geometry_init(struct wb_geometry *geometry, const struct wb_format *format, unsigned order,
 		     uint64_t bytes, uint64_t slots, struct wb_error *err);
 
@@ -190,14 +190,17 @@ struct wb_range {
 };
 
 struct wb_fault {
-	const struct wb_range *bad; /* ranges whose reads fail with EIO; caller's, must outlive the device */
+	/* ranges whose reads fail with EIO, as many as you like: ascending and not overlapping; caller's, must outlive
+	 * the device */
+	const struct wb_range *bad;
 	unsigned bad_count;
 	uint64_t cut_after; /* writes and flushes that still succeed; the next one and all I/O after it fails. UINT64_MAX: never */
 	enum wb_cut cut;
 	uint64_t seed;      /* of what is torn and reordered */
 };
 
-/* A wrapper that fails as told; takes over inner, which is closed with it. Not for production. */
+/* A wrapper that fails as told; takes over inner, which is closed with it. With cut_after UINT64_MAX and only bad ranges
+ * it serves --cache-map; the rest is for tests. WB_EINVAL when the ranges are out of order; inner stays the caller's then. */
 int wb_dev_fault(struct wb_dev **dev, struct wb_dev *inner, const struct wb_fault *fault, struct wb_error *err);
 
 uint64_t wb_dev_size(const struct wb_dev *dev);
@@ -208,8 +211,8 @@ bool wb_dev_busy(const struct wb_dev *dev);
 /* Two devices are the same file, or the same block device. */
 bool wb_dev_same(const struct wb_dev *a, const struct wb_dev *b);
 
-/* Runs n requests and returns when all are done: 0, or the code of the first (lowest) that failed.
- * A request that does not lie within the device fails with -ERANGE and is never started. */
+/* Runs n requests and returns when all are done: 0, or the code of the first (lowest) that failed. When a request
+ * does not lie within the device it fails with -ERANGE, the others with -ECANCELED, and none is started. */
 int wb_dev_submit(struct wb_dev *dev, struct wb_io *io, unsigned n, struct wb_error *err);
 int wb_dev_read(struct wb_dev *dev, uint64_t offset, void *buffer, uint32_t length, struct wb_error *err);
 int wb_dev_write(struct wb_dev *dev, uint64_t offset, const void *buffer, uint32_t length, struct wb_error *err);
@@ -219,6 +222,32 @@ int wb_dev_flush(struct wb_dev *dev, struct wb_error *err);
 void wb_dev_forget(struct wb_dev *dev);
 /* Releases everything. NULL is fine. */
 void wb_dev_close(struct wb_dev *dev);
+
+/* ---- ddrescue maps ------------------------------------------------------------------------ */
+
+/* The areas of a device that were not rescued. Zero-initialised it is empty. */
+struct wb_map {
+	struct wb_range *bad; /* ascending, with room between them; after wb_map_add() once settled */
+	unsigned count;
+	uint64_t covered;     /* wb_map_load(): where the last block of the file ends, maybe beyond the device */
+	/* private */
+	unsigned capacity;
+	bool unsettled;
+};
+
+/* Reads a mapfile of GNU ddrescue, of any version. Whatever is not finished ('+') is bad, and so is what no block of
+ * the file speaks of, up to device_size. A file that ddrescue could not have written is WB_EINVAL with the line's number in
+ * the text. map need not be initialised; after a failure it is empty. */
+int wb_map_load(struct wb_map *map, const char *path, uint64_t device_size, struct wb_error *err);
+/* Adds a bad range, which may overlap others. Ascending additions keep the list in order; after others it has to be
+ * settled before anybody reads it. A failure changes nothing. */
+int wb_map_add(struct wb_map *map, uint64_t offset, uint64_t length, struct wb_error *err);
+/* Puts what was added in order, and merges what overlaps or touches. */
+void wb_map_settle(struct wb_map *map);
+/* Writes a mapfile that ddrescue accepts: bad ranges '-', the rest of the device '+'. The ranges may overlap and come in
+ * any order, but must lie within the device: WB_EINVAL before anything is written. Does not flush fd. */
+int wb_map_write(int fd, const struct wb_range *bad, unsigned count, uint64_t device_size, struct wb_error *err);
+void wb_map_release(struct wb_map *map);
 
 /* ---- a cache ------------------------------------------------------------------------------ */
 
@@ -245,7 +274,7 @@ struct wb_marker {
 struct wb_overrides {
 	const struct wb_format *format; /* NULL: by evidence */
 	unsigned order;                 /* 0: by evidence */
-	uint64_t slots;                 /* 0: as many as fit */
+	uint64_t slots;                 /* 0: as many as fit; see wb_geometry_init() */
 	enum { WB_ADDRESS_AUTO, WB_ADDRESS_LINEAR, WB_ADDRESS_WRAP } address; /* AUTO: WB_EWRAP where they differ */
 	bool any_super;                 /* open although sector 0 is zeroed, damaged or ended */
 };
@@ -369,6 +398,10 @@ struct wb_ring_options {
 	enum wb_record_use record_use;
 	enum wb_timeline timeline;
 	size_t sums_memory;       /* keep 16 bits of every block's checksum if they fit in so many bytes */
+	unsigned retry;           /* further attempts at a sector that cannot be read, here and in all later reads */
+	void *context;
+	/* bytes of CACHE that stay unreadable, a sector at a time; also called by wb_replay(). NULL: none */
+	void (*unreadable)(void *context, uint64_t offset, uint64_t length);
 };
 
 #define WB_CANDIDATES 16
@@ -494,6 +527,9 @@ struct wb_decide_options {
 	enum { WB_ZEROED_AUTO, WB_ZEROED_SKIP, WB_ZEROED_REPLAY } zeroed;
 	bool force_regress, force_size;
 	size_t capacity;       /* entries in memory, as for wb_plan_open() */
+	void *context;
+	/* each run of sectors of BACKING whose newest version is lost, ascending within a pass; NULL: none */
+	void (*stale)(void *context, uint64_t sector, uint64_t sectors);
 };
 
 struct wb_decision {
@@ -541,15 +577,21 @@ struct wb_replay_options {
 	size_t capacity;   /* entries in memory */
 	bool dry_run;      /* reads, checks and counts all; writes nothing */
 	bool verify;       /* reread what was written and compare */
+	bool compare;      /* read BACKING first and leave out what it holds already */
+	uint64_t begin;    /* byte of BACKING: everything below has been written before; a multiple of WB_BLOCK */
+	unsigned interval; /* seconds between calls of flushed(); 0: only at the end of a pass */
 	void *context;
+	/* everything below this byte of BACKING is written, flushed and verified; non-zero stops with -WB_ESTOPPED; NULL: none */
+	int (*flushed)(void *context, uint64_t below);
 	/* each write request as it is submitted, ascending; NULL: none */
 	void (*extent)(void *context, uint64_t sector, uint64_t sectors);
-	/* sectors of CACHE that could not be read and are left alone; NULL: none */
-	void (*unreadable)(void *context, uint64_t backing_sector, uint64_t sectors, uint64_t cache_offset);
+	/* planned sectors of BACKING that are left alone because CACHE could not be read there; NULL: none */
+	void (*left_alone)(void *context, uint64_t sector, uint64_t sectors);
 };
 
 struct wb_replay_result {
 	uint64_t planned_sectors, written_sectors, writes, unreadable_sectors, verified_sectors;
+	uint64_t skipped_equal; /* sectors that compare found on BACKING already */
 	unsigned passes;
 };
 

@@ -51,6 +51,8 @@ int wb_dev_submit(struct wb_dev *dev, struct wb_io *io, unsigned n, struct wb_er
 		io[i].result = inside ? 0 : -ERANGE;
 		in_range &= inside;
 	}
+	for (unsigned i = 0; i < n && !in_range; i++)
+		io[i].result = io[i].result ? io[i].result : -ECANCELED;
 	if (in_range)
 		dev->ops->submit(dev, io, n);
 	return first_failure(io, n, err);

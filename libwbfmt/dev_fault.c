@@ -28,15 +28,34 @@ struct fault {
 	bool dead;
 };
 
+/* A range may reach beyond the end of everything. */
+static bool ends_by(const struct wb_range *range, uint64_t offset)
+{
+	return range->offset <= offset && range->length <= offset - range->offset;
+}
+
+static bool in_order(const struct wb_range *ranges, unsigned n)
+{
+	for (unsigned i = 1; i < n; i++)
+		if (!ends_by(&ranges[i - 1], ranges[i].offset))
+			return false;
+	return true;
+}
+
 static bool bad(const struct fault *fault, uint64_t offset, uint64_t length)
 {
-	for (unsigned i = 0; i < fault->plan.bad_count; i++) {
-		const struct wb_range *range = &fault->plan.bad[i];
+	const struct wb_range *ranges = fault->plan.bad;
+	unsigned low = 0, high = fault->plan.bad_count;
 
-		if (offset < range->offset + range->length && range->offset < offset + length)
-			return true;
+	while (low < high) { /* the first range that ends behind offset */
+		unsigned middle = low + (high - low) / 2;
+
+		if (ends_by(&ranges[middle], offset))
+			low = middle + 1;
+		else
+			high = middle;
 	}
-	return false;
+	return low < fault->plan.bad_count && ranges[low].offset < offset + length;
 }
 
 static int inner_io(struct fault *fault, const struct wb_io *io)
@@ -201,8 +220,11 @@ static const struct wb_dev_ops fault_ops = {
 
 int wb_dev_fault(struct wb_dev **dev, struct wb_dev *inner, const struct wb_fault *plan, struct wb_error *err)
 {
-	struct fault *fault = calloc(1, sizeof(*fault));
+	struct fault *fault;
 
+	if (!in_order(plan->bad, plan->bad_count))
+		return wb_fail(err, WB_EINVAL, 0, WB_NO_OFFSET, "bad ranges out of order");
+	fault = calloc(1, sizeof(*fault));
 	if (!fault)
 		return wb_no_memory(err, "a device");
 	fault->dev = *inner;

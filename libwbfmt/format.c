@@ -41,9 +41,6 @@ int wb_geometry_init(struct wb_geometry *geometry, const struct wb_format *forma
 			       (unsigned long long)bytes, (unsigned long long)(WB_FIRST_SLOT + slot_size));
 	uint64_t fit = (bytes - WB_FIRST_SLOT) / slot_size;
 
-	if (slots > fit)
-		return wb_fail(err, WB_EINVAL, 0, WB_NO_OFFSET, "%llu slots are asked for, the device has room for %llu",
-			       (unsigned long long)slots, (unsigned long long)fit);
 	if (!slots)
 		slots = fit;
 	if (slots > UINT32_MAX)

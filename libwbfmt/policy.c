@@ -299,6 +299,20 @@ static bool is_lost(const struct wb_ring *ring, uint64_t id)
 	       ring->slots[wb_slot_of(&ring->cache->geometry, id)].class_ != WB_PART_READABLE;
 }
 
+static void note_stale(struct work *work, const struct wb_entry *entry)
+{
+	unsigned mask = entry->dirty;
+
+	work->decision->stale_sectors += (unsigned)__builtin_popcount(mask);
+	while (work->options->stale && mask) {
+		unsigned from = (unsigned)__builtin_ctz(mask);
+		unsigned sectors = (unsigned)__builtin_ctz(~(mask >> from));
+
+		work->options->stale(work->options->context, entry->block * WB_SECTORS_PER_BLOCK + from, sectors);
+		mask &= ~(((1u << sectors) - 1) << from);
+	}
+}
+
 /* Sectors that a hole's own metablocks claim before any valid segment does: their newest version is lost. */
 static int count_stale(struct work *work, struct wb_error *err)
 {
@@ -314,7 +328,7 @@ static int count_stale(struct work *work, struct wb_error *err)
 	while (!ret && (ret = wb_plan_next(&plan, work->progress, err)) > 0) {
 		for (size_t i = 0; i < plan.count; i++)
 			if (is_lost(ring, ring->head - plan.entries[i].turn))
-				work->decision->stale_sectors += (unsigned)__builtin_popcount(plan.entries[i].dirty);
+				note_stale(work, &plan.entries[i]);
 		ret = 0;
 	}
 	wb_plan_close(&plan);

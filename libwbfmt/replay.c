@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "bytes.h"
 #include "error.h"
@@ -19,9 +20,13 @@ struct writer {
 	struct wb_dev *backing;
 	const struct wb_replay_options *options;
 	struct wb_replay_result *result;
+	struct wb_sweep sweep;
+	bool whole_blocks;           /* BACKING takes nothing smaller than a block: merge with what it holds */
+	time_t last_flush;
 	uint8_t *arena;
 	size_t used;
 	struct wb_io runs[RUNS_MAX];
+	uint32_t planned[RUNS_MAX];  /* sectors of the plan in each run; the rest is merged in */
 	unsigned run_count;
 };
 
@@ -33,12 +38,12 @@ static int submit_runs(struct writer *writer, unsigned n, struct wb_error *err)
 		for (unsigned i = 0; i < n; i++)
 			writer->options->extent(writer->options->context, writer->runs[i].offset / WB_SECTOR,
 						writer->runs[i].length / WB_SECTOR);
-	if (!writer->options->dry_run)
-		ret = wb_dev_submit(writer->backing, writer->runs, n, err);
-	for (unsigned i = 0; i < n; i++)
-		if (!writer->options->dry_run && !writer->runs[i].result)
-			writer->result->written_sectors += writer->runs[i].length / WB_SECTOR;
 	writer->result->writes += n;
+	if (writer->options->dry_run)
+		return 0;
+	ret = wb_dev_submit(writer->backing, writer->runs, n, err);
+	for (unsigned i = 0; i < n; i++)
+		writer->result->written_sectors += writer->runs[i].result ? 0 : writer->planned[i];
 	return ret;
 }
 
@@ -55,6 +60,7 @@ static int drain(struct writer *writer, bool last, struct wb_error *err)
 		memmove(writer->arena, open->buffer, open->length);
 		writer->runs[0] = *open;
 		writer->runs[0].buffer = writer->arena;
+		writer->planned[0] = writer->planned[n];
 		kept = open->length;
 	}
 	writer->run_count -= n;
@@ -62,39 +68,37 @@ static int drain(struct writer *writer, bool last, struct wb_error *err)
 	return ret;
 }
 
-static int append(struct writer *writer, uint64_t offset, const uint8_t *bytes, uint32_t length, struct wb_error *err)
+/* Puts bytes behind the last run, or begins one; `planned` of their sectors are the plan's. */
+static int append(struct writer *writer, uint64_t offset, const uint8_t *bytes, uint32_t length, uint32_t planned,
+		  struct wb_error *err)
 {
-	struct wb_io *open = writer->run_count ? &writer->runs[writer->run_count - 1] : NULL;
-
 	if (writer->used + length > ARENA || writer->run_count == RUNS_MAX) {
 		int ret = drain(writer, false, err);
 
 		if (ret)
 			return ret;
-		open = writer->run_count ? &writer->runs[writer->run_count - 1] : NULL;
+	}
+	struct wb_io *open = writer->run_count ? &writer->runs[writer->run_count - 1] : NULL;
+
+	if (!open || open->offset + open->length != offset || open->length + length > RUN_MAX) {
+		writer->planned[writer->run_count] = 0;
+		open = &writer->runs[writer->run_count++];
+		*open = (struct wb_io){ .buffer = writer->arena + writer->used, .offset = offset, .write = true };
 	}
 	memcpy(writer->arena + writer->used, bytes, length);
-	if (open && open->offset + open->length == offset && open->length + length <= RUN_MAX)
-		open->length += length;
-	else
-		writer->runs[writer->run_count++] = (struct wb_io){ .buffer = writer->arena + writer->used,
-								     .offset = offset, .length = length, .write = true };
+	open->length += length;
+	writer->planned[writer->run_count - 1] += planned;
 	writer->used += length;
 	return 0;
 }
 
-static void report_unreadable(struct writer *writer, const struct wb_view *view, size_t i, uint8_t lost)
+static void leave_alone(struct writer *writer, const struct wb_view *view, uint8_t lost)
 {
-	const struct wb_geometry *geometry = &writer->ring->cache->geometry;
-	uint32_t slot = wb_slot_of(geometry, writer->ring->head - view->entries[i].turn);
-	uint64_t offset = wb_slot_offset(geometry, slot) + WB_BLOCK * (view->entries[i].index + 1u);
-
 	writer->result->unreadable_sectors += (unsigned)__builtin_popcount(lost);
-	for (unsigned sector = 0; writer->options->unreadable && sector < WB_SECTORS_PER_BLOCK; sector++)
+	for (unsigned sector = 0; writer->options->left_alone && sector < WB_SECTORS_PER_BLOCK; sector++)
 		if (lost >> sector & 1)
-			writer->options->unreadable(writer->options->context,
-						    view->block * WB_SECTORS_PER_BLOCK + sector, 1,
-						    offset + sector * WB_SECTOR);
+			writer->options->left_alone(writer->options->context,
+						    view->block * WB_SECTORS_PER_BLOCK + sector, 1);
 }
 
 /* Puts the block together from its versions; returns the sectors that are defined now. */
@@ -108,7 +112,7 @@ static uint8_t compose(struct writer *writer, const struct wb_view *view, uint8_
 
 		writer->result->planned_sectors += (unsigned)__builtin_popcount(wanted);
 		if (lost)
-			report_unreadable(writer, view, i, lost);
+			leave_alone(writer, view, lost);
 		wanted &= view->readable[i];
 		for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
 			if (wanted >> sector & 1)
@@ -119,23 +123,68 @@ static uint8_t compose(struct writer *writer, const struct wb_view *view, uint8_
 	return defined;
 }
 
+/* Of the defined sectors, those that BACKING does not hold yet. */
+static uint8_t without_equal(struct writer *writer, const struct wb_view *view, const uint8_t *block, uint8_t defined)
+{
+	uint8_t result = defined;
+
+	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
+		if (defined & view->backing_readable & 1u << sector &&
+		    !memcmp(block + sector * WB_SECTOR, view->backing + sector * WB_SECTOR, WB_SECTOR))
+			result &= (uint8_t)~(1u << sector);
+	writer->result->skipped_equal += (unsigned)__builtin_popcount(defined & ~result);
+	return result;
+}
+
+/* A device of larger logical blocks: the rest of the block stays what BACKING holds. */
+static int merge(const struct wb_view *view, uint8_t *block, uint8_t defined, struct wb_error *err)
+{
+	if (view->inside & ~defined & ~view->backing_readable)
+		return wb_fail(err, WB_EIO, 0, view->block * WB_BLOCK,
+			       "this block of the backing device must be merged and cannot be read");
+	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
+		if (!(defined >> sector & 1))
+			memcpy(block + sector * WB_SECTOR, view->backing + sector * WB_SECTOR, WB_SECTOR);
+	return 0;
+}
+
+static int append_runs(struct writer *writer, uint64_t offset, const uint8_t *block, unsigned sectors_mask,
+		       struct wb_error *err)
+{
+	while (sectors_mask) {
+		unsigned from = (unsigned)__builtin_ctz(sectors_mask);
+		unsigned sectors = (unsigned)__builtin_ctz(~(sectors_mask >> from));
+		int ret = append(writer, offset + from * WB_SECTOR, block + from * WB_SECTOR, sectors * WB_SECTOR, sectors,
+				 err);
+
+		if (ret)
+			return ret;
+		sectors_mask &= ~(((1u << sectors) - 1) << from);
+	}
+	return 0;
+}
+
+static bool checkpoint_due(const struct writer *writer)
+{
+	return writer->options->interval && time(NULL) - writer->last_flush >= (time_t)writer->options->interval;
+}
+
 static int write_block(void *context, const struct wb_view *view, struct wb_error *err)
 {
 	struct writer *writer = context;
 	uint8_t block[WB_BLOCK];
-	unsigned defined = compose(writer, view, block);
+	uint8_t defined = compose(writer, view, block);
 
-	while (defined) {
-		unsigned from = (unsigned)__builtin_ctz(defined);
-		unsigned sectors = (unsigned)__builtin_ctz(~(defined >> from));
-		int ret = append(writer, view->block * WB_BLOCK + from * WB_SECTOR, block + from * WB_SECTOR,
-				 sectors * WB_SECTOR, err);
+	writer->sweep.pause = checkpoint_due(writer);
+	if (writer->options->compare)
+		defined = without_equal(writer, view, block, defined);
+	if (!defined || !writer->whole_blocks)
+		return append_runs(writer, view->block * WB_BLOCK, block, defined, err);
+	int ret = merge(view, block, defined, err);
 
-		if (ret)
-			return ret;
-		defined &= ~(((1u << sectors) - 1) << from);
-	}
-	return 0;
+	return ret ? ret : append(writer, view->block * WB_BLOCK, block,
+				  WB_SECTOR * (unsigned)__builtin_popcount(view->inside),
+				  (unsigned)__builtin_popcount(defined), err);
 }
 
 static int verify_block(void *context, const struct wb_view *view, struct wb_error *err)
@@ -161,32 +210,59 @@ static int verify_block(void *context, const struct wb_view *view, struct wb_err
 	return 0;
 }
 
-static int replay_pass(struct writer *writer, struct wb_plan *plan, const struct wb_progress *progress,
-		       struct wb_error *err)
+/* A stretch of entries, all of whose writes are on the medium (and reread) when it returns. */
+static int settle_stretch(struct writer *writer, struct wb_entry *entries, size_t n, const struct wb_progress *progress,
+			  struct wb_error *err)
 {
-	struct wb_sweep sweep = { .ring = writer->ring, .backing_sectors = wb_dev_size(writer->backing) / WB_SECTOR,
-				  .context = writer, .check = WB_CHECK_STORE, .phase = "summing" };
-	int ret = 0;
+	struct wb_sweep verification = writer->sweep;
+	int ret = drain(writer, true, err);
 
-	if (!writer->ring->sums)
-		ret = wb_sweep_run(&sweep, plan->entries, plan->count, progress, err);
-	sweep.check = WB_CHECK_COMPARE;
-	sweep.visit = write_block;
-	sweep.phase = writer->options->dry_run ? "reading" : "writing back";
-	if (!ret)
-		ret = wb_sweep_run(&sweep, plan->entries, plan->count, progress, err);
-	if (!ret)
-		ret = drain(writer, true, err);
 	if (ret || writer->options->dry_run)
 		return ret;
 	ret = wb_dev_flush(writer->backing, err);
+	writer->last_flush = time(NULL);
 	if (ret || !writer->options->verify)
 		return ret;
 	wb_dev_forget(writer->backing);
-	sweep.backing = writer->backing;
-	sweep.visit = verify_block;
-	sweep.phase = "verifying what was written";
-	return wb_sweep_run(&sweep, plan->entries, plan->count, progress, err);
+	verification.backing = writer->backing;
+	verification.visit = verify_block;
+	verification.phase = "verifying what was written";
+	return wb_sweep_run(&verification, entries, n, progress, err);
+}
+
+static int replay_pass(struct writer *writer, struct wb_plan *plan, const struct wb_progress *progress,
+		       struct wb_error *err)
+{
+	struct wb_sweep sum = { .ring = writer->ring, .check = WB_CHECK_STORE, .phase = "summing" };
+	size_t begin = 0, end = 0;
+	int ret = 0;
+
+	if (!writer->ring->sums)
+		ret = wb_sweep_run(&sum, plan->entries, plan->count, progress, err);
+	for (; !ret && end < plan->count; begin = end) {
+		ret = wb_sweep_some(&writer->sweep, plan->entries, plan->count, &end, progress, err);
+		if (!ret)
+			ret = settle_stretch(writer, plan->entries + begin, end - begin, progress, err);
+		uint64_t below = end < plan->count ? plan->entries[end].block : plan->end;
+
+		if (!ret && writer->options->flushed && !writer->options->dry_run &&
+		    writer->options->flushed(writer->options->context, below > UINT64_MAX / WB_BLOCK ? UINT64_MAX :
+											      below * WB_BLOCK))
+			ret = wb_fail(err, WB_ESTOPPED, 0, WB_NO_OFFSET, "stopped after writing the state");
+	}
+	return ret;
+}
+
+static void prepare(struct writer *writer, struct wb_ring *ring, struct wb_dev *backing)
+{
+	writer->whole_blocks = wb_dev_block(backing) > WB_SECTOR;
+	writer->last_flush = time(NULL);
+	writer->sweep = (struct wb_sweep){
+		.ring = ring, .backing_sectors = wb_dev_size(backing) / WB_SECTOR, .context = writer,
+		.backing = writer->options->compare || writer->whole_blocks ? backing : NULL,
+		.check = WB_CHECK_COMPARE, .visit = write_block,
+		.phase = writer->options->dry_run ? "reading" : "writing back",
+	};
 }
 
 int wb_replay(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev *backing,
@@ -205,7 +281,9 @@ int wb_replay(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev 
 	}
 	*writer = (struct writer){ .ring = ring, .backing = backing, .options = options, .result = result,
 				   .arena = arena };
+	prepare(writer, ring, backing);
 	ret = wb_plan_open(&plan, ring, scope, options->capacity, err);
+	plan.end = options->begin / WB_BLOCK; /* where the first range begins */
 	while (!ret && (ret = wb_plan_next(&plan, progress, err)) > 0) {
 		result->passes = plan.passes;
 		ret = replay_pass(writer, &plan, progress, err);

@@ -100,11 +100,59 @@ static void bound_by_lap(struct wb_ring *ring, const uint8_t *meta)
 		ring->lap_high = wb_min(ring->lap_high, (header.id - 1) / (header.lap - 1));
 }
 
+static bool read_stubbornly(struct wb_ring *ring, uint64_t offset, uint8_t *bytes, uint32_t length)
+{
+	for (unsigned attempt = 0; attempt <= ring->options.retry; attempt++)
+		if (!wb_dev_read(ring->cache->dev, offset, bytes, length, NULL))
+			return true;
+	return false;
+}
+
+bool wb_ring_reread(struct wb_ring *ring, uint64_t offset, uint8_t *bytes, uint32_t length, uint8_t *masks)
+{
+	unsigned unit = wb_dev_block(ring->cache->dev);
+	bool lost = false;
+
+	for (uint32_t at = 0; at < length; at += unit) {
+		uint32_t some = (uint32_t)wb_min(unit, length - at);
+
+		if (read_stubbornly(ring, offset + at, bytes + at, some))
+			continue;
+		lost = true;
+		memset(bytes + at, 0, some);
+		if (ring->options.unreadable)
+			ring->options.unreadable(ring->options.context, offset + at, some);
+		for (uint32_t sector = at / WB_SECTOR; masks && sector < (at + some) / WB_SECTOR; sector++)
+			masks[sector / WB_SECTORS_PER_BLOCK] &= (uint8_t)~(1u << sector % WB_SECTORS_PER_BLOCK);
+	}
+	return lost;
+}
+
+static void take_header(struct wb_ring *ring, uint32_t index, const uint8_t *meta)
+{
+	struct wb_slot *slot = &ring->slots[index];
+
+	wb_slot_absorb(ring, index, meta);
+	ring->digest = (ring->digest ^ wb_crc32c(~0u, meta, WB_BLOCK)) * 0x100000001b3u;
+	if (ring->cache->geometry.format->lap.width && slot->id && slot->flags & WB_SLOT_SEALED)
+		bound_by_lap(ring, meta);
+}
+
+/* Headers that failed in their batch, when all good ones have been read. */
+static void retry_headers(struct wb_ring *ring, uint8_t *meta)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+
+	for (uint32_t i = 0; i < geometry->slots; i++)
+		if (ring->slots[i].flags & WB_SLOT_NO_HEADER &&
+		    !wb_ring_reread(ring, wb_slot_offset(geometry, i), meta, WB_BLOCK, NULL))
+			take_header(ring, i, meta);
+}
+
 static int load_headers(struct wb_ring *ring, const struct wb_progress *progress, uint8_t *buffer,
 			struct wb_error *err)
 {
 	const struct wb_geometry *geometry = &ring->cache->geometry;
-	bool laps = geometry->format->lap.width;
 	struct wb_io io[HEADER_BATCH];
 
 	for (uint64_t from = 0; from < geometry->slots; from += HEADER_BATCH) {
@@ -118,18 +166,13 @@ static int load_headers(struct wb_ring *ring, const struct wb_progress *progress
 						.offset = wb_slot_offset(geometry, (uint32_t)from + i) };
 		wb_dev_submit(ring->cache->dev, io, n, NULL);
 		for (unsigned i = 0; i < n; i++) {
-			struct wb_slot *slot = &ring->slots[from + i];
-
-			if (io[i].result) {
-				slot->flags = WB_SLOT_NO_HEADER;
-				continue;
-			}
-			wb_slot_absorb(ring, (uint32_t)from + i, io[i].buffer);
-			ring->digest = (ring->digest ^ wb_crc32c(~0u, io[i].buffer, WB_BLOCK)) * 0x100000001b3u;
-			if (laps && slot->id && slot->flags & WB_SLOT_SEALED)
-				bound_by_lap(ring, io[i].buffer);
+			if (io[i].result)
+				ring->slots[from + i].flags = WB_SLOT_NO_HEADER;
+			else
+				take_header(ring, (uint32_t)from + i, io[i].buffer);
 		}
 	}
+	retry_headers(ring, buffer);
 	return 0;
 }
 
@@ -143,21 +186,6 @@ static bool wants_data(const struct wb_ring *ring, const struct wb_slot *slot)
 	if (!wb_seal_covers_data(geometry->format))
 		return slot->flags & WB_SLOT_SEALED;
 	return slot->id || slot->flags & WB_SLOT_GARBAGE;
-}
-
-/* Rereads a span that failed, sector by sector; true when a sector of a dirty (or summed) block stays unreadable. */
-static bool reread_broken(struct wb_ring *ring, uint32_t index, uint8_t *span, uint32_t length)
-{
-	uint64_t offset = wb_slot_offset(&ring->cache->geometry, index);
-	unsigned unit = wb_dev_block(ring->cache->dev);
-	bool lost = false;
-
-	for (uint32_t at = 0; at < length; at += unit)
-		if (wb_dev_read(ring->cache->dev, offset + at, span + at, unit, NULL)) {
-			memset(span + at, 0, unit);
-			lost = true;
-		}
-	return lost;
 }
 
 static void note_zero_data(struct wb_ring *ring, struct wb_slot *slot, const uint8_t *span)
@@ -205,6 +233,21 @@ static void verify(struct wb_ring *ring, uint32_t index, const uint8_t *span, bo
 		slot->flags |= (uint16_t)wb_seal_match(geometry->format, header.checksum, crc);
 }
 
+/* Segments that failed in their batch, when all good ones have been read. */
+static void retry_data(struct wb_ring *ring, uint8_t *span, const struct wb_crc_shift *over_block)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+
+	for (uint32_t i = 0; i < geometry->slots; i++) {
+		struct wb_slot *slot = &ring->slots[i];
+
+		if (!(slot->flags & WB_SLOT_NO_DATA))
+			continue;
+		verify(ring, i, span, wb_ring_reread(ring, wb_slot_offset(geometry, i), span,
+						     (slot->length + 1u) * WB_BLOCK, NULL), over_block);
+	}
+}
+
 static int load_data(struct wb_ring *ring, const struct wb_progress *progress, uint8_t *buffer,
 		     struct wb_error *err)
 {
@@ -237,11 +280,13 @@ static int load_data(struct wb_ring *ring, const struct wb_progress *progress, u
 		}
 		wb_dev_submit(ring->cache->dev, io, n, NULL);
 		for (unsigned i = 0; i < n; i++) {
-			bool lost = io[i].result && reread_broken(ring, index[i], io[i].buffer, io[i].length);
-
-			verify(ring, index[i], io[i].buffer, lost, &over_block);
+			if (io[i].result)
+				ring->slots[index[i]].flags |= WB_SLOT_NO_DATA;
+			else
+				verify(ring, index[i], io[i].buffer, false, &over_block);
 		}
 	}
+	retry_data(ring, buffer, &over_block);
 	return 0;
 }
 
@@ -322,10 +367,12 @@ int wb_ring_metadatas(struct wb_ring *ring, const uint32_t *slots, unsigned n, u
 		for (unsigned i = 0; i < some; i++)
 			io[i] = (struct wb_io){ .buffer = metas + (size_t)(from + i) * WB_BLOCK, .length = WB_BLOCK,
 						.offset = wb_slot_offset(&ring->cache->geometry, slots[from + i]) };
-		int ret = wb_dev_submit(ring->cache->dev, io, some, err);
-
-		if (ret)
-			return ret;
+		wb_dev_submit(ring->cache->dev, io, some, NULL);
+		for (unsigned i = 0; i < some; i++)
+			if (io[i].result && !read_stubbornly(ring, io[i].offset, io[i].buffer, WB_BLOCK))
+				return wb_fail(err, WB_EIO, -io[i].result, io[i].offset,
+					       "reading the metadata of slot %u again: %s", slots[from + i],
+					       strerror(-io[i].result));
 	}
 	for (unsigned i = 0; i < n; i++)
 		wb_ring_patch(ring, slots[i], 0, metas + (size_t)i * WB_BLOCK, WB_BLOCK);

@@ -26,27 +26,20 @@ static uint64_t cache_offset(const struct wb_ring *ring, const struct wb_entry *
 	return wb_slot_offset(geometry, wb_slot_of(geometry, id_of(ring, entry))) + WB_BLOCK * (entry->index + 1u);
 }
 
-/* Runs requests of one or more whole blocks; what fails is read again sector by sector. masks gets one byte a block. */
-static void read_blocks(struct wb_dev *dev, struct wb_io *io, unsigned n, const uint8_t *base, uint8_t *masks)
+/* The blocks of BACKING; what fails is read again sector by sector. masks gets one byte a block. */
+static void reread_backing(struct wb_dev *dev, const struct wb_io *io, uint8_t *masks)
 {
 	unsigned unit = wb_dev_block(dev);
+	uint8_t *bytes = io->buffer;
 
-	wb_dev_submit(dev, io, n, NULL);
-	for (unsigned i = 0; i < n; i++) {
-		uint8_t *bytes = io[i].buffer;
+	for (uint32_t at = 0; at < io->length; at += unit) {
+		uint32_t some = (uint32_t)wb_min(unit, io->length - at);
 
-		if (!io[i].result)
+		if (!wb_dev_read(dev, io->offset + at, bytes + at, some, NULL))
 			continue;
-		for (uint32_t at = 0; at < io[i].length; at += unit) {
-			uint32_t some = (uint32_t)wb_min(unit, io[i].length - at);
-			size_t block = (size_t)(bytes + at - base) / WB_BLOCK;
-
-			if (!wb_dev_read(dev, io[i].offset + at, bytes + at, some, NULL))
-				continue;
-			memset(bytes + at, 0, some);
-			for (uint32_t sector = at / WB_SECTOR; sector < (at + some) / WB_SECTOR; sector++)
-				masks[block] &= (uint8_t)~(1u << sector % WB_SECTORS_PER_BLOCK);
-		}
+		memset(bytes + at, 0, some);
+		for (uint32_t sector = at / WB_SECTOR; sector < (at + some) / WB_SECTOR; sector++)
+			masks[sector / WB_SECTORS_PER_BLOCK] &= (uint8_t)~(1u << sector % WB_SECTORS_PER_BLOCK);
 	}
 }
 
@@ -72,7 +65,11 @@ static void read_versions(struct wb_sweep *sweep, const struct wb_entry *entries
 		if (entries[i].dirty || sweep->clean_too)
 			requests = append(io, requests, sweep->cache_bytes + (size_t)i * WB_BLOCK,
 					  cache_offset(sweep->ring, &entries[i]), WB_BLOCK);
-	read_blocks(sweep->ring->cache->dev, io, requests, sweep->cache_bytes, sweep->masks);
+	wb_dev_submit(sweep->ring->cache->dev, io, requests, NULL);
+	for (unsigned i = 0; i < requests; i++)
+		if (io[i].result)
+			wb_ring_reread(sweep->ring, io[i].offset, io[i].buffer, io[i].length,
+				       sweep->masks + ((uint8_t *)io[i].buffer - sweep->cache_bytes) / WB_BLOCK);
 }
 
 static uint16_t check_of(const uint8_t *block)
@@ -129,7 +126,11 @@ static void read_backing(struct wb_sweep *sweep, const struct wb_entry *entries,
 			memset(at, 0, WB_BLOCK);
 		requests = append(io, requests, at, entries[i].block * WB_BLOCK, sectors * WB_SECTOR);
 	}
-	read_blocks(sweep->backing, io, requests, sweep->backing_bytes, sweep->masks + BATCH);
+	wb_dev_submit(sweep->backing, io, requests, NULL);
+	for (unsigned i = 0; i < requests; i++)
+		if (io[i].result)
+			reread_backing(sweep->backing, &io[i],
+				       sweep->masks + BATCH + ((uint8_t *)io[i].buffer - sweep->backing_bytes) / WB_BLOCK);
 }
 
 /* A batch ends with a block's last entry, unless one block fills it alone. */
@@ -191,28 +192,38 @@ static void release(struct wb_sweep *sweep)
 	sweep->cache_bytes = sweep->backing_bytes = sweep->masks = NULL;
 }
 
-int wb_sweep_run(struct wb_sweep *sweep, struct wb_entry *entries, size_t n, const struct wb_progress *progress,
-		 struct wb_error *err)
+int wb_sweep_some(struct wb_sweep *sweep, struct wb_entry *entries, size_t n, size_t *done,
+		  const struct wb_progress *progress, struct wb_error *err)
 {
 	bool continued = false;
 	int ret = allocate(sweep, err);
 
-	for (size_t at = 0; at < n && !ret;) {
-		unsigned some = batch_size(entries + at, n - at);
-		bool continues = at + some < n && entries[at + some - 1].block == entries[at + some].block;
+	sweep->pause = false;
+	while (*done < n && !ret && !(sweep->pause && !continued)) {
+		struct wb_entry *batch = entries + *done;
+		unsigned some = batch_size(batch, n - *done);
+		bool continues = some < n - *done && batch[some - 1].block == batch[some].block;
 
-		ret = wb_poll(progress, sweep->phase, at, n, err);
+		ret = wb_poll(progress, sweep->phase, *done, n, err);
 		if (ret)
 			break;
-		read_versions(sweep, entries + at, some);
-		ret = check_versions(sweep, entries + at, some, err);
+		read_versions(sweep, batch, some);
+		ret = check_versions(sweep, batch, some, err);
 		if (!ret && sweep->backing)
-			read_backing(sweep, entries + at, some);
+			read_backing(sweep, batch, some);
 		if (!ret && sweep->visit)
-			ret = visit_batch(sweep, entries + at, some, continued, continues, err);
+			ret = visit_batch(sweep, batch, some, continued, continues, err);
 		continued = continues;
-		at += some;
+		*done += some;
 	}
 	release(sweep);
 	return ret;
+}
+
+int wb_sweep_run(struct wb_sweep *sweep, struct wb_entry *entries, size_t n, const struct wb_progress *progress,
+		 struct wb_error *err)
+{
+	size_t done = 0;
+
+	return wb_sweep_some(sweep, entries, n, &done, progress, err);
 }

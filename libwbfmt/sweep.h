@@ -36,10 +36,15 @@ struct wb_sweep {
 	const char *phase;
 	void *context;
 	int (*visit)(void *context, const struct wb_view *view, struct wb_error *err); /* may be NULL */
+	bool pause;               /* a visitor sets it to end the run behind its batch */
 	/* private */
 	uint8_t *cache_bytes, *backing_bytes, *masks;
 };
 
+/* Visits entries from *done on and leaves *done behind the last one visited: n, or less after a pause. */
+int wb_sweep_some(struct wb_sweep *sweep, struct wb_entry *entries, size_t n, size_t *done,
+		  const struct wb_progress *progress, struct wb_error *err);
+/* All of them. */
 int wb_sweep_run(struct wb_sweep *sweep, struct wb_entry *entries, size_t n, const struct wb_progress *progress,
 		 struct wb_error *err);
 

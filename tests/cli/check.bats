@@ -155,8 +155,10 @@ finds() {
 	unpack v2/simple
 	expect 0 wb-check --json --generation=v2 --order=10 --slots=8 cache.img
 	[ "$(field .slots)" = 8 ]
-	expect 8 wb-check --slots=17 cache.img
 	expect 8 wb-check --generation=v2 --order=9 cache.img
+	unpack v2/wrapped-d1
+	expect 4 wb-check --slots=10 cache.img
+	[[ $output == *"--slots=9"* ]]
 }
 
 @test "both engines and one job find the same" {

@@ -214,7 +214,6 @@ load helpers
 	unpack v2/g13-shrunk
 	expect 4 wb-check cache.img
 	[[ $output == *"--slots=9"* ]]
-	truncate -s 5767168 cache.img # the two lost slots read as nothing
 	expect 5 wb-flush-dirty -y --json --keep --policy=salvage --slots=9 cache.img backing.before.img
 	[ "$(field .last_id)" = 32 ]
 }

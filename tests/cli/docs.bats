@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What is written down about the commands is what they do: options, findings, links.
+
+load helpers
+
+commands() {
+	local file
+	for file in "$TOP"/cmd/wb-*.c; do
+		basename "$file" .c
+	done
+}
+
+# Options as "SHORT LONG", sorted; SHORT is "-" where there is none.
+
+options_of_help() {
+	"$1" --help | sed -nE 's/^  (-(.), |    )--([a-z-]+)([ =].*)?$/\2 \3/p' | sed 's/^ /- /' | sort
+}
+
+options_of_page() {
+	sed -nE 's/^\.It Fl ((.) , )?-([a-z-]+)( .*)?$/\2 \3/p' "$TOP/man/$1.8" | sed 's/^ /- /' | sort
+}
+
+options_of_tables() {
+	sed -nE "s/^\t\{ \"([a-z-]+)\", '(\\\\0|.)', POPT_ARG.*/\2 \1/p" "$TOP/cmd/$1.c" "$TOP/cmd/common.c" |
+		sed 's/^\\0 /- /' | sort
+}
+
+@test "every command has a page in section 8, and every page a command" {
+	diff <(commands) <(cd "$TOP/man" && ls wb-*.8 | sed 's/\.8$//')
+}
+
+@test "options in the tables, in --help and in the man page are the same" {
+	local command
+	for command in $(commands); do
+		options_of_tables "$command" >tables
+		options_of_help "$command" >help
+		options_of_page "$command" >page
+		[ "$(wc -l <tables)" -gt 10 ]
+		diff tables help || { echo "$command: --help differs from its table"; false; }
+		diff tables page || { echo "$command: the man page differs from its table"; false; }
+	done
+}
+
+@test "every page has the exit statuses and the engine" {
+	local command
+	for command in $(commands); do
+		grep -q '^\.Sh EXIT STATUS$' "$TOP/man/$command.8"
+		grep -q '^\.It Ev WB_IO$' "$TOP/man/$command.8"
+	done
+}
+
+@test "every force a command knows is explained, and no other" {
+	local command
+	for command in wb-flush-dirty wb-format; do
+		diff <(grep -E 'static const char \*const force(s|_names)\[\]' "$TOP/cmd/$command.c" | grep -o '"[a-z]*"' | tr -d '"' | sort) \
+			<(awk '/^\.It Fl f , -force/ { on = 1 } on && /^\.It Cm / { print $3 } on && /^\.El/ { exit }' \
+				"$TOP/man/$command.8" | sort)
+	done
+}
+
+@test "wb-check(8) explains every finding with its severity, and no other" {
+	diff <(sed -nE 's/^X\([A-Z_]+, "([a-z-]+)", ([A-Z]+),.*/\1 \L\2/p' "$TOP/include/wbrules.h" | sort) \
+		<(sed -nE 's/^\.It Cm ([a-z-]+) Pq ([a-z]+)$/\1 \2/p' "$TOP/man/wb-check.8" | sort)
+}
+
+@test "wbfmt(5) explains every class of slots" {
+	diff <(sed -n '/class_names\[WB_CLASSES\] = {/,/};/p' "$TOP/libwbfmt/judge.c" | grep -o '"[a-z-]*"' | tr -d '"' | sort) \
+		<(sed -n '/^\.Sh CLASSES OF SLOTS/,/^\.El/s/^\.It Cm //p' "$TOP/man/wbfmt.5" | sort)
+}
+
+# example PAGE COMMAND: in this directory it prints what the page says it prints
+example() {
+	local page=$1
+	shift
+	diff <(awk -v command="$ $*" '$0 == command { on = 1; next } on && /^\.Ed/ { exit } on' "$TOP/man/$page.8") \
+		<("$@" 2>&1) || { echo "$page(8): the example differs: $*"; false; }
+}
+
+@test "the examples of the pages print what the pages say" {
+	tar -xJf "$TOP/demo/sample.tar.xz" --no-same-owner --strip-components=1
+	example wb-check wb-check cache.img backing.img
+	example wb-flush-dirty wb-flush-dirty -n cache.img backing.img
+	make_cache v2-rotten-data-bit
+	example wb-flush-dirty wb-flush-dirty cache.img backing.img
+	make_cache v2-wrapped
+	example wb-dump wb-dump cache.img
+	example wb-dump wb-dump --segment=7 cache.img
+	rm cache.img
+	truncate -s 64M cache.img
+	example wb-format wb-format -n cache.img
+}
+
+@test "mandoc has nothing to say about the pages" {
+	command -v mandoc >/dev/null || skip "mandoc is not installed"
+	run mandoc -Tlint -Wwarning "$TOP"/man/*.[1-8]
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[ -z "$output" ]
+}
+
+@test "references between the pages lead somewhere" {
+	local name section
+	while read -r name section; do
+		case $name in
+		wb*) [ -e "$TOP/man/$name.$section" ] || { echo "$name($section) is not there"; false; } ;;
+		esac
+	done < <(sed -nE 's/^\.Xr ([^ ]+) ([0-9]).*/\1 \2/p' "$TOP"/man/*.[1-8] | sort -u)
+}
+
+@test "relative links in the markdown files exist" {
+	local file link
+	while read -r file; do
+		while read -r link; do
+			[ -e "$(dirname "$file")/${link%%#*}" ] || { echo "$file: $link is not there"; false; }
+		done < <(grep -oE '\]\([^)#: ]+(#[^) ]*)?\)' "$file" | sed -E 's/^\]\((.*)\)$/\1/')
+	done < <(find "$TOP" -name '*.md' -not -path "$TOP/build/*" -not -path '*/.git/*')
+}
+
+@test "the version in NEWS.md is that of the commands" {
+	local version
+	version=$(sed -n 's/^#define WB_VERSION "\(.*\)"/\1/p' "$TOP/include/wbfmt.h")
+	[ "$(sed -n 's/^## //p' "$TOP/NEWS.md" | head -n 1)" = "$version" ]
+	[ "$(wb-check --version | head -n 1)" = "wb-check $version" ]
+}

@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* libwbfmt/bitflip.c: which broken segments one flipped bit explains, and what correcting them makes of the log. */
+#include "cache_builder.h"
+
+#define N 5u /* not a power of two: no flipped bit leads from one id of a slot to another */
+
+struct dialect {
+	const char *format;
+	unsigned order;
+	bool inverted;
+};
+
+static const struct dialect dialects[] = {
+	{ "v1", 6, false }, { "v2", 10, true }, { "v2", 10, false },
+};
+
+/* Ids 11 ... 15 on five slots, five blocks each. */
+static void log_in(struct build *b, const struct dialect *dialect)
+{
+	build_init(b, dialect->format, dialect->order, N);
+	b->inverted = dialect->inverted;
+	for (uint64_t id = 11; id <= 15; id++)
+		build_segment(b, id, PUTS({ id, 0xff, 0 }, { id + 10, 0xff, 0 }, { id + 20, 0x3c, 0 }, { id + 30, 0xff, 0 },
+					  { id + 40, 0xff, 0 }));
+}
+
+static void flip(struct build *b, uint32_t slot, uint64_t byte, unsigned bit)
+{
+	build_at(b, slot)[byte] ^= (uint8_t)(1u << bit);
+}
+
+static void expect_explained(struct build *b, uint32_t slot, uint32_t byte, unsigned bit)
+{
+	assert_true(b->ring.slots[slot].flags & WB_SLOT_ONE_BIT);
+	assert_int_equal(b->ring.correction_count, 1);
+	assert_int_equal(b->ring.corrections[0].slot, slot);
+	assert_int_equal(b->ring.corrections[0].byte, byte);
+	assert_int_equal(b->ring.corrections[0].bit, bit);
+}
+
+static void expect_unexplained(struct build *b, uint32_t slot)
+{
+	assert_false(b->ring.slots[slot].flags & (WB_SLOT_ONE_BIT | WB_SLOT_SEALED));
+	assert_int_equal(b->ring.correction_count, 0);
+}
+
+static void expect_whole(struct build *b, uint64_t head)
+{
+	assert_int_equal(b->ring.head, head);
+	assert_int_equal(b->ring.holes, 0);
+	assert_int_equal(b->ring.classes[WB_LIVE], N);
+}
+
+static void expect_one_correction(struct build *b, uint32_t slot)
+{
+	assert_int_equal(wb_ring_correct(&b->ring, NULL), 1);
+	expect_whole(b, 15);
+	assert_true(b->ring.slots[slot].flags & WB_SLOT_CORRECTED);
+	assert_true(b->ring.slots[slot].flags & WB_SLOT_SEALED);
+	assert_int_equal(b->ring.slots[slot].length, 5);
+	assert_int_equal(b->ring.slots[slot].dirty_blocks, 5);
+	assert_int_equal(b->ring.slots[slot].dirty_sectors, 36);
+	assert_int_equal(wb_ring_correct(&b->ring, NULL), 0);
+}
+
+/* ---- explaining the seal ---- */
+
+static void any_bit_of_the_summed_bytes_is_found(void **state)
+{
+	const uint32_t first = 512, last = 4096 * 6 - 1;
+	uint64_t seed = 1;
+
+	(void)state;
+	for (size_t d = 0; d < LENGTH_OF(dialects); d++)
+		for (unsigned i = 0; i < 60; i++) {
+			uint32_t byte = i == 0 ? first : i == 1 ? last : first + draw_below(&seed, last - first + 1);
+			unsigned bit = i % 8;
+			struct build b;
+
+			log_in(&b, &dialects[d]);
+			flip(&b, 2, byte, bit);
+			build_load(&b, 0);
+			assert_class(&b, 2, WB_ROTTEN);
+			expect_explained(&b, 2, byte, bit);
+			expect_one_correction(&b, 2);
+			build_release(&b);
+		}
+}
+
+static void any_bit_of_the_stored_checksum_is_found(void **state)
+{
+	(void)state;
+	for (size_t d = 0; d < LENGTH_OF(dialects); d++)
+		for (unsigned bit = 0; bit < 32; bit++) {
+			struct build b;
+
+			log_in(&b, &dialects[d]);
+			flip(&b, 2, 8 + bit / 8, bit % 8);
+			build_load(&b, 0);
+			expect_explained(&b, 2, 8 + bit / 8, bit % 8);
+			expect_one_correction(&b, 2);
+			build_release(&b);
+		}
+}
+
+static void any_bit_of_the_length_is_found(void **state)
+{
+	(void)state;
+	for (size_t d = 0; d < LENGTH_OF(dialects); d++)
+		for (unsigned bit = 0; bit < 8; bit++) {
+			struct build b;
+
+			log_in(&b, &dialects[d]);
+			flip(&b, 2, 12, bit);
+			build_load(&b, 0);
+			assert_int_equal(b.ring.slots[2].length, 5 ^ 1 << bit);
+			expect_explained(&b, 2, 12, bit);
+			expect_one_correction(&b, 2);
+			build_release(&b);
+		}
+}
+
+static void corrected_segments_replay_what_was_written(void **state)
+{
+	static const struct { uint32_t byte; unsigned bit; } flips[] = {
+		{ 12, 0 }, { 12, 1 }, { 12, 5 }, { 8, 3 }, { 512 + 16, 5 }, { 512 + 8, 2 }, { 4096, 0 }, { 20000, 7 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(flips); i++)
+		for (unsigned sums = 0; sums < 2; sums++) {
+			const struct wb_ring_options load = { .backing_sectors = 64 * 8, .sums_memory = sums << 20 };
+			const struct wb_scope scope = { .low = 11, .high = 15 };
+			const struct wb_replay_options options = { .capacity = ROOM, .verify = true };
+			struct wb_replay_result result;
+			struct backing backing;
+			struct build b;
+
+			log_in(&b, &dialects[0]);
+			flip(&b, 2, flips[i].byte, flips[i].bit);
+			backing_init(&backing, 64 * 8);
+			build_load_on(&b, NULL, &load);
+			assert_int_equal(wb_ring_correct(&b.ring, NULL), 1);
+			assert_int_equal(wb_replay(&b.ring, &scope, backing.dev, &options, &result, NULL, NULL), 0);
+			for (uint64_t block = 11; block <= 55; block++)
+				for (unsigned s = 0; s < 8; s++) {
+					uint64_t id = block % 10 >= 1 && block % 10 <= 5 ? 10 + block % 10 : ON_BACKING;
+
+					if (block / 10 == 3 && !(0x3c >> s & 1))
+						id = ON_BACKING;
+					assert_true(backing_holds(&backing, block * 8 + s, id));
+				}
+			backing_release(&backing);
+			build_release(&b);
+		}
+}
+
+static void two_flipped_bits_are_not_explained(void **state)
+{
+	static const struct { uint32_t byte[2]; unsigned bit[2]; } pairs[] = {
+		{ { 5000, 5000 }, { 0, 1 } },  { { 512, 24575 }, { 0, 7 } }, { { 8, 11 }, { 0, 7 } },
+		{ { 8, 8 }, { 0, 1 } },        { { 9, 9000 }, { 4, 4 } },    { { 12, 600 }, { 0, 0 } },
+		{ { 12, 12 }, { 0, 2 } },      { { 12, 10 }, { 1, 1 } },     { { 513, 4096 }, { 3, 3 } },
+	};
+
+	(void)state;
+	for (size_t d = 0; d < LENGTH_OF(dialects); d++)
+		for (size_t i = 0; i < LENGTH_OF(pairs); i++) {
+			struct build b;
+
+			log_in(&b, &dialects[d]);
+			for (unsigned j = 0; j < 2; j++)
+				flip(&b, 2, pairs[i].byte[j], pairs[i].bit[j]);
+			build_load(&b, 0);
+			expect_unexplained(&b, 2);
+			assert_int_equal(wb_ring_correct(&b.ring, NULL), 0);
+			assert_int_equal(b.ring.holes, 1);
+			build_release(&b);
+		}
+}
+
+static void bits_that_no_seal_covers_change_nothing(void **state)
+{
+	static const uint32_t bytes[] = { 13, 200, 511, 4096 * 6, 4096 * 8 - 1 };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(bytes); i++) {
+		struct build b;
+
+		log_in(&b, &dialects[0]);
+		flip(&b, 2, bytes[i], 1);
+		build_load(&b, 0);
+		expect_whole(&b, 15);
+		assert_int_equal(b.ring.correction_count, 0);
+		build_release(&b);
+	}
+}
+
+static void dialect_that_the_log_does_not_speak_explains_nothing(void **state)
+{
+	struct build b;
+
+	(void)state;
+	log_in(&b, &dialects[1]);
+	b.inverted = false;
+	build_seal(&b, 2); /* raw, and then a bit of it */
+	flip(&b, 2, 8, 0);
+	build_load(&b, 0);
+	expect_unexplained(&b, 2);
+	build_release(&b);
+}
+
+static void both_dialects_explain_in_a_log_that_speaks_both(void **state)
+{
+	(void)state;
+	for (unsigned raw = 0; raw < 2; raw++) {
+		struct build b;
+
+		log_in(&b, &dialects[1]);
+		b.inverted = false;
+		build_seal(&b, 0);
+		b.inverted = !raw;
+		build_seal(&b, 2);
+		flip(&b, 2, 7000, 6);
+		build_load(&b, 0);
+		expect_explained(&b, 2, 7000, 6);
+		build_release(&b);
+	}
+}
+
+static void lone_broken_segment_is_explained_in_either_dialect(void **state)
+{
+	(void)state;
+	for (size_t d = 0; d < LENGTH_OF(dialects); d++) {
+		struct build b;
+
+		build_init(&b, dialects[d].format, dialects[d].order, N);
+		b.inverted = dialects[d].inverted;
+		build_segment(&b, 1, PUTS({ 3, 0xff, 0 }));
+		flip(&b, 0, 4500, 2);
+		build_load(&b, 0);
+		expect_explained(&b, 0, 4500, 2);
+		assert_int_equal(wb_ring_correct(&b.ring, NULL), 1);
+		assert_int_equal(b.ring.head, 1);
+		build_release(&b);
+	}
+}
+
+static void v0_has_nothing_to_explain_with(void **state)
+{
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v0", 5, N);
+	build_log(&b, 11, 15, 100);
+	flip(&b, 2, 13 + 9, 0); /* the metablock's lap */
+	build_load(&b, 0);
+	expect_unexplained(&b, 2);
+	assert_int_equal(wb_ring_correct(&b.ring, NULL), 0);
+	build_release(&b);
+}
+
+static void unreadable_data_is_not_explained(void **state)
+{
+	struct build b;
+	const struct wb_ring_options options = { .backing_sectors = 0 };
+
+	(void)state;
+	log_in(&b, &dialects[0]);
+	flip(&b, 2, 5000, 0);
+	struct wb_range bad = { wb_slot_offset(&b.geometry, 2) + 8192, 512 };
+
+	build_load_on(&b, build_bad(&b, &bad, 1), &options);
+	expect_unexplained(&b, 2);
+	build_release(&b);
+}
+
+/* ---- correcting ids ---- */
+
+static void any_bit_of_any_id_of_the_window_is_corrected(void **state)
+{
+	(void)state;
+	for (uint64_t id = 11; id <= 15; id++)
+		for (unsigned bit = 0; bit < 64; bit++) {
+			struct build b;
+			uint32_t slot = (uint32_t)(id - 11);
+
+			log_in(&b, &dialects[0]);
+			flip(&b, slot, bit / 8, bit % 8);
+			build_load(&b, 0);
+			assert_class(&b, slot, WB_ALIEN_ID);
+			if (wb_ring_correct(&b.ring, NULL) != 1)
+				fail_msg("bit %u of id %u", bit, (unsigned)id);
+			expect_whole(&b, 15);
+			assert_int_equal(b.ring.slots[slot].id, id);
+			assert_int_equal(b.ring.corrections[0].byte, bit / 8);
+			assert_int_equal(b.ring.corrections[0].bit, bit % 8);
+			build_release(&b);
+		}
+}
+
+static void id_that_a_flipped_bit_turned_into_zero_is_corrected(void **state)
+{
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v1", 5, N);
+	build_log(&b, 14, 18, 100);
+	wb_put_le(build_id_at(&b, 0), 8, 0); /* 16 */
+	build_load(&b, 0);
+	assert_class(&b, 0, WB_ALIEN_ID);
+	assert_int_equal(wb_ring_correct(&b.ring, NULL), 1);
+	expect_whole(&b, 18);
+	build_release(&b);
+}
+
+static void id_two_bits_away_is_not_corrected(void **state)
+{
+	struct build b;
+
+	(void)state;
+	log_in(&b, &dialects[0]);
+	wb_put_le(build_id_at(&b, 2), 8, 13 ^ 0x300);
+	build_load(&b, 0);
+	assert_class(&b, 2, WB_ALIEN_ID);
+	assert_int_equal(wb_ring_correct(&b.ring, NULL), 0);
+	assert_int_equal(b.ring.holes, 1);
+	build_release(&b);
+}
+
+static void flipped_id_of_v0_is_corrected_when_the_laps_agree(void **state)
+{
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v0", 5, N);
+	build_log(&b, 11, 15, 100);
+	flip(&b, 2, 2, 0);
+	build_load(&b, 0);
+	assert_class(&b, 2, WB_ALIEN_ID);
+	assert_int_equal(wb_ring_correct(&b.ring, NULL), 1);
+	assert_class(&b, 2, WB_LIVE);
+	assert_int_equal(b.ring.holes, 0);
+	build_release(&b);
+}
+
+static void flipped_id_bit_that_stays_in_place_is_corrected_upwards(void **state)
+{
+	(void)state;
+	for (unsigned bit = 4; bit < 64; bit++) {
+		struct build b;
+
+		build_init(&b, "v1", 5, 8);
+		build_log(&b, 9, 16, 100);
+		flip(&b, 4, bit / 8, bit % 8); /* 13 + 2^bit belongs into slot 4, too */
+		build_load(&b, 0);
+		if (bit == 3)
+			continue;
+		assert_int_equal(b.ring.head, 16);
+		assert_int_equal(b.ring.holes, 1);
+		assert_int_equal(wb_ring_correct(&b.ring, NULL), 1);
+		assert_int_equal(b.ring.holes, 0);
+		assert_int_equal(b.ring.slots[4].id, 13);
+		build_release(&b);
+	}
+}
+
+/* ---- until nothing changes ---- */
+
+static void correcting_one_reveals_the_next(void **state)
+{
+	struct build b;
+
+	(void)state;
+	log_in(&b, &dialects[0]);
+	for (uint64_t id = 16; id <= 18; id++) {
+		uint32_t slot = (uint32_t)(id - 16);
+
+		build_segment(&b, id, PUTS({ id, 0xff, 0 }));
+		flip(&b, slot, 6000, slot);
+	}
+	build_load(&b, 0);
+	assert_int_equal(b.ring.head, 15);
+	assert_class(&b, 0, WB_ROTTEN);
+	assert_class(&b, 1, WB_TORN_TAIL);
+	assert_class(&b, 2, WB_TORN_TAIL);
+	assert_int_equal(wb_ring_correct(&b.ring, NULL), 3);
+	expect_whole(&b, 18);
+	build_release(&b);
+}
+
+static void several_faults_are_corrected_together(void **state)
+{
+	struct build b;
+
+	(void)state;
+	log_in(&b, &dialects[0]);
+	flip(&b, 0, 700, 1);
+	flip(&b, 1, 9, 2);
+	flip(&b, 2, 12, 1);
+	flip(&b, 3, 4, 5);
+	build_load(&b, 0);
+	assert_int_equal(wb_ring_correct(&b.ring, NULL), 4);
+	expect_whole(&b, 15);
+	build_release(&b);
+}
+
+static void torn_writes_are_not_corrected(void **state)
+{
+	struct build b;
+
+	(void)state;
+	log_in(&b, &dialects[0]);
+	build_torn(&b, 16, 3);
+	build_load(&b, 0);
+	assert_class(&b, 0, WB_TORN_TAIL);
+	assert_int_equal(wb_ring_correct(&b.ring, NULL), 0);
+	assert_int_equal(b.ring.head, 15);
+	build_release(&b);
+}
+
+static void one_bit_of_a_torn_head_is_corrected(void **state)
+{
+	struct build b;
+
+	(void)state;
+	log_in(&b, &dialects[0]);
+	flip(&b, 0, 5555, 3);
+	build_load(&b, 0);
+	assert_class(&b, 0, WB_ROTTEN);
+	assert_int_equal(b.ring.holes, 1);
+	expect_one_correction(&b, 0);
+	build_release(&b);
+}
+
+static void cache_itself_is_never_touched(void **state)
+{
+	struct build b;
+	uint8_t *before;
+
+	(void)state;
+	log_in(&b, &dialects[0]);
+	flip(&b, 2, 12, 1);
+	flip(&b, 3, 6000, 1);
+	before = malloc(b.geometry.bytes);
+	memcpy(before, b.bytes, b.geometry.bytes);
+	build_load(&b, 0);
+	assert_int_equal(wb_ring_correct(&b.ring, NULL), 2);
+	assert_memory_equal(before, b.bytes, b.geometry.bytes);
+	free(before);
+	build_release(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(any_bit_of_the_summed_bytes_is_found),
+		cmocka_unit_test(any_bit_of_the_stored_checksum_is_found),
+		cmocka_unit_test(any_bit_of_the_length_is_found),
+		cmocka_unit_test(corrected_segments_replay_what_was_written),
+		cmocka_unit_test(two_flipped_bits_are_not_explained),
+		cmocka_unit_test(bits_that_no_seal_covers_change_nothing),
+		cmocka_unit_test(dialect_that_the_log_does_not_speak_explains_nothing),
+		cmocka_unit_test(both_dialects_explain_in_a_log_that_speaks_both),
+		cmocka_unit_test(lone_broken_segment_is_explained_in_either_dialect),
+		cmocka_unit_test(v0_has_nothing_to_explain_with),
+		cmocka_unit_test(unreadable_data_is_not_explained),
+		cmocka_unit_test(any_bit_of_any_id_of_the_window_is_corrected),
+		cmocka_unit_test(id_that_a_flipped_bit_turned_into_zero_is_corrected),
+		cmocka_unit_test(id_two_bits_away_is_not_corrected),
+		cmocka_unit_test(flipped_id_of_v0_is_corrected_when_the_laps_agree),
+		cmocka_unit_test(flipped_id_bit_that_stays_in_place_is_corrected_upwards),
+		cmocka_unit_test(correcting_one_reveals_the_next),
+		cmocka_unit_test(several_faults_are_corrected_together),
+		cmocka_unit_test(torn_writes_are_not_corrected),
+		cmocka_unit_test(one_bit_of_a_torn_head_is_corrected),
+		cmocka_unit_test(cache_itself_is_never_touched),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
