@@ -35,7 +35,7 @@ COMPILE = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP
 COMMANDS := wb-check wb-flush-dirty wb-dump wb-format
 LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard libwbfmt/*.c))
 PIC_OBJECTS := $(LIB_OBJECTS:.o=.pic.o)
-CMD_OBJECTS := $(addprefix $(BUILD)/cmd/,common.o report.o progress.o words.o)
+CMD_OBJECTS := $(addprefix $(BUILD)/cmd/,common.o guard.o report.o progress.o words.o)
 SONAME := libwbfmt.so.$(SOVERSION)
 
 .DELETE_ON_ERROR:

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "common.h"
+#include "guard.h"
 #include "progress.h"
 #include "report.h"
 #include "words.h"
@@ -96,6 +97,7 @@ static const struct command command = {
 struct work {
 	struct flush_options *options;
 	const char *cache_path, *backing_path;
+	struct identity cache_identity, backing_identity;
 	struct wb_dev *cache_dev, *marker_dev, *backing;
 	struct wb_cache cache;
 	struct wb_ring ring;
@@ -112,6 +114,62 @@ static const struct common *common_of(const struct work *work)
 }
 
 /* ---- opening ---- */
+
+/* The longest of what guard.h says about a device. */
+#define WORDS 1024
+
+static int refuse_overlap(const struct work *work)
+{
+	char text[WORDS];
+
+	if (!devices_overlap(work->cache_path, work->backing_path, text, sizeof(text)))
+		return 0;
+	return common_refuse(common_of(work), work->backing_path, "CACHE and BACKING are %s", text);
+}
+
+static void report_identity(const char *role, const char *path, const struct identity *identity, const char *holder)
+{
+	struct json_object *record = report_record("identity");
+
+	report_text(record, "role", role);
+	report_text(record, "device", path);
+	report_bool(record, "busy", holder[0]);
+	report_text(record, "holder", holder[0] ? holder : NULL);
+	identity_report(record, identity);
+	report_emit(record);
+}
+
+/* Says what a device is, and refuses one that is in use; a dry run goes on. */
+static int guard_device(const struct work *work, bool is_backing, struct identity *identity)
+{
+	const char *path = is_backing ? work->backing_path : work->cache_path;
+	const char *operand = is_backing ? "BACKING" : "CACHE";
+	char holder[WORDS];
+	bool busy = holder_of(path, holder, sizeof(holder));
+
+	identify(path, identity);
+	report_identity(is_backing ? "backing" : "cache", path, identity, holder);
+	if (busy && work->options->dry_run)
+		common_warn(common_of(work), "%s: %s is used: %s; a dry run goes on, but what it shows may be moving", path,
+			    operand, holder);
+	else if (busy)
+		return common_refuse(common_of(work), path, "%s is used: %s; end that (unmount it, take down the mapping or "
+				     "the loop device), then run this again", operand, holder);
+	return 0;
+}
+
+static int refuse_signature(const struct work *work)
+{
+	const char *danger = dangerous_signature(&work->backing_identity);
+	char line[WORDS];
+
+	if (!danger || common_forced(common_of(work), "signature"))
+		return 0;
+	identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));
+	return common_refuse(common_of(work), work->backing_path,
+			     "BACKING carries the signature of %s: is this the right disk? (%s; --force=signature overrides this)",
+			     danger, line);
+}
 
 /* CACHE is opened read-only; the closing marker goes through a descriptor of its own. */
 static int open_marker_dev(struct work *work)
@@ -135,8 +193,10 @@ static int open_cache(struct work *work)
 	const struct common *common = common_of(work);
 	struct wb_overrides overrides = common->overrides;
 	unsigned exclusive = work->options->dry_run ? 0 : WB_OPEN_EXCLUSIVE;
-	int status = common_open(common, &work->cache_dev, work->cache_path, WB_OPEN_READ | exclusive);
+	int status = guard_device(work, false, &work->cache_identity);
 
+	if (!status)
+		status = common_open(common, &work->cache_dev, work->cache_path, WB_OPEN_READ | exclusive);
 	overrides.any_super = common_forced(common, "ended");
 	if (!status)
 		status = common_open_cache(common, &work->cache, work->cache_dev, work->cache_path, &overrides);
@@ -163,26 +223,15 @@ static int refuse_writeboost_header(struct work *work)
 static int open_backing(struct work *work)
 {
 	unsigned flags = work->options->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE;
-	int status;
+	int status = guard_device(work, true, &work->backing_identity);
 
-	status = common_open(common_of(work), &work->backing, work->backing_path, flags);
+	if (!status)
+		status = refuse_signature(work);
+	if (!status)
+		status = common_open(common_of(work), &work->backing, work->backing_path, flags);
 	if (status)
 		return status;
 	return refuse_writeboost_header(work);
-}
-
-/* Looked at before BACKING is opened for good: its lock would clash with our own on CACHE. */
-static int refuse_same_path(struct work *work)
-{
-	struct wb_dev *backing;
-	struct wb_error err;
-	bool same;
-
-	if (wb_dev_open(&backing, work->backing_path, WB_OPEN_READ, &err))
-		return 0; /* opening it for real will say why */
-	same = wb_dev_same(work->cache_dev, backing);
-	wb_dev_close(backing);
-	return same ? common_refuse(common_of(work), work->backing_path, "CACHE and BACKING are the same device") : 0;
 }
 
 /* ---- what the policies say ---- */
@@ -288,10 +337,14 @@ static int refuse_wrong_disk(const struct work *work)
 static int require_pair(const struct work *work)
 {
 	const struct common *common = common_of(work);
+	char line[WORDS], question[2 * WORDS];
 
 	if (work->proof.pair != WB_PAIR_UNPROVEN || common_forced(common, "pair") || work->options->dry_run)
 		return 0;
-	if (common_confirm(common, "nothing proves that this is the backing device of this cache. Write to it?"))
+	identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));
+	snprintf(question, sizeof(question), "BACKING is %s.\nNothing proves that it is the backing device of this cache. "
+		 "Write to it?", line);
+	if (common_confirm(common, question))
 		return 0;
 	return common_refuse(common, work->backing_path,
 			     "nothing proves that this is the backing device of this cache; look at it, then give --yes");
@@ -303,11 +356,13 @@ static void say_plan(const struct work *work)
 {
 	const struct common *common = common_of(work);
 	const struct wb_decision *decision = &work->decision;
+	char line[WORDS];
 
+	identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));
 	common_say(common, "cache       %s, %s: %s, %" PRIu32 " segments of %s, newest id %" PRIu64, work->cache_path,
 		   human_size(wb_dev_size(work->cache_dev)), work->cache.geometry.format->name,
 		   work->cache.geometry.slots, human_size(wb_slot_size(&work->cache.geometry)), work->ring.head);
-	common_say(common, "backing     %s, %s", work->backing_path, human_size(wb_dev_size(work->backing)));
+	common_say(common, "backing     %s", line);
 	common_say(common, "pair        %s: %" PRIu64 " blocks of the log are on BACKING already, %" PRIu64
 		   " clean copies differ from it", wb_pair_name(work->proof.pair), work->proof.for_, work->proof.against);
 	if (decision->oldest)
@@ -491,15 +546,15 @@ static int nothing_to_do(struct work *work)
 
 static int flush(struct work *work)
 {
-	int status = open_cache(work);
+	int status = refuse_overlap(work);
 
+	if (!status)
+		status = open_cache(work);
 	if (status)
 		return status;
 	if (!work->cache.geometry.format)
 		return nothing_to_do(work);
-	status = refuse_same_path(work);
-	if (!status)
-		status = open_backing(work);
+	status = open_backing(work);
 	if (!status)
 		status = open_marker_dev(work);
 	if (!status)
@@ -551,5 +606,7 @@ int main(int argc, char **argv)
 	wb_dev_close(work.marker_dev);
 	wb_dev_close(work.backing);
 	wb_dev_close(work.cache_dev);
+	identity_release(&work.cache_identity);
+	identity_release(&work.backing_identity);
 	return common_finish(&options.common, status);
 }

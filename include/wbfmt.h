@@ -372,7 +372,7 @@ struct wb_slot {
 	uint8_t length;         /* as found (or corrected) */
 	uint8_t dirty_blocks;   /* metablocks with a dirty bit */
 	uint8_t class_;         /* enum wb_class */
-	uint8_t reserved;
+	uint8_t check;          /* 8 bits of the checksum of its metadata; a later read that differs is -WB_ECHANGED */
 };
 
 /* One bit that explains a broken seal or an impossible id. */
@@ -450,7 +450,8 @@ int wb_ring_correct(struct wb_ring *ring, struct wb_error *err);
 bool wb_ring_is_hole(const struct wb_ring *ring, uint64_t id);
 /* The id of the window (or of (M-N, M] at large) that a slot must hold; 0 for a slot not yet written. */
 uint64_t wb_ring_due(const struct wb_ring *ring, uint32_t slot);
-/* Reads a slot's metadata (WB_BLOCK bytes), corrections applied. */
+/* Reads a slot's metadata (WB_BLOCK bytes) again, corrections applied; -WB_ECHANGED when it is not what it was, unless
+ * the device is busy. */
 int wb_ring_metadata(struct wb_ring *ring, uint32_t slot, uint8_t *meta, struct wb_error *err);
 
 /* ---- plan --------------------------------------------------------------------------------- */

@@ -169,7 +169,7 @@ static uint64_t one_bit_id(const struct wb_ring *ring, uint32_t index)
 	uint64_t id = ring->slots[index].id;
 	uint64_t due = wb_ring_due(ring, index);
 	uint64_t next = wb_slot_of(&ring->cache->geometry, ring->head + 1) == index ? ring->head + 1 : 0;
-	bool to_due = due && due >= ring->first && __builtin_popcountll(id ^ due) == 1;
+	bool to_due = due && !wb_before_window(ring, due) && __builtin_popcountll(id ^ due) == 1;
 	bool to_next = next && __builtin_popcountll(id ^ next) == 1;
 
 	if (to_due == to_next)
@@ -213,7 +213,10 @@ static int absorb_corrected(struct wb_ring *ring, uint32_t index, struct wb_erro
 	ret = wb_ring_metadata(ring, index, meta, err);
 	if (ret)
 		return ret;
+	uint8_t check = slot->check; /* of the bytes as they are read, not as they are corrected */
+
 	wb_slot_absorb(ring, index, meta);
+	slot->check = check;
 	slot->flags |= kept | WB_SLOT_CORRECTED;
 	if (wb_seal_covers_data(ring->cache->geometry.format))
 		slot->flags |= WB_SLOT_SEALED;
@@ -233,7 +236,7 @@ static int correct_slot(struct wb_ring *ring, uint32_t index, struct wb_error *e
 	if (slot->class_ == WB_ALIEN_ID)
 		id = one_bit_id(ring, index);
 	bool seal = slot->flags & WB_SLOT_ONE_BIT && slot->class_ != WB_TORN_TAIL &&
-		    ((due && slot->id == due && due >= ring->first) || slot->id == ring->head + 1);
+		    ((due && slot->id == due && !wb_before_window(ring, due)) || slot->id == ring->head + 1);
 
 	if (id)
 		ret = correct_id(ring, index, id, err);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 static inline uint64_t wb_get_le(const uint8_t *p, unsigned width)
 {
@@ -27,10 +28,8 @@ static inline void wb_put_le(uint8_t *p, unsigned width, uint64_t value)
 
 static inline bool wb_all_bytes(const uint8_t *p, size_t size, uint8_t value)
 {
-	for (size_t i = 0; i < size; i++)
-		if (p[i] != value)
-			return false;
-	return true;
+	/* every byte equals its neighbour, and the first the value */
+	return !size || (p[0] == value && !memcmp(p, p + 1, size - 1));
 }
 
 static inline uint64_t wb_min(uint64_t a, uint64_t b)

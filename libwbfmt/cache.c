@@ -134,6 +134,23 @@ static int nothing_fits(const struct wb_cache *cache, const struct wb_overrides 
 	return ret ? ret : wb_fail(err, WB_EINVAL, 0, WB_NO_OFFSET, "no generation fits these overrides");
 }
 
+/* Little stands where the order byte would have it. If another order puts all that was verified in place, that byte is
+ * the damage; if none does, the device was resized. */
+static int doubt_order_byte(struct wb_cache *cache, const struct wb_overrides *overrides, struct wb_bid *best,
+			    struct wb_error *err)
+{
+	struct wb_bid other;
+	const struct wb_format *tie;
+	int ret = wb_probe(cache->dev, -1, overrides, &other, &tie, err);
+
+	if (ret || other.in_place <= best->in_place || other.in_place < best->bits)
+		return ret;
+	*best = other;
+	cache->tie = tie;
+	cache->super = WB_SUPER_DAMAGED;
+	return 0;
+}
+
 int wb_cache_open(struct wb_cache *cache, struct wb_dev *dev, const struct wb_overrides *overrides,
 		  struct wb_error *err)
 {
@@ -147,18 +164,8 @@ int wb_cache_open(struct wb_cache *cache, struct wb_dev *dev, const struct wb_ov
 	bool good = cache->super == WB_SUPER_GOOD;
 
 	ret = wb_probe(dev, good ? cache->order_byte : -1, overrides, &best, &cache->tie, err);
-	if (!ret && good && best.geometry.format && !best.bits && best.written) {
-		/* something is written, but not as the order byte says: perhaps that byte is the damage */
-		struct wb_bid other;
-		const struct wb_format *tie;
-
-		ret = wb_probe(dev, -1, overrides, &other, &tie, err);
-		if (!ret && other.in_place) {
-			best = other;
-			cache->tie = tie;
-			cache->super = WB_SUPER_DAMAGED;
-		}
-	}
+	if (!ret && good && best.geometry.format && best.written && best.in_place <= best.bits / 2)
+		ret = doubt_order_byte(cache, overrides, &best, err);
 	if (ret)
 		return ret;
 	if (!best.geometry.format)

@@ -20,6 +20,8 @@ struct file {
 	struct wb_dev dev;
 	int fd;
 	bool direct;
+	bool sparse;             /* an image that only we read: its holes need not be read */
+	uint64_t hole, data, end; /* hole <= data <= end: a hole, then data, as last asked for */
 	struct wb_uring *uring;
 };
 
@@ -97,14 +99,54 @@ static void submit_one_by_one(struct file *file, struct wb_io *io, unsigned n)
 	}
 }
 
-static void file_submit(struct wb_dev *dev, struct wb_io *io, unsigned n)
+/* Asks the file system about the extents at and behind an offset. */
+static void look_for_data(struct file *file, uint64_t offset)
 {
-	struct file *file = (struct file *)dev;
+	off_t data = lseek(file->fd, (off_t)offset, SEEK_DATA);
+	off_t end = data < 0 ? -1 : lseek(file->fd, data, SEEK_HOLE);
 
+	file->hole = offset;
+	if (data >= 0 && end >= 0) {
+		file->data = (uint64_t)data;
+		file->end = (uint64_t)end;
+	} else if (data < 0 && errno == ENXIO) {
+		file->data = file->end = file->dev.size;
+	} else {
+		file->sparse = false;
+	}
+}
+
+/* A read that lies in a hole is zeroes. A sparse image of terabytes is looked through in no time that way. */
+static bool fill_from_hole(struct file *file, const struct wb_io *io)
+{
+	if (!file->sparse || io->write)
+		return false;
+	if (io->offset < file->hole || io->offset >= file->end)
+		look_for_data(file, io->offset);
+	if (!file->sparse || io->offset + io->length > file->data)
+		return false;
+	memset(io->buffer, 0, io->length);
+	return true;
+}
+
+static void submit_some(struct file *file, struct wb_io *io, unsigned n)
+{
 	if (file->uring && n > 1 && !any_needs_bounce(file, io, n))
 		wb_uring_submit(file->uring, file->fd, io, n);
 	else
 		submit_one_by_one(file, io, n);
+}
+
+static void file_submit(struct wb_dev *dev, struct wb_io *io, unsigned n)
+{
+	struct file *file = (struct file *)dev;
+
+	for (unsigned begin = 0, end; begin < n; begin = end + 1) {
+		for (end = begin; end < n && !fill_from_hole(file, &io[end]);)
+			end++;
+		if (end > begin)
+			submit_some(file, io + begin, end - begin);
+	}
 }
 
 static int file_flush(struct wb_dev *dev)
@@ -197,6 +239,8 @@ static int open_image(struct file *file, const char *path, unsigned flags, struc
 	}
 	file->dev.size = (uint64_t)st.st_size;
 	file->dev.block = WB_SECTOR;
+	file->sparse = !(flags & WB_OPEN_WRITE) && !file->dev.busy && (uint64_t)st.st_blocks * 512 < file->dev.size;
+	posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM); /* requests are as large as they are meant to be */
 	return 0;
 }
 

@@ -78,8 +78,9 @@ void wb_uring_submit(struct wb_uring *uring, int fd, struct wb_io *io, unsigned 
 		uring->free[i] = i;
 	while (next < n || flying) {
 		while (next < n && uring->free_count) {
-			if (io[next].write && write_failed) {
-				io[next++].result = -ECANCELED;
+			if (!io[next].length || (io[next].write && write_failed)) {
+				io[next].result = io[next].length ? -ECANCELED : 0;
+				next++;
 				continue;
 			}
 			unsigned which = uring->free[--uring->free_count];

@@ -257,7 +257,8 @@ static bool fits_a_shift(const struct misfit *misfit)
 {
 	uint64_t g = misfit->of_distances;
 
-	if (misfit->whole < 2 || misfit->low > CANDIDATE_MAX)
+	/* a moved start moves every segment; one odd id among segments in place is no such thing */
+	if (misfit->whole < 2 || misfit->misplaced <= misfit->whole / 2 || misfit->low > CANDIDATE_MAX)
 		return false;
 	if (!g)
 		return true;
@@ -307,7 +308,7 @@ static enum wb_class class_of_valid(const struct wb_ring *ring, uint32_t index, 
 		return WB_AHEAD;
 	if (slot->id > ring->head)
 		return WB_ALIEN_ID;
-	if (due < ring->first)
+	if (wb_before_window(ring, due))
 		return WB_OLD;
 	if (slot->id < due)
 		return WB_STALE_LAP;
@@ -331,7 +332,7 @@ static enum wb_class class_of(const struct wb_ring *ring, uint32_t index)
 {
 	const struct wb_slot *slot = &ring->slots[index];
 	uint64_t due = wb_ring_due(ring, index);
-	bool old = due && due < ring->first;
+	bool old = due && wb_before_window(ring, due);
 	bool never_written = !due;
 
 	if (!considered(ring, index) && ring->options.timeline == WB_TIMELINE_NEW)
@@ -384,7 +385,7 @@ static bool holds_segment(const struct wb_ring *ring, uint64_t id)
 
 bool wb_ring_is_hole(const struct wb_ring *ring, uint64_t id)
 {
-	if (id < ring->first || id > ring->head || holds_segment(ring, id))
+	if (wb_before_window(ring, id) || id > ring->head || holds_segment(ring, id))
 		return false;
 	const struct wb_slot *slot = &ring->slots[wb_slot_of(geometry_of(ring), id)];
 
@@ -446,7 +447,7 @@ const char *wb_class_name(enum wb_class class_)
 
 bool wb_ring_takes_part(const struct wb_ring *ring, const struct wb_scope *scope, uint64_t id)
 {
-	if (id < scope->low || id > scope->high || id < ring->first || id > ring->head)
+	if (!id || id < scope->low || id > scope->high || wb_before_window(ring, id) || id > ring->head)
 		return false;
 	const struct wb_slot *slot = &ring->slots[wb_slot_of(geometry_of(ring), id)];
 

@@ -202,7 +202,8 @@ static int take_number(const struct text *text, const char **at, int base, const
 	return 0;
 }
 
-static int take_status(const struct text *text, const char **at, const char *known, char *status, struct wb_error *err)
+static int take_status(const struct text *text, const char **at, const char *known, char *status,
+		       struct wb_error *err)
 {
 	const char *begin = skip_blanks(*at);
 

@@ -11,36 +11,22 @@
 
 /* ---- evidence: does BACKING hold something newer than what would be written? ---- */
 
-/* For every sector of BACKING that equals a version: the oldest valid such version, and the holes whose own
- * unverified copy equals it. */
+/* For every sector of BACKING that equals a version: the oldest such version, the holes' own copies included. Whatever
+ * is older than that has been superseded on BACKING. */
 struct evidence {
 	const struct wb_ring *ring;
-	uint64_t cut;         /* count sectors of evidence at this hole or cut; 0: none */
+	uint64_t cut;          /* count sectors of evidence at this hole or cut; 0: none */
 	uint64_t sectors;
-	uint64_t newest_valid; /* largest "oldest equal version" over all sectors */
-	uint64_t newest_hole;  /* largest hole that its own copy proves */
-	uint64_t oldest_equal[WB_SECTORS_PER_BLOCK], own_copy[WB_SECTORS_PER_BLOCK];
-	bool cut_copy[WB_SECTORS_PER_BLOCK];
+	uint64_t newest;       /* the largest "oldest equal version" over all sectors */
+	uint64_t oldest_equal[WB_SECTORS_PER_BLOCK]; /* of the current block; 0: none */
 };
-
-static void note_equal(struct evidence *evidence, unsigned sector, uint64_t id)
-{
-	if (!wb_ring_is_hole(evidence->ring, id)) {
-		evidence->oldest_equal[sector] = id; /* newest first: the last one stays */
-		return;
-	}
-	evidence->own_copy[sector] = wb_max(evidence->own_copy[sector], id);
-	evidence->cut_copy[sector] |= id == evidence->cut;
-}
 
 static void weigh_sector(struct evidence *evidence, unsigned sector)
 {
-	uint64_t oldest = evidence->oldest_equal[sector], own = evidence->own_copy[sector];
+	uint64_t oldest = evidence->oldest_equal[sector];
 
-	evidence->newest_valid = wb_max(evidence->newest_valid, oldest);
-	if (own && (!oldest || oldest > own))
-		evidence->newest_hole = wb_max(evidence->newest_hole, own);
-	if (evidence->cut && (!oldest || oldest >= evidence->cut) && (oldest || evidence->cut_copy[sector]))
+	evidence->newest = wb_max(evidence->newest, oldest);
+	if (evidence->cut && oldest >= evidence->cut)
 		evidence->sectors++;
 }
 
@@ -50,11 +36,8 @@ static int gather(void *context, const struct wb_view *view, struct wb_error *er
 	uint8_t comparable = view->backing_readable & view->inside;
 
 	(void)err;
-	if (view->first) {
+	if (view->first)
 		memset(evidence->oldest_equal, 0, sizeof(evidence->oldest_equal));
-		memset(evidence->own_copy, 0, sizeof(evidence->own_copy));
-		memset(evidence->cut_copy, 0, sizeof(evidence->cut_copy));
-	}
 	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++) {
 		const uint8_t *held = view->backing + sector * WB_SECTOR;
 
@@ -63,7 +46,8 @@ static int gather(void *context, const struct wb_view *view, struct wb_error *er
 		for (size_t i = 0; i < view->count; i++)
 			if (view->entries[i].dirty & view->readable[i] & 1u << sector &&
 			    !memcmp(held, view->data + i * WB_BLOCK + sector * WB_SECTOR, WB_SECTOR))
-				note_equal(evidence, sector, evidence->ring->head - view->entries[i].turn);
+				/* newest first: the last one stays */
+				evidence->oldest_equal[sector] = evidence->ring->head - view->entries[i].turn;
 		if (view->last)
 			weigh_sector(evidence, sector);
 	}
@@ -211,10 +195,9 @@ static int cut_salvage(struct work *work, struct wb_error *err)
 		ret = gather_evidence(ring, work->backing, work->options->capacity, &evidence, work->progress, err);
 	if (ret)
 		return ret;
-	uint64_t by_content = evidence.newest_valid ? last_hole_up_to(ring, evidence.newest_valid - 1) : 0;
+	uint64_t by_content = last_hole_up_to(ring, evidence.newest);
 	uint64_t by_record = record_proves(ring, 1) ? last_hole_up_to(ring, ring->record) : 0;
 
-	by_content = wb_max(by_content, evidence.newest_hole);
 	decision->cut = wb_max(by_content, by_record);
 	decision->record_is_evidence = by_record && by_record >= by_content;
 	decision->scope.low = wb_max(ring->first, decision->cut + 1);

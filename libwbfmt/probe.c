@@ -4,6 +4,7 @@
  * names the generation, so the segments decide; a sample of them is enough.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "bytes.h"
 #include "error.h"
@@ -96,9 +97,14 @@ int wb_probe_bid(struct wb_dev *dev, const struct wb_format *format, unsigned or
 		free(metas);
 		return wb_no_memory(err, "probing");
 	}
-	for (unsigned i = 0; i < n; i++)
-		io[i] = (struct wb_io){ .buffer = (uint8_t *)metas + (size_t)i * WB_BLOCK, .length = WB_BLOCK,
-					.offset = wb_slot_offset(&bid->geometry, sample_slot(bid->geometry.slots, i)) };
+	memset(metas, 0, (size_t)n * WB_BLOCK);
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t offset = wb_slot_offset(&bid->geometry, sample_slot(bid->geometry.slots, i));
+		bool inside = offset <= wb_dev_size(dev) - WB_BLOCK; /* the device may have been cut short */
+
+		io[i] = (struct wb_io){ .buffer = (uint8_t *)metas + (size_t)i * WB_BLOCK,
+					.offset = inside ? offset : 0, .length = inside ? WB_BLOCK : 0 };
+	}
 	wb_dev_submit(dev, io, n, NULL);
 	sum_bid(dev, bid, metas, io, n, data);
 	free(io);

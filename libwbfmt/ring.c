@@ -61,6 +61,11 @@ static void absorb_metablock(struct wb_ring *ring, struct wb_slot *slot, const s
 		slot->flags |= WB_SLOT_BEYOND;
 }
 
+static uint8_t check_of(const uint8_t *meta)
+{
+	return (uint8_t)wb_crc32c(~0u, meta, WB_BLOCK);
+}
+
 void wb_slot_absorb(struct wb_ring *ring, uint32_t index, const uint8_t *meta)
 {
 	const struct wb_geometry *geometry = &ring->cache->geometry;
@@ -68,7 +73,7 @@ void wb_slot_absorb(struct wb_ring *ring, uint32_t index, const uint8_t *meta)
 	struct wb_header header;
 
 	wb_header_decode(geometry->format, meta, &header);
-	*slot = (struct wb_slot){ .id = header.id, .length = (uint8_t)header.length };
+	*slot = (struct wb_slot){ .id = header.id, .length = (uint8_t)header.length, .check = check_of(meta) };
 	if (wb_all_bytes(meta, WB_BLOCK, 0))
 		return;
 	if (!header.id)
@@ -357,6 +362,12 @@ void wb_ring_patch(const struct wb_ring *ring, uint32_t slot, uint32_t from, uin
 	}
 }
 
+/* A metablock that reads differently than when its seal was verified would send good data to a wrong address. */
+static bool reads_the_same(const struct wb_ring *ring, uint32_t index, const uint8_t *meta)
+{
+	return ring->slots[index].check == check_of(meta);
+}
+
 int wb_ring_metadatas(struct wb_ring *ring, const uint32_t *slots, unsigned n, uint8_t *metas, struct wb_error *err)
 {
 	struct wb_io io[HEADER_BATCH];
@@ -374,8 +385,15 @@ int wb_ring_metadatas(struct wb_ring *ring, const uint32_t *slots, unsigned n, u
 					       "reading the metadata of slot %u again: %s", slots[from + i],
 					       strerror(-io[i].result));
 	}
-	for (unsigned i = 0; i < n; i++)
-		wb_ring_patch(ring, slots[i], 0, metas + (size_t)i * WB_BLOCK, WB_BLOCK);
+	for (unsigned i = 0; i < n; i++) {
+		uint8_t *meta = metas + (size_t)i * WB_BLOCK;
+
+		if (!wb_dev_busy(ring->cache->dev) && !reads_the_same(ring, slots[i], meta))
+			return wb_fail(err, WB_ECHANGED, 0, wb_slot_offset(&ring->cache->geometry, slots[i]),
+				       "the metadata of slot %u reads differently the second time: the device fails or is in use",
+				       slots[i]);
+		wb_ring_patch(ring, slots[i], 0, meta, WB_BLOCK);
+	}
 	return 0;
 }
 

@@ -11,6 +11,12 @@ static inline bool wb_slot_valid(const struct wb_slot *slot)
 	return slot->id && (slot->flags & (WB_SLOT_SEALED | WB_SLOT_LAP)) == (WB_SLOT_SEALED | WB_SLOT_LAP);
 }
 
+/* id is older than the window; true for every id when the window is empty at the end of all ids (first wrapped to 0). */
+static inline bool wb_before_window(const struct wb_ring *ring, uint64_t id)
+{
+	return id - 1 < ring->first - 1;
+}
+
 /* The segment takes part in a replay of this scope. */
 bool wb_ring_takes_part(const struct wb_ring *ring, const struct wb_scope *scope, uint64_t id);
 

@@ -8,6 +8,15 @@ $(BUILD)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(BUILD)/l
 	@mkdir -p $(@D)
 	$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell pkg-config --libs $(LIB_PKGS)) $(CMOCKA)
 
+# looks at fake trees instead of /sys, /proc and /dev
+$(BUILD)/tests/guard.o: cmd/guard.c
+	@mkdir -p $(@D)
+	$(COMPILE) -DWB_TEST_HOOKS -c -o $@ $<
+
+$(BUILD)/tests/test_guard: tests/unit/test_guard.c $(BUILD)/tests/guard.o $(filter-out %/guard.o,$(CMD_OBJECTS)) \
+		$(BUILD)/libwbfmt.a
+	$(COMPILE) -o $@ $^ $(ALL_LDFLAGS) $(shell pkg-config --libs $(PKGS)) $(CMOCKA)
+
 # shares nothing with the library, so it is built without its headers
 $(BUILD)/tests/mkcache: tests/sim/mkcache.c
 	@mkdir -p $(@D)
@@ -27,11 +36,11 @@ check:
 	$(MAKE) -j2 --no-print-directory check-plain check-asan; status=$$?; tests/count build/check-*.counts && exit $$status
 
 check-plain:
-	@tests/run plain build unit battery golden fixtures flush check dump format docs install demo > build/check-plain.counts; \
+	@tests/run plain build unit battery golden fixtures flush guard check dump format docs install demo > build/check-plain.counts; \
 		status=$$?; cat build/check-plain.counts; exit $$status
 
 check-asan:
-	@tests/run sanitized build/asan unit battery golden fixtures flush check dump format \
+	@tests/run sanitized build/asan unit battery golden fixtures flush guard check dump format \
 		> build/check-asan.counts; status=$$?; cat build/check-asan.counts; exit $$status
 
 # What takes longer than `check` may.

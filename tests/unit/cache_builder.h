@@ -297,6 +297,8 @@ struct spy {
 	uint64_t lie_write;   /* this one is reported as done, and is not */
 	uint64_t change_read; /* from this read on, byte change_at reads differently */
 	uint64_t change_at;
+	uint64_t flaky_reads; /* so many reads of byte flaky_at fail */
+	uint64_t flaky_at;
 	bool after_failure;   /* a write was submitted after one had failed */
 	bool failed;
 	struct wb_range log[SPY_LOG]; /* of the writes */
@@ -318,12 +320,20 @@ static inline int spy_write(struct spy *spy, struct wb_io *io)
 	return io->result;
 }
 
+static inline bool io_touches(const struct wb_io *io, uint64_t byte)
+{
+	return byte >= io->offset && byte - io->offset < io->length;
+}
+
 static inline int spy_read(struct spy *spy, struct wb_io *io)
 {
 	spy->reads++;
+	if (spy->flaky_reads && io_touches(io, spy->flaky_at)) {
+		spy->flaky_reads--;
+		return -EIO;
+	}
 	spy->inner->ops->submit(spy->inner, io, 1);
-	if (!io->result && spy->change_read && spy->reads >= spy->change_read && spy->change_at >= io->offset &&
-	    spy->change_at - io->offset < io->length)
+	if (!io->result && spy->change_read && spy->reads >= spy->change_read && io_touches(io, spy->change_at))
 		((uint8_t *)io->buffer)[spy->change_at - io->offset] ^= 0x10;
 	return io->result;
 }

@@ -289,6 +289,10 @@ static void any_bit_of_any_id_of_the_window_is_corrected(void **state)
 			flip(&b, slot, bit / 8, bit % 8);
 			build_load(&b, 0);
 			assert_class(&b, slot, WB_ALIEN_ID);
+			if (id == 15 && (bit == 0 || bit == 2)) { /* see below */
+				build_release(&b);
+				continue;
+			}
 			if (wb_ring_correct(&b.ring, NULL) != 1)
 				fail_msg("bit %u of id %u", bit, (unsigned)id);
 			expect_whole(&b, 15);
@@ -297,6 +301,22 @@ static void any_bit_of_any_id_of_the_window_is_corrected(void **state)
 			assert_int_equal(b.ring.corrections[0].bit, bit % 8);
 			build_release(&b);
 		}
+}
+
+static void id_one_bit_away_from_both_laps_is_not_corrected(void **state)
+{
+	(void)state;
+	for (unsigned bit = 0; bit <= 2; bit += 2) { /* 15 reads as 14 or 11; so would 10 with the other bit flipped */
+		struct build b;
+
+		log_in(&b, &dialects[0]);
+		flip(&b, 4, 0, bit);
+		build_load(&b, 0);
+		assert_int_equal(b.ring.head, 14);
+		assert_class(&b, 4, WB_ALIEN_ID);
+		assert_int_equal(wb_ring_correct(&b.ring, NULL), 0);
+		build_release(&b);
+	}
 }
 
 static void id_that_a_flipped_bit_turned_into_zero_is_corrected(void **state)
@@ -354,8 +374,6 @@ static void flipped_id_bit_that_stays_in_place_is_corrected_upwards(void **state
 		build_log(&b, 9, 16, 100);
 		flip(&b, 4, bit / 8, bit % 8); /* 13 + 2^bit belongs into slot 4, too */
 		build_load(&b, 0);
-		if (bit == 3)
-			continue;
 		assert_int_equal(b.ring.head, 16);
 		assert_int_equal(b.ring.holes, 1);
 		assert_int_equal(wb_ring_correct(&b.ring, NULL), 1);
@@ -466,6 +484,7 @@ int main(void)
 		cmocka_unit_test(v0_has_nothing_to_explain_with),
 		cmocka_unit_test(unreadable_data_is_not_explained),
 		cmocka_unit_test(any_bit_of_any_id_of_the_window_is_corrected),
+		cmocka_unit_test(id_one_bit_away_from_both_laps_is_not_corrected),
 		cmocka_unit_test(id_that_a_flipped_bit_turned_into_zero_is_corrected),
 		cmocka_unit_test(id_two_bits_away_is_not_corrected),
 		cmocka_unit_test(flipped_id_of_v0_is_corrected_when_the_laps_agree),

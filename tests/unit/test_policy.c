@@ -792,6 +792,62 @@ static void stale_sectors_are_those_that_nobody_newer_wrote(void **state)
 	}
 }
 
+struct stale {
+	uint64_t sector[16], sectors[16];
+	unsigned count;
+};
+
+static void note_stale(void *context, uint64_t sector, uint64_t sectors)
+{
+	struct stale *stale = context;
+
+	assert_true(stale->count < LENGTH_OF(stale->sector));
+	stale->sector[stale->count] = sector;
+	stale->sectors[stale->count++] = sectors;
+}
+
+static void stale_sectors_are_listed_in_runs(void **state)
+{
+	struct stale stale = { .count = 0 };
+	struct build b;
+
+	(void)state;
+	sound(&b, "v1");
+	build_segment(&b, 13, PUTS({ 30, 0xff, 0 }, { 20, 0x3c, 0 }));
+	break_seal(&b, 13);
+	build_segment(&b, 15, PUTS({ 30, 0x18, 0 }));
+	build_load(&b, 0);
+	decide_with(&b, NULL, (struct wb_decide_options){ .policy = WB_SALVAGE, .stale = note_stale, .context = &stale });
+	assert_int_equal(stale.count, 3);
+	assert_int_equal(stale.sector[0], 20 * 8 + 2);
+	assert_int_equal(stale.sectors[0], 4);
+	assert_int_equal(stale.sector[1], 30 * 8);
+	assert_int_equal(stale.sectors[1], 3);
+	assert_int_equal(stale.sector[2], 30 * 8 + 5);
+	assert_int_equal(stale.sectors[2], 3);
+	build_release(&b);
+}
+
+static void part_readable_segments_are_not_stale_but_written(void **state)
+{
+	const struct wb_ring_options options = { .backing_sectors = BLOCKS * 8 };
+	struct wb_decision decision;
+	struct build b;
+
+	(void)state;
+	sound(&b, "v1");
+	struct wb_range bad = { wb_slot_offset(&b.geometry, 4) + 4096, 512 };
+
+	build_load_on(&b, build_bad(&b, &bad, 1), &options);
+	assert_class(&b, 4, WB_PART_READABLE);
+	decision = decide(&b, NULL, WB_SALVAGE);
+	expect_scope(&decision, 9, 16);
+	assert_true(decision.scope.part);
+	assert_int_equal(decision.stale_sectors, 0);
+	assert_int_equal(decision.left_segments, 0);
+	build_release(&b);
+}
+
 static void newer_clean_copy_ends_staleness(void **state)
 {
 	struct build b;
@@ -1087,6 +1143,8 @@ int main(void)
 		cmocka_unit_test(salvage_corrects_before_it_looks_for_holes),
 		cmocka_unit_test(salvage_takes_a_corrected_next_id),
 		cmocka_unit_test(stale_sectors_are_those_that_nobody_newer_wrote),
+		cmocka_unit_test(stale_sectors_are_listed_in_runs),
+		cmocka_unit_test(part_readable_segments_are_not_stale_but_written),
 		cmocka_unit_test(newer_clean_copy_ends_staleness),
 		cmocka_unit_test(holes_that_say_nothing_are_counted),
 		cmocka_unit_test(salvage_leaves_ahead_and_alien_out_and_counts_them),

@@ -726,6 +726,224 @@ static void progress_reports_name_phases_and_stay_within_their_total(void **stat
 	scene_release(&scene);
 }
 
+/* ---- what BACKING holds already, where a run begins, and how far it has come ---- */
+
+static void comparing_leaves_out_what_is_there(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 0; seed < 60; seed++) {
+		struct scene scene;
+		struct wb_replay_result result;
+		struct spy *spy = malloc(sizeof(*spy));
+		const struct wb_replay_options options = { .capacity = seed & 1 ? 16 : ROOM, .compare = true,
+							   .verify = seed & 2 };
+		uint64_t lba = 0, there = 0;
+
+		scene_init(&scene, seed);
+		scene_load(&scene, 0);
+		for (; lba < scene.backing.sectors; lba++) /* some of it has been written back */
+			if (scene.want[lba] != ON_BACKING && mix(lba + seed) % 3 == 0) {
+				fill_sector(scene.backing.bytes + lba * WB_SECTOR, lba, scene.want[lba]);
+				there++;
+			}
+		spy_init(spy, scene.backing.dev);
+		assert_int_equal(replay_on(&scene, &spy->dev, options, &result), 0);
+		expect_final(&scene);
+		assert_int_equal(result.skipped_equal, there);
+		assert_int_equal(result.planned_sectors, sectors_wanted(&scene));
+		assert_int_equal(result.written_sectors, sectors_wanted(&scene) - there);
+		spy_init(spy, scene.backing.dev);
+		assert_int_equal(replay_on(&scene, &spy->dev, options, &result), 0);
+		assert_int_equal(spy->writes, 0); /* the second time there is nothing to do */
+		assert_int_equal(result.skipped_equal, sectors_wanted(&scene));
+		free(spy);
+		scene_release(&scene);
+	}
+}
+
+static void run_begins_where_it_is_told(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 0; seed < 40; seed++) {
+		struct scene scene;
+		struct wb_replay_result result;
+		uint64_t begin, wanted = 0;
+
+		scene_init(&scene, seed);
+		scene_load(&scene, 0);
+		begin = mix(seed) % (scene.backing.sectors / 8 + 1);
+		assert_int_equal(replay_on(&scene, scene.backing.dev,
+					   (struct wb_replay_options){ .capacity = seed & 1 ? 16 : ROOM,
+								       .begin = begin * WB_BLOCK }, &result), 0);
+		for (uint64_t lba = 0; lba < scene.backing.sectors; lba++) {
+			assert_true(backing_holds(&scene.backing, lba, lba < begin * 8 ? ON_BACKING : scene.want[lba]));
+			wanted += lba >= begin * 8 && scene.want[lba] != ON_BACKING;
+		}
+		assert_int_equal(result.written_sectors, wanted);
+		scene_release(&scene);
+	}
+}
+
+struct checkpoints {
+	struct scene *scene;
+	struct spy *spy;
+	uint64_t last, flushes;
+	unsigned count, stop_after;
+};
+
+/* All that lies below is final, and has been flushed since it was written. */
+static int note_flushed(void *context, uint64_t below)
+{
+	struct checkpoints *points = context;
+
+	assert_true(below > points->last);
+	points->last = below;
+	for (uint64_t lba = 0; lba < points->scene->backing.sectors && lba < below / WB_SECTOR; lba++)
+		assert_true(backing_holds(&points->scene->backing, lba, points->scene->want[lba]));
+	assert_true(points->spy->flushes > points->flushes);
+	points->flushes = points->spy->flushes;
+	return ++points->count == points->stop_after;
+}
+
+static void checkpoints_ascend_and_tell_the_truth(void **state)
+{
+	unsigned most = 0;
+
+	(void)state;
+	for (uint64_t seed = 0; seed < 60; seed++) {
+		struct scene scene;
+		struct wb_replay_result result;
+		struct spy *spy = malloc(sizeof(*spy));
+		struct checkpoints points = { .scene = &scene, .spy = spy };
+
+		scene_init(&scene, seed);
+		scene_load(&scene, 0);
+		spy_init(spy, scene.backing.dev);
+		assert_int_equal(replay_on(&scene, &spy->dev,
+					   (struct wb_replay_options){ .capacity = 16, .flushed = note_flushed,
+								       .context = &points }, &result), 0);
+		assert_int_equal(points.count, result.passes);
+		if (points.count)
+			assert_true(points.last == UINT64_MAX);
+		most = points.count > most ? points.count : most;
+		free(spy);
+		scene_release(&scene);
+	}
+	assert_true(most > 1);
+}
+
+static void run_stopped_at_a_checkpoint_goes_on_from_there(void **state)
+{
+	unsigned stopped = 0;
+
+	(void)state;
+	for (uint64_t seed = 0; seed < 60; seed++) {
+		struct scene scene;
+		struct wb_replay_result result;
+		struct spy *spy = malloc(sizeof(*spy));
+		struct checkpoints points = { .scene = &scene, .spy = spy, .stop_after = 1 };
+
+		scene_init(&scene, seed);
+		scene_load(&scene, 0);
+		spy_init(spy, scene.backing.dev);
+		int ret = replay_on(&scene, &spy->dev,
+				    (struct wb_replay_options){ .capacity = 16, .flushed = note_flushed, .context = &points },
+				    &result);
+
+		if (points.last && points.last != UINT64_MAX) {
+			assert_int_equal(ret, -WB_ESTOPPED);
+			assert_int_equal(points.last % WB_BLOCK, 0);
+			assert_int_equal(replay_on(&scene, scene.backing.dev,
+						   (struct wb_replay_options){ .begin = points.last }, &result), 0);
+			expect_final(&scene);
+			stopped++;
+		}
+		free(spy);
+		scene_release(&scene);
+	}
+	assert_true(stopped > 3);
+}
+
+static void dry_run_makes_no_checkpoints(void **state)
+{
+	struct scene scene;
+	struct wb_replay_result result;
+	struct checkpoints points = { .count = 0 };
+
+	(void)state;
+	scene_init(&scene, 5);
+	scene_load(&scene, 0);
+	assert_int_equal(replay_on(&scene, scene.backing.dev,
+				   (struct wb_replay_options){ .dry_run = true, .flushed = note_flushed, .context = &points },
+				   &result), 0);
+	assert_true(result.planned_sectors > 0);
+	assert_int_equal(points.count, 0);
+	scene_release(&scene);
+}
+
+/* ---- devices with larger logical blocks ---- */
+
+static void device_of_whole_blocks_is_written_in_whole_blocks(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 0; seed < 60; seed++)
+		for (int compare = 0; compare < 2; compare++) {
+			struct scene scene;
+			struct wb_replay_result result;
+			struct spy *spy = malloc(sizeof(*spy));
+
+			scene_init(&scene, seed);
+			scene.backing.sectors -= scene.backing.sectors % 8;
+			wb_dev_close(scene.backing.dev);
+			assert_int_equal(wb_dev_memory(&scene.backing.dev, scene.backing.bytes,
+						       scene.backing.sectors * WB_SECTOR, NULL), 0);
+			scene_load(&scene, 0);
+			spy_init(spy, scene.backing.dev);
+			spy->dev.block = WB_BLOCK;
+			assert_int_equal(replay_on(&scene, &spy->dev,
+						   (struct wb_replay_options){ .capacity = 16, .verify = true,
+									       .compare = compare }, &result), 0);
+			expect_final(&scene); /* what is merged in keeps its content, too */
+			expect_ascending(spy);
+			for (uint64_t i = 0; i < spy->writes; i++)
+				assert_int_equal((spy->log[i].offset | spy->log[i].length) % WB_BLOCK, 0);
+			assert_int_equal(result.written_sectors, sectors_wanted(&scene));
+			free(spy);
+			scene_release(&scene);
+		}
+}
+
+static void block_that_cannot_be_merged_is_not_written(void **state)
+{
+	static const struct wb_range bad[] = { { 12 * WB_BLOCK + 7 * WB_SECTOR, 1 } };
+	static const struct { unsigned dirty; int ret; } cases[] = { { 0x0f, -WB_EIO }, { 0xff, 0 } };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		const struct wb_fault fault = { .bad = bad, .bad_count = 1, .cut_after = UINT64_MAX };
+		const struct wb_scope scope = { .low = 1, .high = 1 };
+		const struct wb_replay_options options = { .capacity = ROOM };
+		struct wb_replay_result result;
+		struct wb_dev *inner, *dev;
+		struct backing backing;
+		struct build b;
+
+		build_init(&b, "v1", 4, 4);
+		build_segment(&b, 1, PUTS({ 12, cases[i].dirty, 0 }));
+		backing_init(&backing, 20 * 8);
+		build_load(&b, 20 * 8);
+		assert_int_equal(wb_dev_memory(&inner, backing.bytes, 20 * WB_BLOCK, NULL), 0);
+		inner->block = WB_BLOCK;
+		assert_int_equal(wb_dev_fault(&dev, inner, &fault, NULL), 0);
+		assert_int_equal(wb_replay(&b.ring, &scope, dev, &options, &result, NULL, NULL), cases[i].ret);
+		wb_dev_close(dev);
+		for (unsigned s = 0; s < 8; s++)
+			assert_true(backing_holds(&backing, 12 * 8 + s, cases[i].ret ? ON_BACKING : 1));
+		backing_release(&backing);
+		build_release(&b);
+	}
+}
+
 /* ---- blocks that change, sectors that cannot be read ---- */
 
 /* A cache whose byte `at` reads differently from the nth read of the replay on. */
@@ -826,17 +1044,23 @@ static void metadata_that_changes_between_two_reads_is_never_followed(void **sta
 
 struct lost {
 	uint64_t sector[64], offset[64];
-	unsigned count;
+	unsigned count, offsets;
 };
 
-static void note_lost(void *context, uint64_t sector, uint64_t sectors, uint64_t offset)
+static void note_lost(void *context, uint64_t sector, uint64_t sectors)
 {
 	struct lost *lost = context;
 
-	for (uint64_t i = 0; i < sectors; i++) {
-		lost->sector[lost->count] = sector + i;
-		lost->offset[lost->count++] = offset + i * WB_SECTOR;
-	}
+	for (uint64_t i = 0; i < sectors; i++)
+		lost->sector[lost->count++] = sector + i;
+}
+
+static void note_offset(void *context, uint64_t offset, uint64_t length)
+{
+	struct lost *lost = context;
+
+	assert_int_equal(length, WB_SECTOR);
+	lost->offset[lost->offsets++] = offset;
 }
 
 static void unreadable_sectors_are_left_alone_and_listed(void **state)
@@ -849,9 +1073,10 @@ static void unreadable_sectors_are_left_alone_and_listed(void **state)
 		struct backing backing;
 		struct lost lost = { .count = 0 };
 		const struct wb_scope scope = { .low = 10, .high = 16, .part = true };
-		const struct wb_replay_options options = { .capacity = ROOM, .context = &lost, .unreadable = note_lost,
+		const struct wb_replay_options options = { .capacity = ROOM, .context = &lost, .left_alone = note_lost,
 							   .verify = true };
-		const struct wb_ring_options load = { .backing_sectors = 20 * 8, .sums_memory = i << 20 };
+		const struct wb_ring_options load = { .backing_sectors = 20 * 8, .sums_memory = i << 20,
+						      .context = &lost, .unreadable = note_offset };
 		struct wb_replay_result result;
 
 		build_init(&b, formats[i], 4, 8);
@@ -974,6 +1199,13 @@ int main(void)
 		cmocka_unit_test(what_a_finished_run_wrote_survives_the_cut),
 		cmocka_unit_test(stopped_run_leaves_each_sector_as_found_or_final_and_flushes),
 		cmocka_unit_test(progress_reports_name_phases_and_stay_within_their_total),
+		cmocka_unit_test(comparing_leaves_out_what_is_there),
+		cmocka_unit_test(run_begins_where_it_is_told),
+		cmocka_unit_test(checkpoints_ascend_and_tell_the_truth),
+		cmocka_unit_test(run_stopped_at_a_checkpoint_goes_on_from_there),
+		cmocka_unit_test(dry_run_makes_no_checkpoints),
+		cmocka_unit_test(device_of_whole_blocks_is_written_in_whole_blocks),
+		cmocka_unit_test(block_that_cannot_be_merged_is_not_written),
 		cmocka_unit_test(block_that_changes_between_two_reads_is_never_written),
 		cmocka_unit_test(change_since_the_log_was_loaded_is_noticed_by_its_sums),
 		cmocka_unit_test(metadata_that_changes_between_two_reads_is_never_followed),

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a block device or an image is, and who holds it: to be asked before anything is written. Nothing here fails or
+ * prints. Where /proc, /sys or /dev/disk are missing, or may not be read, the answers say less, and the exclusive open
+ * that follows still refuses what is in use.
+ *
+ * Order of use, for each device that a command is going to write: devices_overlap(), holder_of(), identify(),
+ * dangerous_signature(); only then open it exclusively, because holder_of() would take the caller for a holder.
+ */
+#ifndef GUARD_H
+#define GUARD_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* As found: not yet fit for a terminal, see identity_line(). */
+struct identity {
+	uint64_t size;
+	bool is_block;
+	unsigned logical, physical;      /* sector sizes; 0: not known, as of an image */
+	char *model, *serial;            /* of the whole disk */
+	char *by_id;                     /* a stable name, with its directory; never one made of contents if there is another */
+	char *type, *usage, *uuid, *label; /* what libblkid found: "ext4", "filesystem"; of several, a dangerous one */
+	char *partition_table;           /* "gpt", "dos" */
+};
+
+/* Reads the first and last blocks of path. Never fails: what cannot be found out is 0 or NULL. */
+void identify(const char *path, struct identity *identity);
+void identity_release(struct identity *identity);
+
+/* One sentence without control characters, cut to size:
+ * /dev/sdb1, 931.5 GiB, Samsung SSD 870 serial S5Y, /dev/disk/by-id/ata-S5Y-part1, ext4 "data" UUID 0f3c... */
+void identity_line(const struct identity *identity, const char *path, char *text, size_t size);
+/* Adds every field to a JSON record; type is called "signature" there. Ignores a NULL record. */
+void identity_report(struct json_object *record, const struct identity *identity);
+
+/* For the backing device of a replay: what its signature says that nobody meant to be one, in words that follow "BACKING
+ * carries the signature of"; NULL when it is fine. File systems, partition tables, LVM and LUKS are. Static storage. */
+const char *dangerous_signature(const struct identity *identity);
+
+/* Who uses a device or image, in words that follow "is used: ": "mounted on /mnt/data", "mapped by dm-3 (vg0-root), which
+ * is mounted on /srv", "its partition sdb1 is in use as swap", "the backing file of /dev/loop2". False, and an empty
+ * text, when nobody does as far as can be seen. An idle loop device counts as a user of its file, not of itself. */
+bool holder_of(const char *path, char *text, size_t size);
+
+/* Whether a byte of one is a byte of the other, in words that follow "CACHE and BACKING are": "the same device", "a disk
+ * and a partition of it". Looks through partitions and loop devices; false, and an empty text, when they are apart. */
+bool devices_overlap(const char *a, const char *b, char *text, size_t size);
+
+#endif
