@@ -30,6 +30,8 @@ endif
 ALL_CPPFLAGS = -Iinclude -D_GNU_SOURCE $(CPPFLAGS) $(shell pkg-config --cflags $(PKGS))
 ALL_CFLAGS = -std=c11 $(WARNINGS) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
+# V=1 shows the compiler's command lines
+Q = $(if $(V),,@echo '  $(@F)';)
 COMPILE = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP
 
 COMMANDS := wb-check wb-flush-dirty wb-dump wb-format
@@ -57,22 +59,22 @@ help:
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(COMPILE) -c -o $@ $<
+	$(Q)$(COMPILE) -c -o $@ $<
 
 $(BUILD)/%.pic.o: %.c
 	@mkdir -p $(@D)
-	$(COMPILE) -fPIC -c -o $@ $<
+	$(Q)$(COMPILE) -fPIC -c -o $@ $<
 
 $(BUILD)/libwbfmt.a: $(LIB_OBJECTS)
-	rm -f $@
-	$(AR) rcs $@ $^
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/$(SONAME): $(PIC_OBJECTS)
-	$(CC) -shared -Wl,-soname,$(SONAME) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(LIB_PKGS))
-	ln -sf $(SONAME) $(BUILD)/libwbfmt.so
+	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(LIB_PKGS))
+	@ln -sf $(SONAME) $(BUILD)/libwbfmt.so
 
 $(BUILD)/wb-%: $(BUILD)/cmd/wb-%.o $(CMD_OBJECTS) $(BUILD)/libwbfmt.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKGS))
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKGS))
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)
 

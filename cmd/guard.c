@@ -880,7 +880,8 @@ static bool partition_used(void *context, const char *directory, const char *nam
 	if (!number_of_file(path, &number))
 		return false;
 	path_print(path, "%s/%s/dev", directory, name);
-	return device_of_file(path, &device) && used_behind(search->depth ? ", whose partition" : "its partition", device, search);
+	return device_of_file(path, &device) &&
+	       used_behind(search->depth ? ", whose partition" : "its partition", device, search);
 }
 
 static bool relatives_used(dev_t device, const struct search *search)

@@ -109,8 +109,8 @@ static void look_for_data(struct file *file, uint64_t offset)
 	if (data >= 0 && end >= 0) {
 		file->data = (uint64_t)data;
 		file->end = (uint64_t)end;
-	} else if (data < 0 && errno == ENXIO) {
-		file->data = file->end = file->dev.size;
+	} else if (data < 0 && errno == ENXIO && lseek(file->fd, 0, SEEK_END) == (off_t)file->dev.size) {
+		file->data = file->end = file->dev.size; /* and not because the file has become shorter */
 	} else {
 		file->sparse = false;
 	}

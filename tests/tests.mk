@@ -6,7 +6,7 @@ CMOCKA := $(shell pkg-config --libs cmocka 2>/dev/null)
 
 $(BUILD)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
-	$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell pkg-config --libs $(LIB_PKGS)) $(CMOCKA)
+	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell pkg-config --libs $(LIB_PKGS)) $(CMOCKA)
 
 # looks at fake trees instead of /sys, /proc and /dev
 $(BUILD)/tests/guard.o: cmd/guard.c
@@ -15,12 +15,12 @@ $(BUILD)/tests/guard.o: cmd/guard.c
 
 $(BUILD)/tests/test_guard: tests/unit/test_guard.c $(BUILD)/tests/guard.o $(filter-out %/guard.o,$(CMD_OBJECTS)) \
 		$(BUILD)/libwbfmt.a
-	$(COMPILE) -o $@ $^ $(ALL_LDFLAGS) $(shell pkg-config --libs $(PKGS)) $(CMOCKA)
+	$(COMPILE) -o $@ $(filter %.c %.o %.a,$^) $(ALL_LDFLAGS) $(shell pkg-config --libs $(PKGS)) $(CMOCKA)
 
 # shares nothing with the library, so it is built without its headers
 $(BUILD)/tests/mkcache: tests/sim/mkcache.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -D_GNU_SOURCE -o $@ $< $(ALL_LDFLAGS)
+	$(Q)$(CC) $(ALL_CFLAGS) -D_GNU_SOURCE -o $@ $< $(ALL_LDFLAGS)
 
 tests: all $(UNIT_TESTS) $(BUILD)/tests/mkcache
 .PHONY: tests count

@@ -213,6 +213,46 @@ static void engines_read_and_write_the_same(void **state)
 	free(expected);
 }
 
+static void holes_of_an_image_read_as_zeroes_and_data_as_data(void **state)
+{
+	uint8_t *model = calloc(1, SIZE), *buffers = malloc(64 * 20000u);
+	uint64_t seed = 2;
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	(void)state;
+	assert_true(fd >= 0);
+	for (unsigned i = 0; i < 12; i++) { /* islands of data, also at the very end */
+		uint32_t at = i ? draw_below(&seed, SIZE / 4096) * 4096 : SIZE - 4096;
+
+		for (unsigned j = 0; j < 4096; j++)
+			model[at + j] = (uint8_t)draw(&seed);
+		assert_int_equal(pwrite(fd, model + at, 4096, (off_t)at), 4096);
+	}
+	assert_int_equal(close(fd), 0);
+	for (size_t e = 0; e < LENGTH_OF(engines); e++)
+		for (unsigned write = 0; write < 2; write++) {
+			struct wb_dev *dev = open_image((write ? WB_OPEN_WRITE : WB_OPEN_READ) | engines[e]);
+
+			for (unsigned round = 0; round < 40; round++) {
+				struct wb_io io[64];
+				unsigned n = 1 + draw_below(&seed, 64);
+
+				for (unsigned i = 0; i < n; i++) {
+					uint32_t length = draw_below(&seed, 20000), at = draw_below(&seed, SIZE - length + 1);
+
+					io[i] = (struct wb_io){ .buffer = buffers + i * 20000, .offset = at, .length = length };
+				}
+				memset(buffers, 0x5a, 64 * 20000u);
+				assert_int_equal(wb_dev_submit(dev, io, n, NULL), 0);
+				for (unsigned i = 0; i < n; i++)
+					assert_memory_equal(io[i].buffer, model + io[i].offset, io[i].length);
+			}
+			wb_dev_close(dev);
+		}
+	free(model);
+	free(buffers);
+}
+
 /* The file is shorter than it was when it was opened. */
 static void short_device_fails_alike_in_both_engines(void **state)
 {
@@ -499,6 +539,7 @@ int main(void)
 		cmocka_unit_test(first_failure_of_a_batch_is_the_one_reported),
 		with_image(empty_batch_is_done),
 		with_image(engines_read_and_write_the_same),
+		with_image(holes_of_an_image_read_as_zeroes_and_data_as_data),
 		with_image(short_device_fails_alike_in_both_engines),
 		with_image(empty_requests_succeed_alike_in_both_engines),
 		with_image(large_images_are_addressed_beyond_4_gib),

@@ -502,6 +502,18 @@ static void loop_devices_overlap_where_their_offsets_let_them(void **state)
 	assert_overlap(at("dev/loop0"), at("dev/loop2"), "two devices over the same bytes of one");
 }
 
+static void a_partition_of_a_loop_device_lies_behind_its_offset(void **state)
+{
+	(void)state;
+	add_image("disk.img", 1 << 20);
+	add_loop("loop0", "7:0", at("disk.img"), 524288, 1024);
+	add_partition("loop0/loop0p1", "259:0", 1016, 8);
+	add_loop("loop1", "7:1", at("disk.img"), 524288, 1016);
+	add_loop("loop2", "7:2", at("disk.img"), 524288 + 1016 * 512, 1);
+	assert_apart(at("dev/loop0p1"), at("dev/loop1"));
+	assert_overlap(at("dev/loop0p1"), at("dev/loop2"), "two devices over the same bytes of one");
+}
+
 /* ---- what it is ---- */
 
 static void assert_line(const char *path, const char *words)
@@ -738,9 +750,10 @@ static void a_raid_member_is_a_danger_whatever_begins_it(void **state)
 	}
 }
 
+/* Of up to 1440 KiB libblkid takes the first signature for the only one. */
 static void of_contradicting_signatures_the_dangerous_one_counts(void **state)
 {
-	const char *path = add_image("disk.img", 1 << 20);
+	const char *path = add_image("disk.img", 4 << 20);
 
 	(void)state;
 	make_reiserfs(path);
@@ -840,6 +853,7 @@ int main(void)
 		TEST(partitions_overlap_by_a_single_sector),
 		TEST(a_loop_device_overlaps_what_it_lies_on),
 		TEST(loop_devices_overlap_where_their_offsets_let_them),
+		TEST(a_partition_of_a_loop_device_lies_behind_its_offset),
 		TEST(a_partition_is_described_by_its_disk),
 		TEST(sizes_come_from_sys_where_the_device_does_not_open),
 		TEST(serials_of_nvme_and_virtio_are_found),

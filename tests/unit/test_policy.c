@@ -579,6 +579,34 @@ static void content_that_an_older_segment_has_too_is_no_evidence(void **state)
 	build_release(&b);
 }
 
+/* More versions of one block than one batch holds. */
+static void very_many_versions_of_a_block_are_weighed_together(void **state)
+{
+	static const struct { uint64_t seen, twin; uint64_t evidence; } cases[] = {
+		{ 1150, 0, 8 }, { 150, 0, 8 }, { 50, 0, 0 }, { 1150, 50, 0 }, { 1150, 150, 8 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct build b;
+		struct backing backing;
+		struct wb_decision decision;
+
+		build_init(&b, "v1", 4, 1200);
+		build_log(&b, 1, 1200, 1);
+		if (cases[i].twin)
+			build_segment(&b, cases[i].twin, PUTS({ 0, 0xff, cases[i].seen }));
+		break_seal(&b, 100);
+		backing_init(&backing, BLOCKS * 8);
+		backing_write(&backing, 0, 0xff, cases[i].seen);
+		build_load(&b, BLOCKS * 8);
+		decision = decide(&b, &backing, WB_PREFIX);
+		assert_int_equal(decision.evidence, cases[i].evidence);
+		backing_release(&backing);
+		build_release(&b);
+	}
+}
+
 static void one_repeated_byte_is_no_evidence(void **state)
 {
 	static const uint8_t bytes[] = { 0x00, 0xff, 0x4e };
@@ -1134,6 +1162,7 @@ int main(void)
 		cmocka_unit_test(evidence_at_one_hole),
 		cmocka_unit_test(forced_regress_goes_on),
 		cmocka_unit_test(content_that_an_older_segment_has_too_is_no_evidence),
+		cmocka_unit_test(very_many_versions_of_a_block_are_weighed_together),
 		cmocka_unit_test(one_repeated_byte_is_no_evidence),
 		cmocka_unit_test(sectors_that_are_not_dirty_are_no_evidence),
 		cmocka_unit_test(record_at_or_above_the_hole_is_evidence),

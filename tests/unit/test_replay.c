@@ -364,8 +364,8 @@ static void adjacent_sectors_go_in_one_request(void **state)
 	build_release(&b);
 }
 
-/* Twelve full segments of 127 blocks, `step` blocks from one to the next. */
-static void many_blocks(uint64_t step, uint64_t expected_writes)
+/* Twelve full segments of 127 blocks, `step` blocks from one to the next, and one block left out before the gap-th. */
+static void many_blocks(uint64_t step, uint64_t gap, uint64_t expected_writes)
 {
 	enum { SLOTS = 12, PER = 127 };
 	struct build b;
@@ -379,20 +379,22 @@ static void many_blocks(uint64_t step, uint64_t expected_writes)
 	for (uint64_t id = 1; id <= SLOTS; id++) {
 		struct put puts[PER];
 
-		for (uint64_t i = 0; i < PER; i++)
-			puts[i] = (struct put){ .block = ((SLOTS - id) * PER + i) * step, .dirty = 0xff };
+		for (uint64_t i = 0; i < PER; i++) {
+			uint64_t nth = (SLOTS - id) * PER + i;
+
+			puts[i] = (struct put){ .block = nth * step + (nth >= gap), .dirty = 0xff };
+		}
 		build_segment(&b, id, puts, PER);
 	}
-	backing_init(&backing, SLOTS * PER * step * 8);
+	backing_init(&backing, (SLOTS * PER * step + 1) * 8);
 	build_load(&b, backing.sectors);
 	spy_init(spy, backing.dev);
 	assert_int_equal(wb_replay(&b.ring, &scope, &spy->dev, &options, &result, NULL, NULL), 0);
 	expect_ascending(spy);
 	assert_int_equal(result.written_sectors, SLOTS * PER * 8);
 	assert_int_equal(spy->writes, expected_writes);
-	for (uint64_t block = 0; block < SLOTS * PER * step; block++)
-		assert_true(backing_holds(&backing, block * 8 + 7,
-					  block % step ? ON_BACKING : SLOTS - block / step / PER));
+	for (uint64_t nth = 0; nth < SLOTS * PER; nth++)
+		assert_true(backing_holds(&backing, (nth * step + (nth >= gap)) * 8 + 7, SLOTS - nth / PER));
 	free(spy);
 	backing_release(&backing);
 	build_release(&b);
@@ -401,13 +403,14 @@ static void many_blocks(uint64_t step, uint64_t expected_writes)
 static void more_bytes_than_are_collected_at_once(void **state)
 {
 	(void)state;
-	many_blocks(1, 6); /* 1524 blocks in requests of at most 1 MiB */
+	many_blocks(1, 0, 6); /* 1524 blocks in requests of at most 1 MiB */
+	many_blocks(1, 10, 7);
 }
 
 static void more_requests_than_are_collected_at_once(void **state)
 {
 	(void)state;
-	many_blocks(2, 1524);
+	many_blocks(2, 0, 1524);
 }
 
 struct extents {
