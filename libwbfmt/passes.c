@@ -13,11 +13,21 @@
 #define SCAN_BATCH 256u
 #define CAPACITY_MIN 16u /* more than the eight versions that can own a part of one block */
 
+/* More entries than there are metablocks are never needed. */
+static uint64_t metablocks_of(const struct wb_ring *ring)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++)
+		sum += ring->slots[i].length;
+	return sum;
+}
+
 int wb_plan_open(struct wb_plan *plan, struct wb_ring *ring, const struct wb_scope *scope, size_t capacity,
 		 struct wb_error *err)
 {
 	*plan = (struct wb_plan){ .ring = ring, .scope = *scope };
-	plan->capacity = capacity < CAPACITY_MIN ? CAPACITY_MIN : capacity;
+	plan->capacity = wb_max(CAPACITY_MIN, wb_min(capacity, metablocks_of(ring)));
 	plan->entries = malloc(plan->capacity * sizeof(*plan->entries));
 	plan->scratch = malloc(plan->capacity * sizeof(*plan->scratch));
 	if (!plan->entries || !plan->scratch) {

@@ -11,16 +11,16 @@ $(BUILD)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(BUILD)/l
 # looks at fake trees instead of /sys, /proc and /dev
 $(BUILD)/tests/guard.o: cmd/guard.c
 	@mkdir -p $(@D)
-	$(COMPILE) -DWB_TEST_HOOKS -c -o $@ $<
+	$(Q)$(COMPILE) -DWB_TEST_HOOKS -c -o $@ $<
 
 $(BUILD)/tests/test_guard: tests/unit/test_guard.c $(BUILD)/tests/guard.o $(filter-out %/guard.o,$(CMD_OBJECTS)) \
 		$(BUILD)/libwbfmt.a
-	$(COMPILE) -o $@ $(filter %.c %.o %.a,$^) $(ALL_LDFLAGS) $(shell pkg-config --libs $(PKGS)) $(CMOCKA)
+	$(Q)$(COMPILE) -o $@ $(filter %.c %.o %.a,$^) $(ALL_LDFLAGS) $(shell pkg-config --libs $(PKGS)) $(CMOCKA)
 
-# shares nothing with the library, so it is built without its headers
+# shares nothing with the library, so it is built without its headers and flags
 $(BUILD)/tests/mkcache: tests/sim/mkcache.c
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -D_GNU_SOURCE -o $@ $< $(ALL_LDFLAGS)
+	$(Q)$(CC) -std=c11 $(WARNINGS) $(WERROR) -O2 -o $@ $<
 
 tests: all $(UNIT_TESTS) $(BUILD)/tests/mkcache
 .PHONY: tests count

@@ -22,11 +22,9 @@ backing_after() {
 
 # outcome FIXTURE POLICY IDS: prints what is wrong, nothing when all is right
 outcome() {
-	local cache want
+	local want
 	cp original.img backing.img
-	cache=$(sum cache.img)
 	run wb-flush-dirty -q -y --keep --policy="$2" cache.img backing.img
-	[ "$(sum cache.img)" = "$cache" ] || echo "$1 $2: the cache was changed"
 	case $3 in
 	"refuse(8)") want=8 ;;
 	refuse) want=4 ;;
@@ -38,22 +36,25 @@ outcome() {
 		return
 	fi
 	[ $((status & ~5)) -eq 0 ] || echo "$1 $2: exit $status: $output"
-	backing_after "$1" "$3"
+	[ "$1 $3" = "$made" ] || backing_after "$1" "$3"
+	made="$1 $3" # the same for most policies
 	cmp -s backing.img expected.img || echo "$1 $2: BACKING does not hold what $3 wrote"
 }
 
 # fixture NAME
 fixture() {
-	local line=${1} policies policy
+	local line policies policy made=""
 	line=$(head -n 1 "$TOP/tests/fixtures/$1.wbt")
 	rm -f cache.img backing.img
 	make_cache "$1"
 	mv backing.img original.img
+	cp cache.img cache.before
 	policies=$(sed 's/^.*; \(strict .*\); check .*$/\1/' <<<"$line")
 	for policy in strict prefix salvage; do
 		outcome "$1" "$policy" "$(sed "s/.*$policy \([^a-z]*\|nothing\|refuse[()8]*\)\(, [a-z].*\)\?$/\1/" <<<"$policies")"
 	done
 	run wb-check -q cache.img original.img
+	cmp -s cache.img cache.before || echo "$1: the cache was changed"
 	line=${line##*check }
 	[ "$line" = - ] || [ "$status" -eq "$line" ] || echo "$1: wb-check exits $status, expected $line"
 }

@@ -238,9 +238,10 @@ static void holes_of_an_image_read_as_zeroes_and_data_as_data(void **state)
 				unsigned n = 1 + draw_below(&seed, 64);
 
 				for (unsigned i = 0; i < n; i++) {
-					uint32_t length = draw_below(&seed, 20000), at = draw_below(&seed, SIZE - length + 1);
+					uint32_t length = draw_below(&seed, 20000);
 
-					io[i] = (struct wb_io){ .buffer = buffers + i * 20000, .offset = at, .length = length };
+					io[i] = (struct wb_io){ .buffer = buffers + i * 20000, .length = length,
+								.offset = draw_below(&seed, SIZE - length + 1) };
 				}
 				memset(buffers, 0x5a, 64 * 20000u);
 				assert_int_equal(wb_dev_submit(dev, io, n, NULL), 0);

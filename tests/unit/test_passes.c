@@ -68,7 +68,11 @@ static void random_ring(struct build *b, uint64_t seed, uint32_t span)
 		size_t n = 1 + draw_below(&seed, 7);
 
 		for (size_t i = 0; i < n; i++)
-			puts[i] = (struct put){ draw_below(&seed, span), draw_below(&seed, 5) ? draw_below(&seed, 256) : 0xff, 0 };
+			{
+			bool partial = draw_below(&seed, 5);
+
+			puts[i] = (struct put){ draw_below(&seed, span), partial ? draw_below(&seed, 256) : 0xff, 0 };
+		}
 		build_segment(b, id, puts, n);
 	}
 	build_load(b, 0);

@@ -1029,7 +1029,9 @@ static struct wb_replay_result carry_out(struct build *b, struct backing *backin
 	return result;
 }
 
-static void version_of_an_ahead_segment_on_the_backing_device_is_not_taken_back(void **state)
+/* Its id may be forged, and what it holds then is older than the window (the golden set f-id-gap), so that BACKING
+ * holding it proves nothing. */
+static void version_of_an_ahead_segment_is_no_evidence(void **state)
 {
 	static const enum wb_policy policies[] = { WB_PREFIX, WB_SALVAGE };
 
@@ -1041,14 +1043,16 @@ static void version_of_an_ahead_segment_on_the_backing_device_is_not_taken_back(
 
 		sound(&b, "v1");
 		build_segment(&b, 14, PUTS({ 20, 0xff, 0 }));
-		build_segment(&b, 19, PUTS({ 20, 0xff, 0 })); /* 17 and 18 are lost */
+		build_segment(&b, 19, PUTS({ 20, 0xff, 0 })); /* 17 and 18 are lost, or 19 was 11 */
 		backing_init(&backing, BLOCKS * 8);
-		backing_write(&backing, 20, 0xff, 19);        /* and 19 has been written back */
+		backing_write(&backing, 20, 0xff, 19);
 		build_load(&b, BLOCKS * 8);
 		assert_class(&b, 2, WB_AHEAD);
 		decision = decide(&b, &backing, policies[i]);
+		assert_int_equal(decision.refused, 0);
+		assert_int_equal(decision.cut, 0);
 		carry_out(&b, &backing, &decision.scope);
-		assert_true(backing_holds(&backing, 20 * 8, 19));
+		assert_true(backing_holds(&backing, 20 * 8, 14));
 		backing_release(&backing);
 		build_release(&b);
 	}
@@ -1182,7 +1186,7 @@ int main(void)
 		cmocka_unit_test(until_does_not_reach_over_a_hole),
 		cmocka_unit_test(until_is_held_against_evidence_too),
 		cmocka_unit_test(until_gets_behind_a_bad_newest_segment),
-		cmocka_unit_test(version_of_an_ahead_segment_on_the_backing_device_is_not_taken_back),
+		cmocka_unit_test(version_of_an_ahead_segment_is_no_evidence),
 		cmocka_unit_test(copy_of_a_later_hole_on_the_backing_device_is_not_taken_back),
 		cmocka_unit_test(no_policy_goes_back_in_time),
 	};

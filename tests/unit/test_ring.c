@@ -267,7 +267,9 @@ static void metadata_without_an_id_is_garbage_unless_it_is_all_zero(void **state
 
 static void lengths_out_of_range_seal_nothing(void **state)
 {
-	static const struct { const char *format; uint8_t length; } cases[] = { { "v0", 0 }, { "v0", 8 }, { "v1", 8 }, { "v1", 255 } };
+	static const struct { const char *format; uint8_t length; } cases[] = {
+		{ "v0", 0 }, { "v0", 8 }, { "v1", 8 }, { "v1", 255 },
+	};
 
 	(void)state;
 	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
@@ -287,7 +289,8 @@ static void lengths_out_of_range_seal_nothing(void **state)
 static void zero_data_of_v0_means_all_dirty_blocks(void **state)
 {
 	static const struct { unsigned zeroed[3]; bool flag; } cases[] = {
-		{ { 0, 0, 0 }, false }, { { 1, 0, 0 }, false }, { { 1, 0, 1 }, true }, { { 1, 1, 1 }, true }, { { 0, 1, 0 }, false },
+		{ { 0, 0, 0 }, false }, { { 1, 0, 0 }, false }, { { 0, 1, 0 }, false },
+		{ { 1, 0, 1 }, true }, { { 1, 1, 1 }, true },
 	};
 
 	(void)state;
@@ -523,7 +526,9 @@ static void slots_beyond_the_end_are_unreadable(void **state)
 
 static void sums_are_kept_when_they_fit(void **state)
 {
-	static const struct { size_t memory; bool kept; } cases[] = { { 0, false }, { 4 * 7 * 2 - 1, false }, { 4 * 7 * 2, true } };
+	static const struct { size_t memory; bool kept; } cases[] = {
+		{ 0, false }, { 4 * 7 * 2 - 1, false }, { 4 * 7 * 2, true },
+	};
 
 	(void)state;
 	for (size_t i = 0; i < LENGTH_OF(cases); i++) {

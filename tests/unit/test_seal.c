@@ -32,7 +32,8 @@ static void lengths_in_range(void **state)
 {
 	static const struct { const char *format; uint32_t length; bool in_range; } cases[] = {
 		{ "v0", 0, false }, { "v0", 1, true }, { "v0", 7, true }, { "v0", 8, false }, { "v0", 255, false },
-		{ "v1", 0, true },  { "v1", 7, true }, { "v1", 8, false }, { "v1", 255, false }, { "v1", UINT32_MAX, false },
+		{ "v1", 0, true },  { "v1", 7, true }, { "v1", 8, false }, { "v1", 255, false },
+		{ "v1", UINT32_MAX, false },
 	};
 
 	(void)state;
