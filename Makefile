@@ -84,7 +84,7 @@ clean:
 # ---- what a bare Debian lacks -------------------------------------------------------------------
 
 DEPS := gcc clang libclang-rt-dev libc6-dev pkg-config libblkid-dev libpopt-dev zlib1g-dev libisal-dev \
-	liburing-dev libjson-c-dev libcmocka-dev bats valgrind jq zstd xz-utils e2fsprogs mandoc util-linux
+	liburing-dev libjson-c-dev libcmocka-dev bats valgrind jq zstd xz-utils gddrescue e2fsprogs mandoc util-linux
 
 deps:
 	apt-get update -q

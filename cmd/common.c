@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The shared half of every command: see common.h. */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -434,6 +436,24 @@ int common_open_cache(const struct common *common, struct wb_cache *cache, struc
 	if (!wb_cache_open(cache, dev, overrides, &err))
 		return 0;
 	return common_failed(common, path, &err, next_step(&err, cache));
+}
+
+int common_create(const struct common *common, const char *path, int *fd)
+{
+	*fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	if (*fd >= 0)
+		return 0;
+	return common_refuse(common, path, errno == EEXIST ? "the file is there already, and nothing is overwritten" :
+							     "cannot be created: %s", strerror(errno));
+}
+
+int common_complete(const struct common *common, const char *path, int fd)
+{
+	int failed = fsync(fd) ? errno : 0;
+
+	if (close(fd) && !failed)
+		failed = errno;
+	return failed ? common_refuse(common, path, "cannot be written: %s", strerror(failed)) : 0;
 }
 
 uint64_t default_memory(void)

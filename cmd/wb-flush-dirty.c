@@ -17,14 +17,15 @@
 
 struct flush_options {
 	struct common common;
-	bool dry_run, verify, detach, keep;
+	bool dry_run, verify, compare, detach, keep;
+	char *failed_path, *map_path;
 	struct wb_decide_options decide;
 	struct wb_ring_options ring;
 	uint64_t memory;
 };
 
 enum { OPT_DRY_RUN = 1, OPT_POLICY, OPT_UNTIL, OPT_TRUST, OPT_IGNORE, OPT_TIMELINE, OPT_ZEROED, OPT_MEMORY, OPT_VERIFY,
-       OPT_DETACH, OPT_KEEP };
+       OPT_DETACH, OPT_KEEP, OPT_COMPARE, OPT_RETRY, OPT_FAILED, OPT_CACHE_MAP };
 
 static const struct poptOption flush_table[] = {
 	{ "dry-run", 'n', POPT_ARG_NONE, NULL, OPT_DRY_RUN, "show the whole plan; open nothing for writing", NULL },
@@ -37,12 +38,35 @@ static const struct poptOption flush_table[] = {
 	{ "zeroed", '\0', POPT_ARG_STRING, NULL, OPT_ZEROED, "what to do with segments that read as zeroes", "skip|replay" },
 	{ "memory", '\0', POPT_ARG_STRING, NULL, OPT_MEMORY, "budget for plan and buffers, at least 8MiB", "SIZE" },
 	{ "verify", '\0', POPT_ARG_NONE, NULL, OPT_VERIFY, "reread what was written, and compare", NULL },
+	{ "compare", '\0', POPT_ARG_NONE, NULL, OPT_COMPARE, "leave out what BACKING holds already", NULL },
 	{ "detach", '\0', POPT_ARG_NONE, NULL, OPT_DETACH, "end the log even if something was left out", NULL },
 	{ "keep", '\0', POPT_ARG_NONE, NULL, OPT_KEEP, "leave CACHE untouched", NULL },
+	{ "retry", '\0', POPT_ARG_STRING, NULL, OPT_RETRY, "attempts more at sectors that cannot be read (default: 0)", "N" },
+	{ "failed", '\0', POPT_ARG_STRING, NULL, OPT_FAILED, "ddrescue map of what could not be read of CACHE", "FILE" },
+	{ "cache-map", '\0', POPT_ARG_STRING, NULL, OPT_CACHE_MAP, "ddrescue map of how CACHE, a clone, was made", "MAP" },
 	POPT_TABLEEND
 };
 
 static const char *const policies[] = { "strict", "prefix", "salvage", NULL };
+
+static void set_retry(struct flush_options *flush, const char *text)
+{
+	uint64_t retry = number_of("--retry", text);
+
+	if (retry > 1000)
+		usage_error("--retry: %s is more than 1000", text);
+	flush->ring.retry = (unsigned)retry;
+}
+
+static void set_path(const char *what, char **path, const char *text)
+{
+	if (!*text)
+		usage_error("%s: a file name is needed", what);
+	free(*path);
+	*path = strdup(text);
+	if (!*path)
+		usage_error("out of memory");
+}
 
 static void handle(void *options, int val, const char *argument)
 {
@@ -72,6 +96,10 @@ static void handle(void *options, int val, const char *argument)
 			usage_error("--memory: %s is less than 8MiB", argument);
 		break;
 	case OPT_VERIFY: flush->verify = true; break;
+	case OPT_COMPARE: flush->compare = true; break;
+	case OPT_RETRY: set_retry(flush, argument); break;
+	case OPT_FAILED: set_path("--failed", &flush->failed_path, argument); break;
+	case OPT_CACHE_MAP: set_path("--cache-map", &flush->map_path, argument); break;
 	case OPT_DETACH: flush->detach = true; break;
 	case OPT_KEEP: flush->keep = true; break;
 	default: break;
@@ -94,6 +122,9 @@ static const struct command command = {
 	.goes_on_without_reader = true,
 };
 
+/* Ranges of stale sectors that people are shown. */
+#define STALE_SHOWN 16u
+
 struct work {
 	struct flush_options *options;
 	const char *cache_path, *backing_path;
@@ -105,7 +136,11 @@ struct work {
 	struct wb_decision decision;
 	struct wb_replay_result result;
 	size_t capacity;
-	bool decided, ended;
+	bool ended;
+	struct wb_map clone_map; /* what was not rescued when CACHE, a clone, was made */
+	struct wb_map failed;    /* what could not be read of CACHE */
+	int failed_fd;
+	uint64_t stale_ranges;
 };
 
 static const struct common *common_of(const struct work *work)
@@ -188,6 +223,27 @@ static int open_marker_dev(struct work *work)
 	return 0;
 }
 
+/* What a clone lacks counts as unreadable, not as zeroes. */
+static int mask_clone(struct work *work)
+{
+	const char *path = work->options->map_path;
+	struct wb_fault fault = { .cut_after = UINT64_MAX };
+	struct wb_error err;
+
+	if (!path)
+		return 0;
+	if (wb_map_load(&work->clone_map, path, wb_dev_size(work->cache_dev), &err))
+		return common_failed(common_of(work), path, &err, NULL);
+	if (work->clone_map.covered > wb_dev_size(work->cache_dev))
+		common_warn(common_of(work), "%s: the map speaks of %" PRIu64 " bytes, CACHE has %" PRIu64 ": is it the map of this clone?",
+			    path, work->clone_map.covered, wb_dev_size(work->cache_dev));
+	fault.bad = work->clone_map.bad;
+	fault.bad_count = work->clone_map.count;
+	if (wb_dev_fault(&work->cache_dev, work->cache_dev, &fault, &err))
+		return common_failed(common_of(work), path, &err, NULL);
+	return 0;
+}
+
 static int open_cache(struct work *work)
 {
 	const struct common *common = common_of(work);
@@ -198,6 +254,8 @@ static int open_cache(struct work *work)
 	if (!status)
 		status = common_open(common, &work->cache_dev, work->cache_path, WB_OPEN_READ | exclusive);
 	overrides.any_super = common_forced(common, "ended");
+	if (!status)
+		status = mask_clone(work);
 	if (!status)
 		status = common_open_cache(common, &work->cache, work->cache_dev, work->cache_path, &overrides);
 	if (!status && work->cache.super == WB_SUPER_DAMAGED)
@@ -291,6 +349,7 @@ static int say_alternative(struct work *work, enum wb_policy policy)
 	struct wb_error err;
 
 	options.policy = policy;
+	options.stale = NULL;
 	if (wb_decide(&work->ring, work->backing, &options, &decision, &common_of(work)->progress, &err))
 		return common_failed(common_of(work), work->cache_path, &err, NULL);
 	if (decision.refused)
@@ -398,7 +457,7 @@ static int replay(struct work *work)
 {
 	const struct flush_options *options = work->options;
 	const struct wb_replay_options replay_options = { .capacity = work->capacity, .dry_run = options->dry_run,
-							  .verify = options->verify };
+							  .verify = options->verify, .compare = options->compare };
 	struct wb_error err;
 
 	if (!wb_replay(&work->ring, &work->decision.scope, work->backing, &replay_options, &work->result,
@@ -478,6 +537,9 @@ static void say_result(const struct work *work)
 	if (result->unreadable_sectors)
 		common_say(common, "unreadable  %" PRIu64 " sectors of the log; BACKING was left as it was there",
 			   result->unreadable_sectors);
+	if (result->skipped_equal)
+		common_say(common, "equal       %" PRIu64 " sectors were on BACKING already and were not written",
+			   result->skipped_equal);
 	if (work->ended)
 		common_say(common, "log         ended: no driver will replay it again\n"
 			   "next        BACKING can be used on its own; CACHE is free (wb-format makes a new cache of it)");
@@ -497,7 +559,7 @@ static void summarise(const struct work *work, double seconds)
 	report_u64(summary, "planned_sectors", result->planned_sectors);
 	report_u64(summary, "written_sectors", result->written_sectors);
 	report_u64(summary, "writes", result->writes);
-	report_u64(summary, "skipped_equal", 0);
+	report_u64(summary, "skipped_equal", result->skipped_equal);
 	report_u64(summary, "unreadable_sectors", result->unreadable_sectors);
 	report_u64(summary, "stale_sectors", work->decision.stale_sectors);
 	report_u64(summary, "left_segments", work->decision.left_segments);
@@ -527,10 +589,61 @@ static int load(struct work *work)
 	return 0;
 }
 
+/* Sectors whose newest version is lost: every range in JSON, the first ones for people. */
+static void list_stale(void *context, uint64_t sector, uint64_t sectors)
+{
+	struct work *work = context;
+	struct json_object *record = report_record("stale");
+
+	report_u64(record, "sector", sector);
+	report_u64(record, "sectors", sectors);
+	report_emit(record);
+	if (work->stale_ranges++ < STALE_SHOWN || common_of(work)->verbose)
+		common_say(common_of(work), "stale       sectors %" PRIu64 " to %" PRIu64 " of BACKING: their newest version is lost",
+			   sector, sector + sectors - 1);
+	else if (work->stale_ranges == STALE_SHOWN + 1)
+		common_say(common_of(work), "stale       more of them: --verbose lists all, --json too");
+}
+
+static void note_failed(void *context, uint64_t offset, uint64_t length)
+{
+	struct work *work = context;
+
+	/* without memory for the map the sectors still count as unreadable */
+	wb_map_add(&work->failed, offset, length, NULL);
+}
+
+static int create_failed(struct work *work)
+{
+	const char *path = work->options->failed_path;
+
+	work->options->ring.context = work;
+	work->options->ring.unreadable = note_failed;
+	return path ? common_create(common_of(work), path, &work->failed_fd) : 0;
+}
+
+static int write_failed(struct work *work)
+{
+	const char *path = work->options->failed_path;
+	struct wb_error err;
+
+	if (work->failed_fd < 0)
+		return 0;
+	wb_map_settle(&work->failed);
+	int ret = wb_map_write(work->failed_fd, work->failed.bad, work->failed.count, wb_dev_size(work->cache_dev), &err);
+	int status = common_complete(common_of(work), path, work->failed_fd);
+
+	work->failed_fd = -1;
+	return ret ? common_failed(common_of(work), path, &err, NULL) : status;
+}
+
 static int decide(struct work *work)
 {
-	const struct flush_options *options = work->options;
+	struct flush_options *options = work->options;
 	struct wb_error err;
+
+	options->decide.context = work;
+	options->decide.stale = list_stale;
 
 	if (wb_decide(&work->ring, work->backing, &options->decide, &work->decision, &options->common.progress, &err))
 		return common_failed(common_of(work), work->cache_path, &err, NULL);
@@ -558,6 +671,8 @@ static int flush(struct work *work)
 	if (!status)
 		status = open_marker_dev(work);
 	if (!status)
+		status = create_failed(work);
+	if (!status)
 		status = load(work);
 	if (!status)
 		status = refuse_wrong_disk(work);
@@ -577,36 +692,52 @@ static int flush(struct work *work)
 	return status_of(work);
 }
 
+/* What follows from several options together. */
+static void settle_options(struct flush_options *options)
+{
+	if (options->decide.until && options->decide.policy == WB_SALVAGE)
+		usage_error("--until-id is a prefix of the log and cannot go with --policy=salvage");
+	if (options->decide.until)
+		options->decide.policy = WB_PREFIX;
+	if (!options->memory)
+		options->memory = default_memory();
+	options->ring.sums_memory = sums_memory(options->memory);
+	options->decide.capacity = plan_capacity(options->memory);
+	options->decide.force_regress = common_forced(&options->common, "regress");
+	options->decide.force_size = common_forced(&options->common, "size");
+}
+
+static void release(struct work *work)
+{
+	wb_ring_release(&work->ring);
+	wb_dev_close(work->marker_dev);
+	wb_dev_close(work->backing);
+	wb_dev_close(work->cache_dev);
+	wb_map_release(&work->clone_map);
+	wb_map_release(&work->failed);
+	identity_release(&work->cache_identity);
+	identity_release(&work->backing_identity);
+	free(work->options->failed_path);
+	free(work->options->map_path);
+}
+
 int main(int argc, char **argv)
 {
 	struct flush_options options = { .memory = 0 };
-	struct work work = { .options = &options };
+	struct work work = { .options = &options, .failed_fd = -1 };
 	struct timespec begin, end;
 	int status;
 
 	common_start(&options.common, &command, &options, argc, argv);
 	clock_gettime(CLOCK_MONOTONIC, &begin);
-	if (options.decide.until && options.decide.policy == WB_SALVAGE)
-		usage_error("--until-id is a prefix of the log and cannot go with --policy=salvage");
-	if (options.decide.until)
-		options.decide.policy = WB_PREFIX;
-	if (!options.memory)
-		options.memory = default_memory();
-	work.capacity = plan_capacity(options.memory);
-	options.ring.sums_memory = sums_memory(options.memory);
-	options.decide.capacity = work.capacity;
-	options.decide.force_regress = common_forced(&options.common, "regress");
-	options.decide.force_size = common_forced(&options.common, "size");
+	settle_options(&options);
+	work.capacity = options.decide.capacity;
 	work.cache_path = options.common.operands[0];
 	work.backing_path = options.common.operands[1];
 	status = flush(&work);
+	status |= write_failed(&work);
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	summarise(&work, (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
-	wb_ring_release(&work.ring);
-	wb_dev_close(work.marker_dev);
-	wb_dev_close(work.backing);
-	wb_dev_close(work.cache_dev);
-	identity_release(&work.cache_identity);
-	identity_release(&work.backing_identity);
+	release(&work);
 	return common_finish(&options.common, status);
 }

@@ -91,7 +91,7 @@ refused() {
 }
 
 @test "the question says what BACKING is" {
-	command -v script >/dev/null || skip "needs script(1)"
+	script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script(1) and pseudo terminals"
 	unpack v2/simple
 	make_ext4 data.img "$(stat -c %s backing.before.img)"
 	before=$(sha256sum ./*.img)
