@@ -328,6 +328,12 @@ static enum wb_class class_of_broken(const struct wb_ring *ring, uint32_t index,
 	return WB_ROTTEN;
 }
 
+/* For whatever id stands there, 0 included; in v0 the laps must be those of the id. */
+static bool seal_holds(const struct wb_slot *slot)
+{
+	return (slot->flags & (WB_SLOT_SEALED | WB_SLOT_LAP)) == (WB_SLOT_SEALED | WB_SLOT_LAP);
+}
+
 static enum wb_class class_of(const struct wb_ring *ring, uint32_t index)
 {
 	const struct wb_slot *slot = &ring->slots[index];
@@ -346,19 +352,20 @@ static enum wb_class class_of(const struct wb_ring *ring, uint32_t index)
 			       class_of_broken(ring, index, true) : WB_TORN_TAIL;
 	if (old)
 		return WB_OLD;
-	if (slot->flags & WB_SLOT_SEALED)
+	/* beyond the slot of M+1 a whole segment is a leftover from before the format, unless nothing else is known */
+	bool next_slot = wb_slot_of(geometry_of(ring), ring->head + 1) == index;
+
+	if (seal_holds(slot) && (!never_written || next_slot || !ring->head))
 		return WB_ALIEN_ID;
 	if (never_written && !slot->id && !(slot->flags & WB_SLOT_GARBAGE))
 		return WB_EMPTY;
 	if (never_written)
 		return ring->destroyed && in_place(ring, index) ? WB_ROTTEN : WB_FOREIGN;
-	/* the next write goes over the oldest segment; v0 never gets here, its head slot is old */
-	bool head_slot = wb_slot_of(geometry_of(ring), ring->head + 1) == index;
-
-	if (head_slot && !slot->id)
+	/* here it is the oldest slot, which the next write goes over; v0 never gets here, its oldest slot is old */
+	if (next_slot && !slot->id)
 		return WB_TORN_HEAD;
 	if (slot->id == due)
-		return class_of_broken(ring, index, head_slot);
+		return class_of_broken(ring, index, next_slot);
 	return WB_ROTTEN;
 }
 

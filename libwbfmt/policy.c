@@ -166,8 +166,6 @@ static int cut_prefix(struct work *work, struct wb_error *err)
 	if (!decision->cut)
 		return 0;
 	decision->scope.high = decision->cut - 1;
-	if (decision->cut <= ring->first) /* nothing is written, so nothing can be taken back */
-		return 0;
 	evidence.cut = decision->cut;
 	decision->record_is_evidence = record_proves(ring, decision->cut);
 	if (work->backing)

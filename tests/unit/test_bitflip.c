@@ -392,12 +392,28 @@ static void flipped_id_of_v0_is_corrected_when_the_laps_agree(void **state)
 	(void)state;
 	build_init(&b, "v0", 5, N);
 	build_log(&b, 11, 15, 100);
-	flip(&b, 2, 2, 0);
+	flip(&b, 2, 0, 0); /* 13 becomes 12, of the same lap */
 	build_load(&b, 0);
 	assert_class(&b, 2, WB_ALIEN_ID);
 	assert_int_equal(wb_ring_correct(&b.ring, NULL), 1);
 	assert_class(&b, 2, WB_LIVE);
 	assert_int_equal(b.ring.holes, 0);
+	build_release(&b);
+}
+
+/* The seal of v0 is that the laps are those of the id: an id of another lap breaks it. */
+static void flipped_id_of_v0_in_another_lap_is_rotten(void **state)
+{
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v0", 5, N);
+	build_log(&b, 11, 15, 100);
+	flip(&b, 2, 2, 0);
+	build_load(&b, 0);
+	assert_class(&b, 2, WB_ROTTEN);
+	assert_int_equal(wb_ring_correct(&b.ring, NULL), 0);
+	assert_int_equal(b.ring.holes, 1);
 	build_release(&b);
 }
 
@@ -526,6 +542,7 @@ int main(void)
 		cmocka_unit_test(id_that_a_flipped_bit_turned_into_zero_is_corrected),
 		cmocka_unit_test(id_two_bits_away_is_not_corrected),
 		cmocka_unit_test(flipped_id_of_v0_is_corrected_when_the_laps_agree),
+		cmocka_unit_test(flipped_id_of_v0_in_another_lap_is_rotten),
 		cmocka_unit_test(flipped_id_bit_that_stays_in_place_is_corrected_upwards),
 		cmocka_unit_test(correcting_one_reveals_the_next),
 		cmocka_unit_test(several_faults_are_corrected_together),

@@ -493,7 +493,8 @@ static void middle_of_the_window(void **state)
 		{ "v2", 0, WB_SLOT_NO_HEADER, 0, 'u' },
 		{ "v0", 13, 0, 1, 'r' },
 		{ "v0", 13, 0, 0, 'b' },                  /* v0 never writes length 0 */
-		{ "v0", 13, WB_SLOT_SEALED, 1, 'x' },     /* laps agree, but are not those of the id */
+		{ "v0", 13, WB_SLOT_SEALED, 1, 'r' },     /* laps agree, but are not those of the id: no seal */
+		{ "v0", 14, WB_SLOT_SEALED | WB_SLOT_LAP, 1, 'x' },
 		{ "v0", 5, WB_SLOT_SEALED | WB_SLOT_LAP, 1, 's' },
 	};
 

@@ -459,7 +459,7 @@ static void prefix_corrects_nothing(void **state)
 	build_release(&b);
 }
 
-static void prefix_with_the_oldest_id_missing_writes_nothing_and_refuses_nothing(void **state)
+static void prefix_with_the_oldest_id_missing_writes_nothing_and_refuses_on_evidence(void **state)
 {
 	struct build b;
 	struct backing backing;
@@ -474,6 +474,8 @@ static void prefix_with_the_oldest_id_missing_writes_nothing_and_refuses_nothing
 	build_load(&b, BLOCKS * 8);
 	assert_int_equal(b.ring.holes, 1);
 	decision = decide(&b, &backing, WB_PREFIX);
+	assert_int_equal(decision.refused, WB_REFUSE_REGRESS);
+	decision = decide(&b, NULL, WB_PREFIX);
 	assert_int_equal(decision.refused, 0);
 	assert_true(decision.scope.low > decision.scope.high);
 	assert_int_equal(decision.oldest, 0);
@@ -1162,7 +1164,7 @@ int main(void)
 		cmocka_unit_test(prefix_of_a_sound_log_is_all_of_it),
 		cmocka_unit_test(prefix_ends_before_the_first_hole),
 		cmocka_unit_test(prefix_corrects_nothing),
-		cmocka_unit_test(prefix_with_the_oldest_id_missing_writes_nothing_and_refuses_nothing),
+		cmocka_unit_test(prefix_with_the_oldest_id_missing_writes_nothing_and_refuses_on_evidence),
 		cmocka_unit_test(evidence_at_one_hole),
 		cmocka_unit_test(forced_regress_goes_on),
 		cmocka_unit_test(content_that_an_older_segment_has_too_is_no_evidence),
