@@ -247,7 +247,10 @@ void common_start(struct common *common, const struct command *command, void *op
 
 	tool = command->name;
 	*common = (struct common){ .tool = tool, .force_names = command->force_names };
-	poptSetOtherOptionHelp(context, command->operands);
+	char operands[128];
+
+	snprintf(operands, sizeof(operands), "[OPTION...] %s", command->operands);
+	poptSetOtherOptionHelp(context, operands);
 	report_start(tool, json_wanted(argc, argv));
 	while ((val = poptGetNextOpt(context)) >= 0) {
 		char *argument = poptGetOptArg(context);
@@ -378,6 +381,11 @@ bool common_confirm(const struct common *common, const char *question)
 	fprintf(stderr, "%s [y/N] ", question);
 	fflush(stderr);
 	return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+const char *plural(uint64_t count)
+{
+	return count == 1 ? "" : "s";
 }
 
 const char *human_size(uint64_t bytes)

@@ -97,6 +97,8 @@ uint64_t default_memory(void);
 size_t plan_capacity(uint64_t memory);
 size_t sums_memory(uint64_t memory);
 
+/* "" or "s" */
+const char *plural(uint64_t count);
 /* "12.5 MiB" in one of a few static buffers. */
 const char *human_size(uint64_t bytes);
 

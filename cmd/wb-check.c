@@ -237,8 +237,11 @@ static void say_verdict(const struct work *work)
 		next = work->ring.resized ? "wb-check with one of the candidates below as --slots" :
 					    "find where the device began when the driver used it";
 	} else if (work->findings.damage && work->cache.super == WB_SUPER_GOOD) {
-		common_say(common, "verdict     damaged; %s%s may exist only in this cache. Change nothing yet.",
-			   work->backing ? "" : "up to ", human_size(dirty * WB_SECTOR));
+		if (dirty || !work->backing)
+			common_say(common, "verdict     damaged; %s%s may exist only in this cache. Change nothing yet.",
+				   work->backing ? "" : "up to ", human_size(dirty * WB_SECTOR));
+		else
+			common_say(common, "verdict     damaged; what is whole in it is on the backing device already");
 		next = "wb-flush-dirty -n CACHE BACKING shows what each policy would do";
 	} else if (work->findings.damage) {
 		common_say(common, "verdict     no driver would accept this cache, but its log holds %s%s",

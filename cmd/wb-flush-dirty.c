@@ -425,22 +425,23 @@ static void say_plan(const struct work *work)
 	common_say(common, "pair        %s: %" PRIu64 " blocks of the log are on BACKING already, %" PRIu64
 		   " clean copies differ from it", wb_pair_name(work->proof.pair), work->proof.for_, work->proof.against);
 	if (decision->oldest)
-		common_say(common, "plan        policy %s: %" PRIu64 " segments, %" PRIu64 " to %" PRIu64,
-			   policies[work->options->decide.policy], segments_in(work, decision), decision->oldest,
-			   decision->scope.high);
+		common_say(common, "plan        policy %s: %" PRIu64 " segment%s, %" PRIu64 " to %" PRIu64,
+			   policies[work->options->decide.policy], segments_in(work, decision),
+			   plural(segments_in(work, decision)), decision->oldest, decision->scope.high);
 	else
 		common_say(common, "plan        policy %s: nothing to write", policies[work->options->decide.policy]);
 	if (decision->corrected)
-		common_say(common, "corrected   %" PRIu32 " segments by one flipped bit each (chance of an error about 1 in 1000 each)",
-			   decision->corrected);
+		common_say(common, "corrected   %" PRIu32 " segment%s by one flipped bit each (chance of an error about 1 in 1000 each)",
+			   decision->corrected, plural(decision->corrected));
 	if (decision->cut)
 		common_say(common, "cut         %s segment %" PRIu64,
 			   work->options->decide.policy == WB_SALVAGE ? "nothing at or below" : "nothing from", decision->cut);
 	if (decision->left_segments)
-		common_say(common, "left out    %" PRIu64 " segments with up to %" PRIu64 " dirty sectors",
-			   decision->left_segments, decision->left_sectors);
+		common_say(common, "left out    %" PRIu64 " segment%s with up to %" PRIu64 " dirty sectors",
+			   decision->left_segments, plural(decision->left_segments), decision->left_sectors);
 	if (decision->zeroed_skipped)
-		common_say(common, "skipped     %" PRIu64 " segments that read as zeroes", decision->zeroed_skipped);
+		common_say(common, "skipped     %" PRIu64 " segment%s that read as zeroes", decision->zeroed_skipped,
+			   plural(decision->zeroed_skipped));
 	if (decision->stale_sectors || decision->unknown_holes)
 		common_say(common, "stale       %" PRIu64 " sectors whose newest version is lost%s", decision->stale_sectors,
 			   decision->unknown_holes ? ", and those of segments whose metadata is lost" : "");
@@ -526,14 +527,14 @@ static void say_result(const struct work *work)
 	const struct wb_replay_result *result = &work->result;
 
 	if (work->options->dry_run) {
-		common_say(common, "dry run     would write %" PRIu64 " sectors (%s) in %" PRIu64 " requests, %u passes; nothing was changed",
+		common_say(common, "dry run     would write %" PRIu64 " sectors (%s) in %" PRIu64 " request%s, %u pass%s; nothing was changed",
 			   result->planned_sectors, human_size(result->planned_sectors * WB_SECTOR), result->writes,
-			   result->passes);
+			   plural(result->writes), result->passes, result->passes == 1 ? "" : "es");
 		return;
 	}
-	common_say(common, "written     %" PRIu64 " of %" PRIu64 " sectors (%s) in %" PRIu64 " requests, flushed%s",
+	common_say(common, "written     %" PRIu64 " of %" PRIu64 " sectors (%s) in %" PRIu64 " request%s, flushed%s",
 		   result->written_sectors, result->planned_sectors, human_size(result->written_sectors * WB_SECTOR),
-		   result->writes, result->verified_sectors ? " and verified" : "");
+		   result->writes, plural(result->writes), result->verified_sectors ? " and verified" : "");
 	if (result->unreadable_sectors)
 		common_say(common, "unreadable  %" PRIu64 " sectors of the log; BACKING was left as it was there",
 			   result->unreadable_sectors);
