@@ -28,8 +28,8 @@ LIB_PKGS += libisal
 endif
 
 ALL_CPPFLAGS = -Iinclude -D_GNU_SOURCE $(CPPFLAGS) $(shell pkg-config --cflags $(PKGS))
-ALL_CFLAGS = -std=c11 $(WARNINGS) $(WERROR) $(CFLAGS) $(SANITIZE)
-ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE)
+ALL_CFLAGS = -std=c11 -pthread $(WARNINGS) $(WERROR) $(CFLAGS) $(SANITIZE)
+ALL_LDFLAGS = -pthread $(LDFLAGS) $(SANITIZE)
 # V=1 shows the compiler's command lines
 Q = $(if $(V),,@echo '  $(@F)';)
 COMPILE = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP

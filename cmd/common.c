@@ -224,6 +224,13 @@ static bool json_wanted(int argc, char **argv)
 	return false;
 }
 
+static uint64_t cores(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n > 0 ? (uint64_t)n : 1;
+}
+
 static void choose_engine(struct common *common)
 {
 	const char *engine = getenv("WB_IO");
@@ -280,6 +287,8 @@ void common_start(struct common *common, const struct command *command, void *op
 		usage_error("'%s' is one operand too many: %s %s", common->operands[command->operands_max], tool,
 			    command->operands);
 	choose_engine(common);
+	if (!common->jobs)
+		common->jobs = cores();
 	if (command->goes_on_without_reader)
 		signal(SIGPIPE, SIG_IGN);
 	progress_start(common);

@@ -321,6 +321,7 @@ static int load(struct work *work)
 	uint64_t memory = options->memory ? options->memory : default_memory();
 	const struct wb_ring_options ring_options = {
 		.metadata_only = options->metadata_only,
+		.jobs = (unsigned)options->common.jobs,
 		.backing_sectors = work->backing ? wb_dev_size(work->backing) / WB_SECTOR : 0,
 	};
 	struct wb_error err;

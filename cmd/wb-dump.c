@@ -993,7 +993,7 @@ static int count_finding(void *context, const struct wb_finding *finding)
 
 static int load(struct work *work)
 {
-	const struct wb_ring_options options = { .metadata_only = false };
+	const struct wb_ring_options options = { .jobs = (unsigned)common_of(work)->jobs };
 	struct wb_error err;
 
 	if (!work->cache.geometry.format)

@@ -702,6 +702,7 @@ static void settle_options(struct flush_options *options)
 		options->decide.policy = WB_PREFIX;
 	if (!options->memory)
 		options->memory = default_memory();
+	options->ring.jobs = (unsigned)options->common.jobs;
 	options->ring.sums_memory = sums_memory(options->memory);
 	options->decide.capacity = plan_capacity(options->memory);
 	options->decide.force_regress = common_forced(&options->common, "regress");

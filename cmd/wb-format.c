@@ -150,7 +150,7 @@ static int open_present(struct work *work, struct wb_error *err)
 
 static int look(struct work *work)
 {
-	const struct wb_ring_options options = { .metadata_only = false };
+	const struct wb_ring_options options = { .jobs = (unsigned)common_of(work)->jobs };
 	struct wb_error err;
 	int ret = open_present(work, &err);
 

@@ -9,7 +9,8 @@
  * Conventions. A function that can fail returns 0 or a negative enum wb_code and describes the
  * failure in *err, which the caller owns and may be NULL. Damage on disk is never a failure: it is a
  * class of a slot or a finding. The library prints nothing, never exits, reads no environment and keeps
- * no state of its own. Objects are not locked: one thread at a time per object. A sector is 512
+ * no state of its own. Objects are not locked: one thread at a time per object. Threads that the
+ * library starts (wb_ring_options.jobs) have ended when the call returns, and call nothing back. A sector is 512
  * bytes, a block 4096; a quantity without a unit in its name is in bytes.
  */
 #ifndef WBFMT_H
@@ -398,6 +399,7 @@ struct wb_ring_options {
 	enum wb_record_use record_use;
 	enum wb_timeline timeline;
 	size_t sums_memory;       /* keep 16 bits of every block's checksum if they fit in so many bytes */
+	unsigned jobs;            /* more than 1: checksums are computed in a thread of their own */
 	unsigned retry;           /* further attempts at a sector that cannot be read, here and in all later reads */
 	void *context;
 	/* bytes of CACHE that stay unreadable, a sector at a time; also called by wb_replay(). NULL: none */

@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Loads the log: all headers in one batch after the other, then the segments they announce, whole and
- * in device order, to verify seals. What it all means is judge.c's business.
+ * Loads the log: all headers in one batch after the other, then (verify.c) the segments they announce.
+ * What it all means is judge.c's business.
  */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bytes.h"
-#include "crc32c.h"
 #include "error.h"
 #include "ring.h"
 
 #define HEADER_BATCH 256u
-#define DATA_BATCH (8u << 20) /* bytes; a segment is at most 1 MiB */
 
 bool wb_metablock_usable(const struct wb_ring *ring, const struct wb_metablock *metablock)
 {
@@ -181,125 +179,11 @@ static int load_headers(struct wb_ring *ring, const struct wb_progress *progress
 	return 0;
 }
 
-/* Something is written there that only its data blocks can confirm. */
-static bool wants_data(const struct wb_ring *ring, const struct wb_slot *slot)
-{
-	const struct wb_geometry *geometry = &ring->cache->geometry;
-
-	if (slot->flags & WB_SLOT_NO_HEADER || !wb_length_in_range(geometry, slot->length))
-		return false;
-	if (!wb_seal_covers_data(geometry->format))
-		return slot->flags & WB_SLOT_SEALED;
-	return slot->id || slot->flags & WB_SLOT_GARBAGE;
-}
-
-static void note_zero_data(struct wb_ring *ring, struct wb_slot *slot, const uint8_t *span)
-{
-	const struct wb_format *format = ring->cache->geometry.format;
-
-	for (unsigned i = 0; i < slot->length; i++) {
-		struct wb_metablock metablock;
-
-		wb_metablock_decode(format, span, i, &metablock);
-		if (metablock.dirty && !wb_all_bytes(span + WB_BLOCK * (i + 1), WB_BLOCK, 0))
-			return;
-	}
-	if (slot->dirty_blocks)
-		slot->flags |= WB_SLOT_ZERO_DATA;
-}
-
-/* One segment, whole in memory: its seal, the sums of its blocks. */
-static void verify(struct wb_ring *ring, uint32_t index, const uint8_t *span, bool lost,
-		   const struct wb_crc_shift *over_block)
-{
-	const struct wb_geometry *geometry = &ring->cache->geometry;
-	struct wb_slot *slot = &ring->slots[index];
-	unsigned length = slot->length;
-	struct wb_header header;
-	uint32_t crc;
-
-	wb_slot_absorb(ring, index, span);
-	if (lost)
-		slot->flags |= WB_SLOT_NO_DATA;
-	if (slot->length != length) /* it changed between the two reads: somebody writes, or the medium lies */
-		return;
-	crc = wb_crc32c(~0u, span + WB_SUMMED_FROM, WB_BLOCK - WB_SUMMED_FROM);
-	for (unsigned i = 0; i < length; i++) {
-		uint32_t block = wb_crc32c(0, span + WB_BLOCK * (i + 1), WB_BLOCK);
-
-		crc = wb_crc_shift(over_block, crc) ^ block;
-		if (ring->sums)
-			ring->sums[(size_t)index * geometry->capacity + i] = (uint16_t)block;
-	}
-	wb_header_decode(geometry->format, span, &header);
-	if (!wb_seal_covers_data(geometry->format))
-		lost ? (void)0 : note_zero_data(ring, slot, span);
-	else if (!lost)
-		slot->flags |= (uint16_t)wb_seal_match(geometry->format, header.checksum, crc);
-}
-
-/* Segments that failed in their batch, when all good ones have been read. */
-static void retry_data(struct wb_ring *ring, uint8_t *span, const struct wb_crc_shift *over_block)
-{
-	const struct wb_geometry *geometry = &ring->cache->geometry;
-
-	for (uint32_t i = 0; i < geometry->slots; i++) {
-		struct wb_slot *slot = &ring->slots[i];
-
-		if (!(slot->flags & WB_SLOT_NO_DATA))
-			continue;
-		verify(ring, i, span, wb_ring_reread(ring, wb_slot_offset(geometry, i), span,
-						     (slot->length + 1u) * WB_BLOCK, NULL), over_block);
-	}
-}
-
-static int load_data(struct wb_ring *ring, const struct wb_progress *progress, uint8_t *buffer,
-		     struct wb_error *err)
-{
-	const struct wb_geometry *geometry = &ring->cache->geometry;
-	struct wb_crc_shift over_block;
-	struct wb_io io[HEADER_BATCH];
-	uint32_t index[HEADER_BATCH];
-	uint64_t next = 0;
-
-	wb_crc_shift_init(&over_block, WB_BLOCK);
-	while (next < geometry->slots) {
-		unsigned n = 0;
-		size_t used = 0;
-		int ret = wb_poll(progress, "verifying", next, geometry->slots, err);
-
-		if (ret)
-			return ret;
-		for (; next < geometry->slots && n < HEADER_BATCH; next++) {
-			const struct wb_slot *slot = &ring->slots[next];
-			uint32_t length = (slot->length + 1u) * WB_BLOCK;
-
-			if (!wants_data(ring, slot))
-				continue;
-			if (length > DATA_BATCH - used)
-				break;
-			io[n] = (struct wb_io){ .buffer = buffer + used, .length = length,
-						.offset = wb_slot_offset(geometry, (uint32_t)next) };
-			index[n++] = (uint32_t)next;
-			used += length;
-		}
-		wb_dev_submit(ring->cache->dev, io, n, NULL);
-		for (unsigned i = 0; i < n; i++) {
-			if (io[i].result)
-				ring->slots[index[i]].flags |= WB_SLOT_NO_DATA;
-			else
-				verify(ring, index[i], io[i].buffer, false, &over_block);
-		}
-	}
-	retry_data(ring, buffer, &over_block);
-	return 0;
-}
-
 /* Without data, a plausible header is all there is to believe. */
 static void believe_headers(struct wb_ring *ring)
 {
 	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++)
-		if (wants_data(ring, &ring->slots[i]) && ring->slots[i].id)
+		if (wb_slot_wants_data(ring, &ring->slots[i]) && ring->slots[i].id)
 			ring->slots[i].flags |= WB_SLOT_SEALED;
 }
 
@@ -309,7 +193,7 @@ static int allocate(struct wb_ring *ring, void **buffer, struct wb_error *err)
 	uint64_t sums = (uint64_t)geometry->slots * geometry->capacity * sizeof(*ring->sums);
 
 	ring->slots = calloc(geometry->slots, sizeof(*ring->slots));
-	if (!ring->slots || posix_memalign(buffer, WB_BLOCK, DATA_BATCH))
+	if (!ring->slots || posix_memalign(buffer, WB_BLOCK, (size_t)HEADER_BATCH * WB_BLOCK))
 		return wb_no_memory(err, "the table of slots");
 	if (!ring->options.metadata_only && sums <= ring->options.sums_memory)
 		ring->sums = calloc(1, (size_t)sums); /* NULL is fine: replay sums its blocks itself */
@@ -330,9 +214,9 @@ int wb_ring_load(struct wb_ring *ring, struct wb_cache *cache, const struct wb_r
 		ret = load_headers(ring, progress, buffer, err);
 	if (!ret && options->metadata_only)
 		believe_headers(ring);
-	else if (!ret)
-		ret = load_data(ring, progress, buffer, err);
 	free(buffer);
+	if (!ret && !options->metadata_only)
+		ret = wb_ring_verify(ring, progress, err);
 	if (!ret && !options->metadata_only)
 		ret = wb_ring_find_bits(ring, progress, err);
 	if (!ret)

@@ -37,6 +37,12 @@ bool wb_metablock_usable(const struct wb_ring *ring, const struct wb_metablock *
 /* Sets length, counts and flags of a slot from its metadata, all but the seal of the data. */
 void wb_slot_absorb(struct wb_ring *ring, uint32_t index, const uint8_t *meta);
 
+/* Something is written there that only its data blocks can confirm. */
+bool wb_slot_wants_data(const struct wb_ring *ring, const struct wb_slot *slot);
+
+/* Reads and sums every segment whose header is plausible. */
+int wb_ring_verify(struct wb_ring *ring, const struct wb_progress *progress, struct wb_error *err);
+
 /* Finds the one bit of each unsealed in-place segment, if there is one. */
 int wb_ring_find_bits(struct wb_ring *ring, const struct wb_progress *progress, struct wb_error *err);
 
