@@ -19,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common.h"
@@ -962,8 +963,16 @@ static bool exclusively_open(const char *path, const struct node *node, const st
 
 	if (!node->is_block || stat(path, &st) || !S_ISBLK(st.st_mode))
 		return false;
-	int fd = open(path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+	const struct timespec moment = { .tv_nsec = 10000000 };
+	int fd = -1;
 
+	/* a program that was killed holds on until the kernel has finished its requests: allow it a second */
+	for (unsigned attempt = 0; attempt < 100; attempt++) {
+		fd = open(path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+		if (fd >= 0 || errno != EBUSY)
+			break;
+		nanosleep(&moment, NULL);
+	}
 	if (fd >= 0 || errno != EBUSY) {
 		if (fd >= 0)
 			close(fd);

@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "dev.h"
@@ -197,12 +198,28 @@ static int identify(struct file *file, const char *path, mode_t *mode, struct wb
 	return 0;
 }
 
+/* A program that was killed leaves its locks behind until the kernel has finished its requests: wait a moment for that,
+ * a second in all. */
+static bool wait_for_the_dead(unsigned *attempts)
+{
+	const struct timespec moment = { .tv_nsec = 10000000 };
+
+	if (++*attempts > 100)
+		return false;
+	nanosleep(&moment, NULL);
+	return true;
+}
+
 /* O_EXCL on a block device fails while a file system, dm, md or swap holds it. */
 static int open_block(struct file *file, const char *path, unsigned flags, struct wb_error *err)
 {
 	int mode = (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_DIRECT;
 
-	file->fd = open(path, mode | O_EXCL);
+	unsigned attempts = 0;
+
+	do
+		file->fd = open(path, mode | O_EXCL);
+	while (file->fd < 0 && errno == EBUSY && flags & WB_OPEN_EXCLUSIVE && wait_for_the_dead(&attempts));
 	if (file->fd < 0 && errno == EBUSY) {
 		if (flags & WB_OPEN_EXCLUSIVE)
 			return wb_fail(err, WB_EBUSY, EBUSY, WB_NO_OFFSET,
@@ -232,10 +249,15 @@ static int open_image(struct file *file, const char *path, unsigned flags, struc
 	file->fd = open(path, (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 	if (file->fd < 0 || fstat(file->fd, &st))
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
-	if (flock(file->fd, (flags & WB_OPEN_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
+	unsigned attempts = 0;
+
+	while (flock(file->fd, (flags & WB_OPEN_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
+		if (flags & WB_OPEN_EXCLUSIVE && wait_for_the_dead(&attempts))
+			continue;
 		if (flags & WB_OPEN_EXCLUSIVE)
-			return wb_fail(err, WB_EBUSY, errno, WB_NO_OFFSET, "the image is locked by another program");
+			return wb_fail(err, WB_EBUSY, EWOULDBLOCK, WB_NO_OFFSET, "the image is locked by another program");
 		file->dev.busy = true;
+		break;
 	}
 	file->dev.size = (uint64_t)st.st_size;
 	file->dev.block = WB_SECTOR;
