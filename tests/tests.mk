@@ -45,6 +45,9 @@ check-asan:
 
 # What takes longer than `check` may.
 check-rest:
+	$(MAKE) -j2 WERROR=-Werror $(ASAN) tests
+	tests/run damaged build/asan damage > build/check-damaged.counts; \
+		status=$$?; cat build/check-damaged.counts; exit $$status
 	$(MAKE) -j2 WERROR=-Werror BUILD=build/portable NO_ISAL=1 tests
 	WB_IO=threads tests/run portable build/portable unit golden fixtures > build/check-portable.counts; \
 		status=$$?; cat build/check-portable.counts; exit $$status
