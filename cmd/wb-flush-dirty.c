@@ -565,6 +565,7 @@ static void summarise(const struct work *work, double seconds)
 	report_u64(summary, "stale_sectors", work->decision.stale_sectors);
 	report_u64(summary, "left_segments", work->decision.left_segments);
 	report_u64(summary, "left_sectors", work->decision.left_sectors);
+	report_u64(summary, "evidence", work->decision.evidence);
 	report_u64(summary, "corrected", work->decision.corrected);
 	report_u64(summary, "passes", result->passes);
 	report_bool(summary, "ended", work->ended);

@@ -63,12 +63,13 @@ check_facts() {
 }
 
 golden() {
-	unset want_timeline_new want_ignore_record
+	unset want_timeline_new want_ignore_record want_prefix_regress
 	unpack "$1"
 	load_expected "$1"
 	check_facts
 	replay "$want_strict"
 	replay "$want_prefix" --policy=prefix
+	[ -z "${want_prefix_regress-}" ] || same "sectors of evidence" "$got_evidence" "$want_prefix_regress"
 	replay "$want_salvage" --policy=salvage
 	[ "$want_salvage" = null ] || same "first id of salvage" "$got_first_id" "${want_salvage_from/null/0}"
 	[ -z "${want_timeline_new-}" ] || replay "$want_timeline_new" --timeline=new
