@@ -135,7 +135,6 @@ struct work {
 	struct wb_proof proof;
 	struct wb_decision decision;
 	struct wb_replay_result result;
-	size_t capacity;
 	bool ended;
 	struct wb_map clone_map; /* what was not rescued when CACHE, a clone, was made */
 	struct wb_map failed;    /* what could not be read of CACHE */
@@ -457,7 +456,7 @@ static void say_plan(const struct work *work)
 static int replay(struct work *work)
 {
 	const struct flush_options *options = work->options;
-	const struct wb_replay_options replay_options = { .capacity = work->capacity, .dry_run = options->dry_run,
+	const struct wb_replay_options replay_options = { .capacity = options->decide.capacity, .dry_run = options->dry_run,
 							  .verify = options->verify, .compare = options->compare };
 	struct wb_error err;
 
@@ -586,7 +585,7 @@ static int load(struct work *work)
 		return common_failed(common_of(work), work->cache_path, &err, NULL);
 	if (options->ring.timeline != WB_TIMELINE_NONE && !work->ring.restarted)
 		return common_refuse(common_of(work), work->cache_path, "--timeline: this ring was not restarted");
-	if (wb_pair_prove(&work->ring, work->backing, work->capacity, 65536, &work->proof, &options->common.progress, &err))
+	if (wb_pair_prove(&work->ring, work->backing, options->decide.capacity, 65536, &work->proof, &options->common.progress, &err))
 		return common_failed(common_of(work), work->backing_path, &err, NULL);
 	return 0;
 }
@@ -734,7 +733,6 @@ int main(int argc, char **argv)
 	common_start(&options.common, &command, &options, argc, argv);
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	settle_options(&options);
-	work.capacity = options.decide.capacity;
 	work.cache_path = options.common.operands[0];
 	work.backing_path = options.common.operands[1];
 	status = flush(&work);

@@ -493,7 +493,7 @@ struct wb_plan {
 	unsigned passes;
 	/* private */
 	struct wb_entry *scratch;
-	size_t capacity, sorted;
+	size_t capacity;
 };
 
 /* At least 16 entries; 32 bytes are used for each. */

@@ -13,11 +13,9 @@
 #define SEEN 65536u /* contents remembered, so that a repeated block counts once */
 
 struct proof {
-	struct wb_ring *ring;
 	struct wb_proof *result;
 	uint64_t *seen;
 	unsigned seen_count;
-	uint8_t differs; /* sectors of the current block */
 };
 
 const char *wb_pair_name(enum wb_pair pair)
@@ -130,7 +128,7 @@ int wb_pair_prove(struct wb_ring *ring, struct wb_dev *backing, size_t capacity,
 		  struct wb_proof *result, const struct wb_progress *progress, struct wb_error *err)
 {
 	const struct wb_scope all = { .low = 1, .high = UINT64_MAX, .zeroed = true, .part = true };
-	struct proof proof = { .ring = ring, .result = result };
+	struct proof proof = { .result = result };
 	struct wb_sweep sweep = { .ring = ring, .backing = backing, .backing_sectors = wb_dev_size(backing) / WB_SECTOR,
 				  .clean_too = true, .phase = "comparing", .context = &proof, .visit = weigh };
 	uint64_t every = sample ? ring->dirty_blocks / sample + 1 : 1;
