@@ -76,6 +76,8 @@ $(BUILD)/$(SONAME): $(PIC_OBJECTS)
 $(BUILD)/wb-%: $(BUILD)/cmd/wb-%.o $(CMD_OBJECTS) $(BUILD)/libwbfmt.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKGS))
 
+$(BUILD)/wb-flush-dirty: $(BUILD)/cmd/policy_options.o
+
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)
 
 clean:

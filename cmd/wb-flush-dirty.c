@@ -11,6 +11,7 @@
 
 #include "common.h"
 #include "guard.h"
+#include "policy_options.h"
 #include "progress.h"
 #include "report.h"
 #include "words.h"
@@ -24,19 +25,10 @@ struct flush_options {
 	uint64_t memory;
 };
 
-enum { OPT_DRY_RUN = 1, OPT_POLICY, OPT_UNTIL, OPT_TRUST, OPT_IGNORE, OPT_TIMELINE, OPT_ZEROED, OPT_MEMORY, OPT_VERIFY,
-       OPT_DETACH, OPT_KEEP, OPT_COMPARE, OPT_RETRY, OPT_FAILED, OPT_CACHE_MAP };
+enum { OPT_DRY_RUN = 1, OPT_VERIFY, OPT_DETACH, OPT_KEEP, OPT_COMPARE, OPT_RETRY, OPT_FAILED, OPT_CACHE_MAP };
 
 static const struct poptOption flush_table[] = {
 	{ "dry-run", 'n', POPT_ARG_NONE, NULL, OPT_DRY_RUN, "show the whole plan; open nothing for writing", NULL },
-	{ "policy", '\0', POPT_ARG_STRING, NULL, OPT_POLICY, "what to do about damage (default: strict)",
-	  "strict|prefix|salvage" },
-	{ "until-id", '\0', POPT_ARG_STRING, NULL, OPT_UNTIL, "write nothing newer than segment N", "N" },
-	{ "trust-record", '\0', POPT_ARG_NONE, NULL, OPT_TRUST, "write nothing at or below the superblock record", NULL },
-	{ "ignore-record", '\0', POPT_ARG_NONE, NULL, OPT_IGNORE, "take the superblock record as 0", NULL },
-	{ "timeline", '\0', POPT_ARG_STRING, NULL, OPT_TIMELINE, "of a restarted ring, the one to write", "new|old" },
-	{ "zeroed", '\0', POPT_ARG_STRING, NULL, OPT_ZEROED, "what to do with segments that read as zeroes", "skip|replay" },
-	{ "memory", '\0', POPT_ARG_STRING, NULL, OPT_MEMORY, "budget for plan and buffers, at least 8MiB", "SIZE" },
 	{ "verify", '\0', POPT_ARG_NONE, NULL, OPT_VERIFY, "reread what was written, and compare", NULL },
 	{ "compare", '\0', POPT_ARG_NONE, NULL, OPT_COMPARE, "leave out what BACKING holds already", NULL },
 	{ "detach", '\0', POPT_ARG_NONE, NULL, OPT_DETACH, "end the log even if something was left out", NULL },
@@ -44,10 +36,9 @@ static const struct poptOption flush_table[] = {
 	{ "retry", '\0', POPT_ARG_STRING, NULL, OPT_RETRY, "attempts more at sectors that cannot be read (default: 0)", "N" },
 	{ "failed", '\0', POPT_ARG_STRING, NULL, OPT_FAILED, "ddrescue map of what could not be read of CACHE", "FILE" },
 	{ "cache-map", '\0', POPT_ARG_STRING, NULL, OPT_CACHE_MAP, "ddrescue map of how CACHE, a clone, was made", "MAP" },
+	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, (void *)(uintptr_t)policy_options, 0, "What is written:", NULL },
 	POPT_TABLEEND
 };
-
-static const char *const policies[] = { "strict", "prefix", "salvage", NULL };
 
 static void set_retry(struct flush_options *flush, const char *text)
 {
@@ -70,31 +61,12 @@ static void set_path(const char *what, char **path, const char *text)
 
 static void handle(void *options, int val, const char *argument)
 {
-	static const char *const timelines[] = { "new", "old", NULL };
-	static const char *const zeroed[] = { "skip", "replay", NULL };
 	struct flush_options *flush = options;
 
+	if (policy_option(val, argument, &flush->decide, &flush->ring, &flush->memory))
+		return;
 	switch (val) {
 	case OPT_DRY_RUN: flush->dry_run = true; break;
-	case OPT_POLICY: flush->decide.policy = (enum wb_policy)choice_of("--policy", argument, policies); break;
-	case OPT_UNTIL:
-		flush->decide.until = number_of("--until-id", argument);
-		if (!flush->decide.until)
-			usage_error("--until-id: segment ids begin at 1");
-		break;
-	case OPT_TRUST: flush->ring.record_use = WB_RECORD_TRUST; break;
-	case OPT_IGNORE: flush->ring.record_use = WB_RECORD_IGNORE; break;
-	case OPT_TIMELINE:
-		flush->ring.timeline = choice_of("--timeline", argument, timelines) ? WB_TIMELINE_OLD : WB_TIMELINE_NEW;
-		break;
-	case OPT_ZEROED:
-		flush->decide.zeroed = choice_of("--zeroed", argument, zeroed) ? WB_ZEROED_REPLAY : WB_ZEROED_SKIP;
-		break;
-	case OPT_MEMORY:
-		flush->memory = size_of("--memory", argument);
-		if (flush->memory < 8u << 20)
-			usage_error("--memory: %s is less than 8MiB", argument);
-		break;
 	case OPT_VERIFY: flush->verify = true; break;
 	case OPT_COMPARE: flush->compare = true; break;
 	case OPT_RETRY: set_retry(flush, argument); break;
@@ -293,40 +265,6 @@ static int open_backing(struct work *work)
 
 /* ---- what the policies say ---- */
 
-/* Every reason of enum wb_refusal, in the order of its bits. */
-static const struct {
-	const char *name, *text;
-} reasons[] = {
-	{ "hole", "segments of the log are missing or damaged (holes)" },
-	{ "ahead", "a segment lies ahead of a gap" },
-	{ "rotten", "a segment is rotten" },
-	{ "alien-id", "a whole segment bears an impossible id" },
-	{ "bounds", "a length or a sector address is impossible" },
-	{ "beyond-backing", "dirty data lies beyond the end of BACKING (a wrong disk? --force=size leaves it out)" },
-	{ "zeroed", "segments read as zeroes, as after a discard (--zeroed=skip or --zeroed=replay decides)" },
-	{ "geometry", "the device was resized or its start moved (wb-check lists candidates for --slots)" },
-	{ "restarted", "the ring was restarted: two histories (--timeline=new or --timeline=old decides)" },
-	{ "destroyed", "no segment is valid, but there was a log" },
-	{ "record", "the record names newer segments than the log holds (--trust-record or --ignore-record decides)" },
-	{ "regress", "BACKING already holds newer data than what would be written (--force=regress overrides this)" },
-	{ "unreadable", "CACHE returns read errors" },
-};
-
-static void say_refusal(const struct work *work, unsigned refused)
-{
-	common_warn(common_of(work), "%s: the log cannot be written back as it is; nothing was changed", work->cache_path);
-	for (unsigned i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
-		struct json_object *record = refused >> i & 1 ? report_record("refusal") : NULL;
-
-		if (!(refused >> i & 1))
-			continue;
-		common_warn(common_of(work), "  %s", reasons[i].text);
-		report_text(record, "reason", reasons[i].name);
-		report_text(record, "text", reasons[i].text);
-		report_emit(record);
-	}
-}
-
 static uint64_t segments_in(const struct work *work, const struct wb_decision *decision)
 {
 	uint64_t count = 0;
@@ -366,13 +304,12 @@ static int say_alternative(struct work *work, enum wb_policy policy)
 static int refuse(struct work *work)
 {
 	bool strict = work->options->decide.policy == WB_STRICT;
-	const unsigned for_all = WB_REFUSE_GEOMETRY | WB_REFUSE_RESTARTED | WB_REFUSE_DESTROYED | WB_REFUSE_RECORD;
 	unsigned refused = work->decision.refused;
 	int status = 0;
 
-	/* what every policy refuses must be settled first, and often explains the rest */
-	say_refusal(work, refused & for_all ? refused & for_all : refused);
-	if (strict && !(refused & for_all)) {
+	common_warn(common_of(work), "%s: the log cannot be written back as it is; nothing was changed", work->cache_path);
+	policy_say_refusal(common_of(work), refused);
+	if (strict && !(refused & REFUSED_BY_ALL)) {
 		status = say_alternative(work, WB_PREFIX);
 		if (!status)
 			status = say_alternative(work, WB_SALVAGE);
@@ -696,17 +633,8 @@ static int flush(struct work *work)
 /* What follows from several options together. */
 static void settle_options(struct flush_options *options)
 {
-	if (options->decide.until && options->decide.policy == WB_SALVAGE)
-		usage_error("--until-id is a prefix of the log and cannot go with --policy=salvage");
-	if (options->decide.until)
-		options->decide.policy = WB_PREFIX;
-	if (!options->memory)
-		options->memory = default_memory();
-	options->ring.jobs = (unsigned)options->common.jobs;
+	policy_settle(&options->common, &options->decide, &options->ring, &options->memory);
 	options->ring.sums_memory = sums_memory(options->memory);
-	options->decide.capacity = plan_capacity(options->memory);
-	options->decide.force_regress = common_forced(&options->common, "regress");
-	options->decide.force_size = common_forced(&options->common, "size");
 }
 
 static void release(struct work *work)
