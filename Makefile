@@ -38,6 +38,7 @@ COMMANDS := wb-check wb-flush-dirty wb-dump wb-format
 LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard libwbfmt/*.c))
 PIC_OBJECTS := $(LIB_OBJECTS:.o=.pic.o)
 CMD_OBJECTS := $(addprefix $(BUILD)/cmd/,common.o guard.o report.o progress.o words.o)
+DUMP_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/dump*.c) cmd/columns.c)
 SONAME := libwbfmt.so.$(SOVERSION)
 
 .DELETE_ON_ERROR:
@@ -77,6 +78,7 @@ $(BUILD)/wb-%: $(BUILD)/cmd/wb-%.o $(CMD_OBJECTS) $(BUILD)/libwbfmt.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKGS))
 
 $(BUILD)/wb-flush-dirty: $(BUILD)/cmd/policy_options.o
+$(BUILD)/wb-dump: $(DUMP_OBJECTS)
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)
 

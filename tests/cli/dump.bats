@@ -77,3 +77,96 @@ load helpers
 	expect 0 wb-dump cache.img
 	[[ $output == *damaged* ]]
 }
+
+@test "--output chooses and orders columns, in any case; + adds to the default ones" {
+	unpack v2/wrapped-d1
+	expect 0 wb-dump --segments --output=class,ID cache.img
+	[ "${lines[0]}" = "CLASS          ID" ]
+	[ "${lines[1]}" = "live           28" ]
+	expect 0 wb-dump --segments -O +due --noheadings cache.img
+	[ "$(awk '{ print $2, $NF }' <<<"${lines[0]}")" = "28 28" ]
+	expect 0 wb-dump --segment=28 --output=index,sector cache.img
+	[ "$(awk '{ print NF }' <<<"$output" | sort -u)" = 2 ]
+	[ "${#lines[@]}" -gt 1 ]
+}
+
+@test "every cell is a word" {
+	make_cache v2-torn-tail
+	expect 0 wb-dump --segments -v --noheadings cache.img
+	[ "$(awk '{ print NF }' <<<"$output" | sort -u)" = 9 ]
+	make_cache v0-wrong-lap
+	expect 0 wb-dump --segments -v --noheadings cache.img
+	[ "$(awk '{ print NF }' <<<"$output" | sort -u)" = 9 ]
+	grep -q wrong-lap <<<"$output"
+}
+
+@test "an unknown column, no column, two tables or none is a usage error" {
+	make_cache v2-simple
+	for columns in nonsense "" , id, "id,,slot" id,+slot; do
+		expect 16 wb-dump --segments "--output=$columns" cache.img
+		expect 16 wb-dump --segment=1 "--output=$columns" cache.img
+	done
+	expect 16 wb-dump --segments --metablocks --output=id cache.img
+	expect 16 wb-dump --output=id cache.img
+	expect 16 wb-dump --superblock --bytes cache.img
+}
+
+@test "--bytes prints sizes in bytes" {
+	make_cache v2-wrapped
+	expect 0 wb-dump --slot=0 --noheadings -O size cache.img
+	[ "$output" = "  16K" ]
+	expect 0 wb-dump --slot=0 --noheadings -O size --bytes cache.img
+	[ "$(tr -d ' ' <<<"$output")" = 16384 ]
+}
+
+@test "ids are shown in the order of the ring" {
+	make_cache v2-wrapped
+	expect 0 wb-dump --noheadings -O id --segment=5-8 cache.img
+	[ "$(tr -d ' ' <<<"$output" | tr '\n' ,)" = 5,6,7,8, ]
+}
+
+@test "--metadata-only reads no data and believes the headers" {
+	unpack v2/g2-middle-data-byte
+	expect 0 wb-dump --metadata-only --segments --noheadings -O class,seal cache.img
+	[ "$(sort -u <<<"$output" | awk '{ print $1, $2 }')" = "live unverified" ]
+	expect 0 wb-dump --metadata-only cache.img
+	[[ $output == *"not computed"* ]]
+}
+
+@test "with BACKING its bounds are checked; it must not be CACHE" {
+	make_cache v2-beyond-backing-dirty
+	expect 0 wb-dump --json cache.img
+	[ "$(field .damage)" = 0 ]
+	expect 0 wb-dump --json cache.img backing.img
+	[ "$(field .damage)" -gt 0 ]
+	expect 8 wb-dump cache.img cache.img
+}
+
+@test "-q leaves the tables and takes the words" {
+	unpack v2/wrapped-d1
+	expect 0 wb-dump -q --segments cache.img
+	[[ ${lines[0]} == SLOT* ]]
+	[ -z "$stderr" ]
+	expect 0 wb-dump -q cache.img
+	[ -z "$output" ]
+	make_cache v2-formatted
+	expect 0 wb-dump -q --segments cache.img
+	[ -z "$output$stderr" ]
+}
+
+@test "a reader that goes away ends it quietly, even where SIGPIPE was ignored" {
+	make_big_cache 64
+	(trap '' PIPE; wb-dump --metablocks cache.img 2>errors || echo $? >status) | head -n 1 >/dev/null
+	[ "$(cat status)" = 141 ]
+	[ ! -s errors ]
+}
+
+@test "a cache that somebody holds is shown with a warning" {
+	make_cache v2-simple
+	exec 9<cache.img
+	flock -x 9
+	expect 0 wb-dump --json cache.img
+	exec 9<&-
+	[ "$(field .busy)" = true ]
+	[[ $stderr == *"may be moving"* ]]
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the parts of wb-dump share: what was asked for, what was found, and the way over the slots. */
+#ifndef DUMP_H
+#define DUMP_H
+
+#include <stdio.h>
+
+#include "common.h"
+
+struct range {
+	bool given;
+	uint64_t first, last;
+};
+
+struct dump_options {
+	struct common common;
+	bool superblock, segments, metablocks, metadata_only, no_headings, bytes;
+	struct range ids, slots;
+	char *output; /* the columns; NULL: the default ones */
+};
+
+struct work {
+	const struct dump_options *options;
+	const char *path, *backing_path;
+	struct wb_dev *dev, *backing; /* BACKING may be NULL */
+	struct wb_cache cache;
+	struct wb_ring ring;
+	uint64_t found[WB_RULES];     /* findings by rule */
+};
+
+static inline const struct common *common_of(const struct work *work)
+{
+	return &work->options->common;
+}
+
+/* An ended log may leave nothing that tells its geometry. */
+static inline bool has_ring(const struct work *work)
+{
+	return work->ring.slots != NULL;
+}
+
+static inline bool is_ended(const struct work *work)
+{
+	return work->cache.super == WB_SUPER_ENDED;
+}
+
+static inline bool in_range(const struct range *range, uint64_t value)
+{
+	return range->given && value >= range->first && value <= range->last;
+}
+
+/* ---- dump.c ---- */
+
+/* A walk over slots, whose metadata is read batch by batch. */
+struct walk {
+	struct work *work;
+	uint32_t start;      /* the first slot; behind the last one it goes on with slot 0 */
+	bool no_metadata;    /* reads nothing */
+	const char *phase;   /* for the progress; NULL: silent */
+	void *context;
+	bool (*wanted)(void *context, uint32_t slot);
+	/* meta is NULL when it was not read or is unreadable; what salvage corrects is corrected in it */
+	void (*visit)(void *context, uint32_t slot, const uint8_t *meta);
+};
+
+/* 0 or an exit status. */
+int walk_slots(const struct walk *walk);
+
+/* A line on stderr about what is shown, unless --quiet. */
+__attribute__((format(printf, 2, 3))) void note(const struct work *work, const char *format, ...);
+
+/* The progress bar may be on the terminal that the data goes to. */
+void begin_output(void);
+
+/* ---- what is shown; those that can fail return 0 or an exit status ---- */
+
+void summarise(const struct work *work);
+void say_summary(const struct work *work);
+void show_superblock(const struct work *work);
+const char *super_name(enum wb_super super);
+
+/* Segments and metablocks. */
+static inline bool has_tables(const struct dump_options *options)
+{
+	return options->segments || options->metablocks || options->ids.given || options->slots.given;
+}
+
+/* A usage error when --output does not fit the table. */
+void check_table_columns(const struct dump_options *options);
+int show_tables(struct work *work);
+
+#endif
