@@ -75,9 +75,9 @@ $(BUILD)/$(SONAME): $(PIC_OBJECTS)
 	@ln -sf $(SONAME) $(BUILD)/libwbfmt.so
 
 $(BUILD)/wb-%: $(BUILD)/cmd/wb-%.o $(CMD_OBJECTS) $(BUILD)/libwbfmt.a
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKGS))
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(shell pkg-config --libs $(PKGS))
 
-$(BUILD)/wb-flush-dirty: $(BUILD)/cmd/policy_options.o
+$(addprefix $(BUILD)/,wb-flush-dirty wb-dump): $(BUILD)/cmd/policy_options.o
 $(BUILD)/wb-dump: $(DUMP_OBJECTS)
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)

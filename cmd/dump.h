@@ -15,8 +15,20 @@ struct range {
 struct dump_options {
 	struct common common;
 	bool superblock, segments, metablocks, metadata_only, no_headings, bytes;
+	bool list_dirty;
 	struct range ids, slots;
 	char *output; /* the columns; NULL: the default ones */
+	char *domain_map;
+	struct wb_decide_options decide;
+	struct wb_ring_options ring;
+	uint64_t memory;
+};
+
+/* A file that is written; incomplete until output_complete(). */
+struct output {
+	const char *path;
+	FILE *file; /* NULL: none */
+	int fd;     /* of its own, to make it durable */
 };
 
 struct work {
@@ -25,6 +37,9 @@ struct work {
 	struct wb_dev *dev, *backing; /* BACKING may be NULL */
 	struct wb_cache cache;
 	struct wb_ring ring;
+	struct wb_map lost;           /* bytes of CACHE that could not be read */
+	struct wb_decision decision;
+	struct output domain_map;
 	uint64_t found[WB_RULES];     /* findings by rule */
 };
 
@@ -72,6 +87,13 @@ __attribute__((format(printf, 2, 3))) void note(const struct work *work, const c
 /* The progress bar may be on the terminal that the data goes to. */
 void begin_output(void);
 
+/* Creates a file that is not there yet; nothing when path is NULL. 0 or an exit status. */
+int output_create(const struct work *work, struct output *output, const char *path);
+/* Makes it durable and closes it. 0 or an exit status. */
+int output_complete(const struct work *work, struct output *output);
+/* Takes an incomplete file away. */
+void output_abandon(struct output *output);
+
 /* ---- what is shown; those that can fail return 0 or an exit status ---- */
 
 void summarise(const struct work *work);
@@ -88,5 +110,15 @@ static inline bool has_tables(const struct dump_options *options)
 /* A usage error when --output does not fit the table. */
 void check_table_columns(const struct dump_options *options);
 int show_tables(struct work *work);
+
+static inline bool wants_dirty(const struct dump_options *options)
+{
+	return options->list_dirty || options->domain_map;
+}
+
+/* Fills work->decision. Salvage corrects the ring: what shall show it as it is comes first. */
+int decide(struct work *work);
+void check_dirty_columns(const struct dump_options *options);
+int list_dirty(struct work *work);
 
 #endif

@@ -9,10 +9,11 @@
 #include <string.h>
 
 #include "dump.h"
+#include "policy_options.h"
 #include "report.h"
 
 enum { OPT_SUPERBLOCK = 1, OPT_SEGMENTS, OPT_SEGMENT, OPT_SLOT, OPT_METABLOCKS, OPT_OUTPUT, OPT_NO_HEADINGS, OPT_BYTES,
-       OPT_METADATA_ONLY };
+       OPT_METADATA_ONLY, OPT_LIST_DIRTY, OPT_DOMAIN_MAP };
 
 static const struct poptOption dump_table[] = {
 	{ "superblock", '\0', POPT_ARG_NONE, NULL, OPT_SUPERBLOCK, "the superblock, field by field", NULL },
@@ -20,10 +21,13 @@ static const struct poptOption dump_table[] = {
 	{ "segment", '\0', POPT_ARG_STRING, NULL, OPT_SEGMENT, "the segments with these ids, and their metablocks", "ID[-ID]" },
 	{ "slot", '\0', POPT_ARG_STRING, NULL, OPT_SLOT, "the same by slot; the first slot is 0", "K[-K]" },
 	{ "metablocks", '\0', POPT_ARG_NONE, NULL, OPT_METABLOCKS, "metablocks of the live segments, or of the chosen ones", NULL },
+	{ "list-dirty", '\0', POPT_ARG_NONE, NULL, OPT_LIST_DIRTY, "the extents of BACKING that wb-flush-dirty would write", NULL },
+	{ "domain-map", '\0', POPT_ARG_STRING, NULL, OPT_DOMAIN_MAP, "the same as a domain map for ddrescue", "FILE" },
 	{ "output", 'O', POPT_ARG_STRING, NULL, OPT_OUTPUT, "columns of the table; +COLUMN adds to the default ones", "COLUMN,..." },
 	{ "noheadings", '\0', POPT_ARG_NONE, NULL, OPT_NO_HEADINGS, "print no line of column names", NULL },
 	{ "bytes", '\0', POPT_ARG_NONE, NULL, OPT_BYTES, "print sizes in bytes", NULL },
 	{ "metadata-only", '\0', POPT_ARG_NONE, NULL, OPT_METADATA_ONLY, "read no data: classes from the headers alone", NULL },
+	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, (void *)(uintptr_t)policy_options, 0, "What wb-flush-dirty would be told:", NULL },
 	POPT_TABLEEND
 };
 
@@ -59,12 +63,16 @@ static void handle(void *options, int val, const char *argument)
 {
 	struct dump_options *dump = options;
 
+	if (policy_option(val, argument, &dump->decide, &dump->ring, &dump->memory))
+		return;
 	switch (val) {
 	case OPT_SUPERBLOCK: dump->superblock = true; break;
 	case OPT_SEGMENTS: dump->segments = true; break;
 	case OPT_SEGMENT: dump->ids = range_of("--segment", argument); break;
 	case OPT_SLOT: dump->slots = range_of("--slot", argument); break;
 	case OPT_METABLOCKS: dump->metablocks = true; break;
+	case OPT_LIST_DIRTY: dump->list_dirty = true; break;
+	case OPT_DOMAIN_MAP: set_text("--domain-map", &dump->domain_map, argument); break;
 	case OPT_OUTPUT: set_text("--output", &dump->output, argument); break;
 	case OPT_NO_HEADINGS: dump->no_headings = true; break;
 	case OPT_BYTES: dump->bytes = true; break;
@@ -83,13 +91,27 @@ static const struct command command = {
 	.handle = handle,
 };
 
+/* --output, --noheadings and --bytes are about tables, and --output about one. */
+static void check_columns(const struct dump_options *options)
+{
+	if (!has_tables(options) && !options->list_dirty && (options->output || options->no_headings || options->bytes))
+		usage_error("--output, --noheadings and --bytes need a table");
+	if (has_tables(options) && options->list_dirty && options->output)
+		usage_error("--output takes one table at a time");
+	if (has_tables(options))
+		check_table_columns(options);
+	if (options->list_dirty)
+		check_dirty_columns(options);
+}
+
 /* What follows from several options together. */
 static void settle_options(struct dump_options *options)
 {
-	if (has_tables(options))
-		check_table_columns(options);
-	else if (options->output || options->no_headings || options->bytes)
-		usage_error("--output, --noheadings and --bytes need a table");
+	check_columns(options);
+	if (options->metadata_only && wants_dirty(options))
+		usage_error("what would be written depends on checksums, which --metadata-only does not compute");
+	policy_settle(&options->common, &options->decide, &options->ring, &options->memory);
+	options->ring.metadata_only = options->metadata_only;
 }
 
 /* ---- opening ---- */
@@ -141,19 +163,30 @@ static int count_finding(void *context, const struct wb_finding *finding)
 	return 0;
 }
 
+/* Without memory for the map the segment still counts as part-readable. */
+static void note_lost(void *context, uint64_t offset, uint64_t length)
+{
+	struct work *work = context;
+
+	wb_map_add(&work->lost, offset, length, NULL);
+}
+
 static int load(struct work *work)
 {
-	struct wb_ring_options options = { .jobs = (unsigned)common_of(work)->jobs,
-					   .metadata_only = work->options->metadata_only };
+	struct wb_ring_options options = work->options->ring;
 	struct wb_error err;
 
 	if (!work->cache.geometry.format)
 		return 0;
 	if (work->backing)
 		options.backing_sectors = wb_dev_size(work->backing) / WB_SECTOR;
+	options.context = work;
+	options.unreadable = note_lost;
 	if (wb_ring_load(&work->ring, &work->cache, &options, &common_of(work)->progress, &err) ||
 	    wb_check(&work->ring, NULL, count_finding, work, &err))
 		return common_failed(common_of(work), work->path, &err, NULL);
+	if (options.timeline != WB_TIMELINE_NONE && !work->ring.restarted)
+		return common_refuse(common_of(work), work->path, "--timeline: this ring was not restarted");
 	return 0;
 }
 
@@ -167,20 +200,36 @@ static void warn_of_sector0(const struct work *work)
 			    super_name(work->cache.super));
 }
 
+/* Between two things that are shown. */
+static void separate(bool *begun)
+{
+	if (*begun && !report_json())
+		putchar('\n');
+	*begun = true;
+}
+
+/* What salvage corrects is shown corrected, so the ring as it is comes first. */
 static int show(struct work *work)
 {
 	const struct dump_options *options = work->options;
+	bool begun = false;
 	int status = 0;
 
-	if (options->superblock)
+	if (options->superblock) {
+		separate(&begun);
 		show_superblock(work);
-	if (options->superblock && has_tables(options) && !report_json())
-		putchar('\n');
-	if (has_tables(options))
+	}
+	if (has_tables(options)) {
+		separate(&begun);
 		status = show_tables(work);
-	else if (!options->superblock && !report_json())
+	}
+	if (wants_dirty(options) && !status) {
+		separate(&begun);
+		status = list_dirty(work);
+	}
+	if (!begun && !report_json())
 		say_summary(work);
-	if (has_tables(options))
+	else if (has_tables(options) || wants_dirty(options))
 		warn_of_sector0(work);
 	return status;
 }
@@ -193,6 +242,8 @@ static int dump(struct work *work)
 		status = open_backing(work);
 	if (!status)
 		status = open_cache(work);
+	if (!status)
+		status = output_create(work, &work->domain_map, work->options->domain_map);
 	if (!status)
 		status = load(work);
 	if (status)
@@ -213,9 +264,12 @@ int main(int argc, char **argv)
 	work.path = options.common.operands[0];
 	work.backing_path = options.common.operand_count > 1 ? options.common.operands[1] : NULL;
 	status = dump(&work);
+	output_abandon(&work.domain_map);
 	wb_ring_release(&work.ring);
+	wb_map_release(&work.lost);
 	wb_dev_close(work.backing);
 	wb_dev_close(work.dev);
 	free(options.output);
+	free(options.domain_map);
 	return common_finish(&options.common, status);
 }

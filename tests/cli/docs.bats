@@ -75,7 +75,7 @@ options_of_tables() {
 example() {
 	local page=$1
 	shift
-	diff <(awk -v command="$ $*" '$0 == command { on = 1; next } on && /^\.Ed/ { exit } on' "$TOP/man/$page.8") \
+	diff <(awk -v command="$ $*" '$0 == command { on = 1; next } on && /^(\.Ed|\$ )/ { exit } on' "$TOP/man/$page.8") \
 		<("$@" 2>&1) || { echo "$page(8): the example differs: $*"; false; }
 }
 
@@ -88,6 +88,7 @@ example() {
 	make_cache v2-wrapped
 	example wb-dump wb-dump cache.img
 	example wb-dump wb-dump --segment=7 cache.img
+	example wb-dump wb-dump -q --list-dirty cache.img
 	rm cache.img
 	truncate -s 64M cache.img
 	example wb-format wb-format -n cache.img

@@ -170,3 +170,145 @@ load helpers
 	[ "$(field .busy)" = true ]
 	[[ $stderr == *"may be moving"* ]]
 }
+
+# The sectors of the extent records in $output, one a line.
+sectors_of_list() {
+	grep '"type":"extent"' <<<"$output" | jq -r '.sector as $s | range(.sectors) | $s + .'
+}
+
+# same_as_flush OPTION...: on a BACKING that resembles nothing in the log (make_pattern), what is listed and mapped is what a
+# replay changes, sector for sector; where a policy refuses (status 4), both refuse. Leaves BACKING as it was.
+same_as_flush() {
+	local listing sectors
+	rm -f domain.map scratch.map
+	run --separate-stderr wb-dump --json --list-dirty --domain-map=domain.map "$@" cache.img backing.img
+	listing=$status sectors=$(field .planned_sectors)
+	sectors_of_list >listed
+	run --separate-stderr wb-flush-dirty --json -y --force=pair --keep "$@" cache.img backing.img
+	if [ "$listing" -eq 4 ]; then
+		[ "$status" -eq 4 ] && [ ! -e domain.map ] && cmp backing.img pattern.img
+		return
+	fi
+	[ "$listing" -eq 0 ] && [ $((status & ~5)) -eq 0 ] || return 1
+	[ "$(wc -l <listed)" -eq "$sectors" ] && [ "$(field .written_sectors)" -eq "$sectors" ] || return 1
+	if [ "$sectors" -gt 0 ]; then
+		diff listed <(ddrescuelog -b 512 -l + domain.map) || return 1
+		# with the pattern put back in the domain of the map everything is as it was
+		ddrescue -q -f -m domain.map pattern.img backing.img scratch.map || return 1
+	fi
+	cmp backing.img pattern.img
+}
+
+make_pattern() {
+	head -c "$(stat -c %s "$1")" /dev/zero | tr '\0' '\333' >pattern.img
+	cp pattern.img backing.img
+}
+
+@test "--list-dirty lists what a real flush writes: every golden set, the damaged ones under every policy" {
+	local set policy
+	for set in $(jq -r 'keys[]' "$TOP/tests/golden/expected.json"); do
+		[ -e "$TOP/tests/golden/$set.tar.zst" ] || continue
+		unpack "$set"
+		make_pattern backing.before.img
+		same_as_flush || { echo "$set"; false; }
+		[ "$status" -eq 0 ] || for policy in prefix salvage; do
+			same_as_flush "--policy=$policy" || { echo "$set $policy"; false; }
+		done
+		rm -f ./*.img
+	done
+}
+
+@test "--list-dirty lists what a real flush writes: damage of every kind" {
+	local name
+	for name in v0-zeroed v0-partial-last-block v0-record-missing v1-stale-lap v1-ahead v2-clean-hides-dirty \
+		v2-partial-last-block v2-two-holes v2-misaligned-dirty v2-same-block-twice v2-restarted; do
+		make_cache "$name"
+		make_pattern backing.img
+		for options in --policy=strict --policy=prefix --policy=salvage --until-id=3 --trust-record \
+			--ignore-record --zeroed=replay --zeroed=skip "--policy=prefix --memory=8MiB"; do
+			# shellcheck disable=SC2086
+			same_as_flush $options || { echo "$name $options"; false; }
+		done
+	done
+	same_as_flush --timeline=new
+	same_as_flush --timeline=old
+}
+
+@test "evidence on BACKING counts in --list-dirty as in a real run" {
+	local set policy
+	for set in v2-evidence v1-evidence-own-copy v2-evidence-record v0-evidence v2-two-holes v2-rotten-two-bits; do
+		make_cache "$set"
+		for policy in strict prefix salvage; do
+			run --separate-stderr wb-dump --json --list-dirty "--policy=$policy" cache.img backing.img
+			listed="$status $(field '.planned_sectors // 0')"
+			run --separate-stderr wb-flush-dirty --json -n "--policy=$policy" cache.img backing.img
+			[ "$listed" = "$((status == 4 ? 4 : 0)) $(field .planned_sectors)" ] ||
+				{ echo "$set $policy: $listed, $status"; false; }
+		done
+	done
+}
+
+@test "without BACKING what depends on evidence is marked, and only that changes with BACKING" {
+	make_cache v2-evidence
+	for policy in prefix salvage; do
+		expect 0 wb-dump --json --list-dirty "--policy=$policy" cache.img
+		[ "$(field .uncertain_sectors)" -gt 0 ]
+		[[ $stderr == *evidence* ]]
+		grep '"needs_evidence":false' <<<"$output" | jq -r '"\(.sector) \(.sectors)"' >certain || :
+		run --separate-stderr wb-dump --json --list-dirty "--policy=$policy" cache.img backing.img
+		! grep '"needs_evidence":true' <<<"$output"
+		sectors_of_list >with
+		while read -r sector sectors; do
+			seq "$sector" $((sector + sectors - 1))
+		done <certain >must
+		[ "$(comm -23 <(sort must) <(sort with))" = "" ]
+	done
+	[ -s must ]
+	expect 0 wb-dump --list-dirty --policy=salvage cache.img
+	grep -q '  needed$' <<<"$output"
+	grep -q '  -$' <<<"$output"
+}
+
+@test "a refused policy lists nothing, says why, and ends with 4" {
+	make_cache v2-two-holes
+	expect 4 wb-dump --list-dirty --domain-map=domain.map cache.img backing.img
+	[ -z "$output" ]
+	[[ $stderr == *holes* ]]
+	[ ! -e domain.map ]
+}
+
+@test "--domain-map never goes over a file, and takes an incomplete one away" {
+	make_cache v2-simple
+	echo precious >domain.map
+	expect 8 wb-dump --domain-map=domain.map cache.img
+	[ "$(cat domain.map)" = precious ]
+	expect 8 wb-dump --domain-map=new.map /dev/null
+	[ ! -e new.map ]
+	expect 0 wb-dump --domain-map=new.map cache.img
+	[ -z "$output" ]
+	grep -q '+$' new.map
+}
+
+@test "nothing of an ended log would be written" {
+	unpack v2/simple
+	expect 0 wb-flush-dirty -q -y cache.img backing.before.img
+	expect 0 wb-dump --list-dirty cache.img
+	[ -z "$output" ]
+}
+
+@test "what would be written cannot be told from metadata alone" {
+	make_cache v2-simple
+	expect 16 wb-dump --list-dirty --metadata-only cache.img
+	expect 16 wb-dump --list-dirty --until-id=3 --policy=salvage cache.img
+	expect 16 wb-dump --segments --list-dirty -O sector cache.img
+}
+
+@test "--list-dirty leaves out what cannot be read, as a real flush does" {
+	make_cache v2-wrapped
+	make_pattern backing.img
+	truncate -s $((1048576 + 5 * 524288 + 2 * 4096 + 1536)) cache.img
+	same_as_flush --slots=6 --policy=salvage
+	[ "$(wc -l <listed)" -gt 0 ]
+	expect 0 wb-dump --slots=6 --slot=5 --noheadings -O class,sectors cache.img
+	[ "$(awk '{ print $1, $2 }' <<<"$output")" = "part-readable 24" ]
+}
