@@ -16,7 +16,7 @@ struct dump_options {
 	struct common common;
 	bool superblock, segments, metablocks, metadata_only, no_headings, bytes;
 	bool list_dirty;
-	struct range ids, slots;
+	struct range ids, slots, sectors;
 	char *output; /* the columns; NULL: the default ones */
 	char *domain_map;
 	struct wb_decide_options decide;
@@ -110,6 +110,10 @@ static inline bool has_tables(const struct dump_options *options)
 /* A usage error when --output does not fit the table. */
 void check_table_columns(const struct dump_options *options);
 int show_tables(struct work *work);
+
+/* The versions of backing sectors. */
+void check_sector_columns(const struct dump_options *options);
+int show_history(struct work *work);
 
 static inline bool wants_dirty(const struct dump_options *options)
 {

@@ -13,7 +13,7 @@
 #include "report.h"
 
 enum { OPT_SUPERBLOCK = 1, OPT_SEGMENTS, OPT_SEGMENT, OPT_SLOT, OPT_METABLOCKS, OPT_OUTPUT, OPT_NO_HEADINGS, OPT_BYTES,
-       OPT_METADATA_ONLY, OPT_LIST_DIRTY, OPT_DOMAIN_MAP };
+       OPT_METADATA_ONLY, OPT_SECTOR, OPT_LIST_DIRTY, OPT_DOMAIN_MAP };
 
 static const struct poptOption dump_table[] = {
 	{ "superblock", '\0', POPT_ARG_NONE, NULL, OPT_SUPERBLOCK, "the superblock, field by field", NULL },
@@ -21,6 +21,7 @@ static const struct poptOption dump_table[] = {
 	{ "segment", '\0', POPT_ARG_STRING, NULL, OPT_SEGMENT, "the segments with these ids, and their metablocks", "ID[-ID]" },
 	{ "slot", '\0', POPT_ARG_STRING, NULL, OPT_SLOT, "the same by slot; the first slot is 0", "K[-K]" },
 	{ "metablocks", '\0', POPT_ARG_NONE, NULL, OPT_METABLOCKS, "metablocks of the live segments, or of the chosen ones", NULL },
+	{ "sector", '\0', POPT_ARG_STRING, NULL, OPT_SECTOR, "every version of these sectors of BACKING, and which one wins", "LBA[-LBA]" },
 	{ "list-dirty", '\0', POPT_ARG_NONE, NULL, OPT_LIST_DIRTY, "the extents of BACKING that wb-flush-dirty would write", NULL },
 	{ "domain-map", '\0', POPT_ARG_STRING, NULL, OPT_DOMAIN_MAP, "the same as a domain map for ddrescue", "FILE" },
 	{ "output", 'O', POPT_ARG_STRING, NULL, OPT_OUTPUT, "columns of the table; +COLUMN adds to the default ones", "COLUMN,..." },
@@ -71,6 +72,7 @@ static void handle(void *options, int val, const char *argument)
 	case OPT_SEGMENT: dump->ids = range_of("--segment", argument); break;
 	case OPT_SLOT: dump->slots = range_of("--slot", argument); break;
 	case OPT_METABLOCKS: dump->metablocks = true; break;
+	case OPT_SECTOR: dump->sectors = range_of("--sector", argument); break;
 	case OPT_LIST_DIRTY: dump->list_dirty = true; break;
 	case OPT_DOMAIN_MAP: set_text("--domain-map", &dump->domain_map, argument); break;
 	case OPT_OUTPUT: set_text("--output", &dump->output, argument); break;
@@ -94,12 +96,16 @@ static const struct command command = {
 /* --output, --noheadings and --bytes are about tables, and --output about one. */
 static void check_columns(const struct dump_options *options)
 {
-	if (!has_tables(options) && !options->list_dirty && (options->output || options->no_headings || options->bytes))
+	int tables = has_tables(options) + options->sectors.given + options->list_dirty;
+
+	if (!tables && (options->output || options->no_headings || options->bytes))
 		usage_error("--output, --noheadings and --bytes need a table");
-	if (has_tables(options) && options->list_dirty && options->output)
+	if (tables > 1 && options->output)
 		usage_error("--output takes one table at a time");
 	if (has_tables(options))
 		check_table_columns(options);
+	if (options->sectors.given)
+		check_sector_columns(options);
 	if (options->list_dirty)
 		check_dirty_columns(options);
 }
@@ -223,13 +229,17 @@ static int show(struct work *work)
 		separate(&begun);
 		status = show_tables(work);
 	}
+	if (options->sectors.given && !status) {
+		separate(&begun);
+		status = show_history(work);
+	}
 	if (wants_dirty(options) && !status) {
 		separate(&begun);
 		status = list_dirty(work);
 	}
 	if (!begun && !report_json())
 		say_summary(work);
-	else if (has_tables(options) || wants_dirty(options))
+	else if (has_tables(options) || options->sectors.given || wants_dirty(options))
 		warn_of_sector0(work);
 	return status;
 }

@@ -88,6 +88,7 @@ example() {
 	make_cache v2-wrapped
 	example wb-dump wb-dump cache.img
 	example wb-dump wb-dump --segment=7 cache.img
+	example wb-dump wb-dump --sector=8 cache.img
 	example wb-dump wb-dump -q --list-dirty cache.img
 	rm cache.img
 	truncate -s 64M cache.img

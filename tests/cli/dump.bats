@@ -312,3 +312,81 @@ make_pattern() {
 	expect 0 wb-dump --slots=6 --slot=5 --noheadings -O class,sectors cache.img
 	[ "$(awk '{ print $1, $2 }' <<<"$output")" = "part-readable 24" ]
 }
+
+# fates of the version records in $output: "ID:INDEX WHY", newest first
+fates() {
+	grep '"type":"version"' <<<"$output" | jq -r '"\(.id):\(.index) \(.why)"'
+}
+
+@test "--sector tells every version, newest first, which one wins and why the others do not" {
+	printf '%s\n' 'generation v2' 'slots 4' 'backing 64' 'segment 2' 'block 8 ff' 'block 16 ff' 'segment 3' 'block 8 0f' \
+		'segment 4' 'block 8 00' 'segment 5' 'block 8 01' 'block 16 ff' 'block 16 02' |
+		"$BUILD/tests/mkcache" - cache.img backing.img
+	expect 0 wb-dump --json --sector=8-15 cache.img
+	diff <(fates) <(printf '%s\n' '5:0 wins' '4:0 clean' '3:0 superseded' '2:0 superseded')
+	expect 0 wb-dump --json --sector=9 cache.img
+	diff <(fates) <(printf '%s\n' '4:0 clean' '3:0 hidden-by-clean' '2:0 hidden-by-clean')
+	expect 0 wb-dump --json --sector=8 cache.img
+	diff <(fates) <(printf '%s\n' '5:0 wins' '4:0 clean' '3:0 superseded' '2:0 superseded')
+	[ "$(grep '"id":2' <<<"$output" | jq .by)" = 5 ]
+	expect 0 wb-dump --json --sector=16-23 cache.img
+	diff <(fates) <(printf '%s\n' '5:2 wins' '5:1 wins-in-part' '2:1 superseded')
+	expect 0 wb-dump --json --sector=16 cache.img
+	diff <(fates) <(printf '%s\n' '5:1 wins' '2:1 superseded')
+	expect 0 wb-dump --sector=24-63 cache.img
+	[ -z "$output" ]
+	[[ $stderr == *"no slot holds"* ]]
+}
+
+@test "--sector knows what lies beyond a hole, below evidence, in an older lap, and what is not believed" {
+	make_cache v2-evidence
+	expect 0 wb-dump --json --sector=0-255 cache.img backing.img
+	fates | grep -q beyond-hole
+	fates | grep -q rotten
+	expect 0 wb-dump --json --sector=0-255 --policy=salvage cache.img backing.img
+	fates | grep -q below-evidence
+	! fates | grep -q beyond-hole
+	expect 0 wb-dump --json --sector=0-255 --until-id=4 cache.img
+	fates | grep -q beyond-until
+	make_cache v2-stale-lap
+	expect 0 wb-dump --json --sector=0-255 cache.img
+	fates | grep -q older-lap
+	make_cache v2-restarted
+	expect 0 wb-dump --json --sector=0-255 cache.img
+	fates | grep -q undecided
+	! fates | grep -q wins
+}
+
+@test "the winners of --sector are what --list-dirty lists" {
+	local name policy
+	for name in v0-wrapped v0-partial v1-partial v2-wrapped v2-partial v2-clean-hides-dirty v2-same-block-twice \
+		v2-two-holes v2-evidence v2-beyond-backing-dirty v2-misaligned-dirty v2-torn-head v2-partial-last-block; do
+		make_cache "$name"
+		for policy in prefix salvage; do
+			expect 0 wb-dump --json "--sector=0-18446744073709551615" "--policy=$policy" cache.img backing.img
+			sectors=$(($(stat -c %s backing.img) / 512))
+			grep '"type":"version"' <<<"$output" |
+				jq -r '.sector as $s | .written_bits as $b | range(8) | select(($b / pow(2; .) | floor) % 2 == 1) | $s + .' |
+				awk -v end="$sectors" '$1 < end' | sort -n >winners
+			run --separate-stderr wb-dump --json --list-dirty "--policy=$policy" cache.img backing.img
+			[ "$status" -eq 4 ] || diff winners <(sectors_of_list) || { echo "$name $policy"; false; }
+		done
+	done
+}
+
+@test "the history of many sectors is the same in one pass and in several" {
+	make_big_cache 520
+	expect 0 wb-dump --sector=0-99999999 cache.img
+	[ "${#lines[@]}" -gt 40000 ]
+	wb-dump --sector=0-99999999 --memory=8MiB cache.img >several
+	cmp several - <<<"$output"
+}
+
+@test "ranges that are none are usage errors" {
+	make_cache v2-simple
+	for option in --sector --segment --slot; do
+		for range in 3-2 -1 a 1- 1-2-3 "" 01 1-0x 18446744073709551616 " 1"; do
+			expect 16 wb-dump "$option=$range" cache.img
+		done
+	done
+}
