@@ -29,6 +29,13 @@ void begin_output(void)
 	progress_clear();
 }
 
+bool wants_colour(void)
+{
+	const char *refusal = getenv("NO_COLOR"), *terminal = getenv("TERM");
+
+	return isatty(STDOUT_FILENO) && !(refusal && *refusal) && terminal && *terminal && strcmp(terminal, "dumb") != 0;
+}
+
 /* ---- the walk ---- */
 
 static int stopped(const struct work *work)

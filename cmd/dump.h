@@ -17,6 +17,8 @@ struct dump_options {
 	bool superblock, segments, metablocks, metadata_only, no_headings, bytes;
 	bool list_dirty;
 	struct range ids, slots, sectors;
+	bool data;
+	uint64_t data_id, data_index;
 	char *output; /* the columns; NULL: the default ones */
 	char *domain_map;
 	struct wb_decide_options decide;
@@ -84,6 +86,9 @@ int walk_slots(const struct walk *walk);
 /* A line on stderr about what is shown, unless --quiet. */
 __attribute__((format(printf, 2, 3))) void note(const struct work *work, const char *format, ...);
 
+/* stdout is a terminal that knows colours, and nobody minds them. */
+bool wants_colour(void);
+
 /* The progress bar may be on the terminal that the data goes to. */
 void begin_output(void);
 
@@ -114,6 +119,9 @@ int show_tables(struct work *work);
 /* The versions of backing sectors. */
 void check_sector_columns(const struct dump_options *options);
 int show_history(struct work *work);
+
+/* Needs no ring. */
+int show_data(struct work *work);
 
 static inline bool wants_dirty(const struct dump_options *options)
 {

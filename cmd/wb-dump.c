@@ -13,7 +13,7 @@
 #include "report.h"
 
 enum { OPT_SUPERBLOCK = 1, OPT_SEGMENTS, OPT_SEGMENT, OPT_SLOT, OPT_METABLOCKS, OPT_OUTPUT, OPT_NO_HEADINGS, OPT_BYTES,
-       OPT_METADATA_ONLY, OPT_SECTOR, OPT_LIST_DIRTY, OPT_DOMAIN_MAP };
+       OPT_METADATA_ONLY, OPT_SECTOR, OPT_DATA, OPT_LIST_DIRTY, OPT_DOMAIN_MAP };
 
 static const struct poptOption dump_table[] = {
 	{ "superblock", '\0', POPT_ARG_NONE, NULL, OPT_SUPERBLOCK, "the superblock, field by field", NULL },
@@ -22,6 +22,7 @@ static const struct poptOption dump_table[] = {
 	{ "slot", '\0', POPT_ARG_STRING, NULL, OPT_SLOT, "the same by slot; the first slot is 0", "K[-K]" },
 	{ "metablocks", '\0', POPT_ARG_NONE, NULL, OPT_METABLOCKS, "metablocks of the live segments, or of the chosen ones", NULL },
 	{ "sector", '\0', POPT_ARG_STRING, NULL, OPT_SECTOR, "every version of these sectors of BACKING, and which one wins", "LBA[-LBA]" },
+	{ "data", '\0', POPT_ARG_STRING, NULL, OPT_DATA, "the bytes of one block; a hex dump on a terminal", "ID:INDEX" },
 	{ "list-dirty", '\0', POPT_ARG_NONE, NULL, OPT_LIST_DIRTY, "the extents of BACKING that wb-flush-dirty would write", NULL },
 	{ "domain-map", '\0', POPT_ARG_STRING, NULL, OPT_DOMAIN_MAP, "the same as a domain map for ddrescue", "FILE" },
 	{ "output", 'O', POPT_ARG_STRING, NULL, OPT_OUTPUT, "columns of the table; +COLUMN adds to the default ones", "COLUMN,..." },
@@ -50,6 +51,24 @@ static struct range range_of(const char *what, const char *text)
 	return range;
 }
 
+static void set_data(struct dump_options *dump, const char *text)
+{
+	char *copy = strdup(text), *colon;
+
+	if (!copy)
+		usage_error("out of memory");
+	colon = strchr(copy, ':');
+	if (!colon)
+		usage_error("--data: '%s' is not an id and an index with a colon between", text);
+	*colon = '\0';
+	dump->data_id = number_of("--data", copy);
+	dump->data_index = number_of("--data", colon + 1);
+	free(copy);
+	if (!dump->data_id)
+		usage_error("--data: segment ids begin at 1");
+	dump->data = true;
+}
+
 static void set_text(const char *what, char **to, const char *text)
 {
 	if (!*text)
@@ -73,6 +92,7 @@ static void handle(void *options, int val, const char *argument)
 	case OPT_SLOT: dump->slots = range_of("--slot", argument); break;
 	case OPT_METABLOCKS: dump->metablocks = true; break;
 	case OPT_SECTOR: dump->sectors = range_of("--sector", argument); break;
+	case OPT_DATA: set_data(dump, argument); break;
 	case OPT_LIST_DIRTY: dump->list_dirty = true; break;
 	case OPT_DOMAIN_MAP: set_text("--domain-map", &dump->domain_map, argument); break;
 	case OPT_OUTPUT: set_text("--output", &dump->output, argument); break;
@@ -114,6 +134,8 @@ static void check_columns(const struct dump_options *options)
 static void settle_options(struct dump_options *options)
 {
 	check_columns(options);
+	if (options->data && (options->superblock || has_tables(options) || options->sectors.given || wants_dirty(options)))
+		usage_error("--data goes with nothing else that is shown");
 	if (options->metadata_only && wants_dirty(options))
 		usage_error("what would be written depends on checksums, which --metadata-only does not compute");
 	policy_settle(&options->common, &options->decide, &options->ring, &options->memory);
@@ -252,6 +274,8 @@ static int dump(struct work *work)
 		status = open_backing(work);
 	if (!status)
 		status = open_cache(work);
+	if (!status && work->options->data)
+		return show_data(work);
 	if (!status)
 		status = output_create(work, &work->domain_map, work->options->domain_map);
 	if (!status)

@@ -390,3 +390,46 @@ fates() {
 		done
 	done
 }
+
+# on_terminal COMMAND: its output on a terminal of 100 columns and 30 lines, without carriage returns
+on_terminal() {
+	TERM=${TERM:-xterm} script -qec "stty cols 100 rows 30; $1" /dev/null </dev/null | tr -d '\r'
+}
+
+@test "--data gives the bytes of a block, and they are what a flush writes" {
+	unpack v2/wrapped-d1
+	expect 0 wb-dump --json --sector=0-9999999 cache.img
+	version=$(grep '"why":"wins"' <<<"$output" | grep '"written_bits":255' | head -n 1)
+	wb-dump -q "--data=$(jq -r '"\(.id):\(.index)"' <<<"$version")" cache.img >block
+	[ "$(stat -c %s block)" -eq 4096 ]
+	expect 0 wb-flush-dirty -q -y cache.img backing.before.img
+	cmp block <(dd if=backing.before.img bs=512 skip="$(jq .sector <<<"$version")" count=8 status=none)
+}
+
+@test "--data of a partial block says which sectors are defined, and marks them on a terminal" {
+	printf 'generation v2\nslots 4\nbacking 4096\nsegment 1\nblock 800 05\n' | "$BUILD/tests/mkcache" - cache.img
+	expect 0 bash -c 'wb-dump --data=1:0 cache.img | wc -c'
+	[ "$output" = 4096 ]
+	[[ $stderr == *0x05* ]]
+	on_terminal "wb-dump --data=1:0 cache.img" >shown
+	[ "$(grep -c '^\* [0-9a-f]\{3\} ' shown)" -eq 64 ]
+	[ "$(grep -c 'sector 80[02]: dirty' shown)" -eq 2 ]
+	[ "$(grep -c 'not dirty, undefined' shown)" -eq 6 ]
+	diff <(sed -n 's/^..\([0-9a-f]\{3\}\)   *\([0-9a-f ]*\)  |.*/\2/p' <(sed 's/\x1b\[[0-9]*m//g' shown) | tr -d ' \n') \
+		<(wb-dump -q --data=1:0 cache.img | od -An -v -tx1 | tr -d ' \n')
+	expect 0 wb-dump --json --data=1:0 cache.img
+	[ "$(record data | jq -r .hex)" = "$(wb-dump -q --data=1:0 cache.img | od -An -v -tx1 | tr -d ' \n')" ]
+}
+
+@test "--data of a block that is not there, or with other things, is refused" {
+	make_cache v2-wrapped
+	expect 8 wb-dump --data=99:0 cache.img
+	expect 8 wb-dump --data=7:3 cache.img
+	expect 8 wb-dump --data=7:18446744073709551615 cache.img
+	make_cache v2-bad-length
+	expect 8 wb-dump --data=4:254 cache.img
+	for data in 7 7: :1 0:0 7:1:1 a:b 7:-1; do
+		expect 16 wb-dump "--data=$data" cache.img
+	done
+	expect 16 wb-dump --data=7:1 --segments cache.img
+}
