@@ -15,12 +15,12 @@ struct range {
 struct dump_options {
 	struct common common;
 	bool superblock, segments, metablocks, metadata_only, no_headings, bytes;
-	bool list_dirty;
+	bool list_dirty, map;
 	struct range ids, slots, sectors;
 	bool data;
 	uint64_t data_id, data_index;
 	char *output; /* the columns; NULL: the default ones */
-	char *domain_map;
+	char *domain_map, *svg;
 	struct wb_decide_options decide;
 	struct wb_ring_options ring;
 	uint64_t memory;
@@ -41,7 +41,7 @@ struct work {
 	struct wb_ring ring;
 	struct wb_map lost;           /* bytes of CACHE that could not be read */
 	struct wb_decision decision;
-	struct output domain_map;
+	struct output domain_map, svg;
 	uint64_t found[WB_RULES];     /* findings by rule */
 };
 
@@ -105,6 +105,12 @@ void summarise(const struct work *work);
 void say_summary(const struct work *work);
 void show_superblock(const struct work *work);
 const char *super_name(enum wb_super super);
+/* What is wrong with the ring as a whole, empty when nothing is; static storage. */
+const char *describe_patterns(const struct wb_ring *ring);
+
+/* Pictures of the ring. */
+int show_map(struct work *work);
+int draw_svg(struct work *work);
 
 /* Segments and metablocks. */
 static inline bool has_tables(const struct dump_options *options)

@@ -136,10 +136,22 @@ static struct text holes_words(const struct wb_ring *ring)
 	return text;
 }
 
-static struct text patterns_words(const struct wb_ring *ring)
+static struct text candidates_words(const struct wb_ring *ring)
 {
 	struct text text = { .used = 0 };
 
+	for (unsigned i = 0; i < ring->candidate_count && i < WB_CANDIDATES; i++)
+		add(&text, "%s%" PRIu64, i ? " or " : "", ring->candidates[i]);
+	if (ring->candidate_count > WB_CANDIDATES)
+		add(&text, " or one of %u more", ring->candidate_count - WB_CANDIDATES);
+	return text;
+}
+
+const char *describe_patterns(const struct wb_ring *ring)
+{
+	static struct text text;
+
+	text = (struct text){ .used = 0 };
 	if (ring->destroyed)
 		add(&text, "destroyed: headers stand where a log put them, and none is valid");
 	if (ring->shifted)
@@ -147,15 +159,9 @@ static struct text patterns_words(const struct wb_ring *ring)
 	if (ring->restarted)
 		add(&text, "%srestarted: ids 1 to %" PRIu64 " lie below an older ring",
 		    text.used ? "; " : "", ring->restarted);
-	if (!ring->resized)
-		return text;
-	add(&text, "%sresized: it had ", text.used ? "; " : "");
-	for (unsigned i = 0; i < ring->candidate_count && i < WB_CANDIDATES; i++)
-		add(&text, "%s%" PRIu64, i ? " or " : "", ring->candidates[i]);
-	if (ring->candidate_count > WB_CANDIDATES)
-		add(&text, " or one of %u more", ring->candidate_count - WB_CANDIDATES);
-	add(&text, " slots");
-	return text;
+	if (ring->resized)
+		add(&text, "%sresized: it had %s slots", text.used ? "; " : "", candidates_words(ring).bytes);
+	return text.bytes;
 }
 
 /* ---- the verdict ---- */
@@ -322,8 +328,8 @@ static void say_log(const struct work *work)
 			   ring->head, ring->first, ring->head);
 	common_say(common, "slots        %s", classes_words(ring).bytes);
 	common_say(common, "holes        %s", holes_words(ring).bytes);
-	if (patterns_words(ring).used)
-		common_say(common, "patterns     %s", patterns_words(ring).bytes);
+	if (*describe_patterns(ring))
+		common_say(common, "patterns     %s", describe_patterns(ring));
 	say_dirty(work);
 	say_seals(work);
 }

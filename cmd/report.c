@@ -50,8 +50,7 @@ void report_real(struct json_object *record, const char *key, double value)
 		json_object_object_add(record, key, json_object_new_double_s(value, text));
 }
 
-/* Bytes of the UTF-8 sequence at p, 0 when there is none. */
-static size_t sequence(const unsigned char *p)
+size_t utf8_length(const unsigned char *p)
 {
 	size_t length = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : (*p & 0xf0) == 0xe0 ? 3 :
 			*p >= 0xf0 && *p < 0xf5 ? 4 : 0;
@@ -78,7 +77,7 @@ void report_text(struct json_object *record, const char *key, const char *value)
 	if (!valid)
 		return;
 	for (const unsigned char *p = (const unsigned char *)value; *p;) {
-		size_t length = sequence(p);
+		size_t length = utf8_length(p);
 
 		memcpy(to, length ? (const char *)p : "\xef\xbf\xbd", length ? length : 3);
 		to += length ? length : 3;

@@ -5,6 +5,7 @@
 
 #include <json-c/json.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Starts the report of a tool; prints the header when json. */
@@ -19,6 +20,8 @@ void report_bool(struct json_object *record, const char *key, bool value);
 void report_real(struct json_object *record, const char *key, double value);
 /* Bytes that are not UTF-8 become U+FFFD; NULL becomes null. */
 void report_text(struct json_object *record, const char *key, const char *value);
+/* Bytes of the UTF-8 sequence at p, 0 when there is none. */
+size_t utf8_length(const unsigned char *p);
 /* Prints the record and releases it. */
 void report_emit(struct json_object *record);
 

@@ -13,7 +13,8 @@
 #include "report.h"
 
 enum { OPT_SUPERBLOCK = 1, OPT_SEGMENTS, OPT_SEGMENT, OPT_SLOT, OPT_METABLOCKS, OPT_OUTPUT, OPT_NO_HEADINGS, OPT_BYTES,
-       OPT_METADATA_ONLY, OPT_SECTOR, OPT_DATA, OPT_LIST_DIRTY, OPT_DOMAIN_MAP };
+       OPT_METADATA_ONLY, OPT_SECTOR, OPT_DATA, OPT_LIST_DIRTY, OPT_DOMAIN_MAP, OPT_MAP,
+       OPT_SVG };
 
 static const struct poptOption dump_table[] = {
 	{ "superblock", '\0', POPT_ARG_NONE, NULL, OPT_SUPERBLOCK, "the superblock, field by field", NULL },
@@ -25,6 +26,8 @@ static const struct poptOption dump_table[] = {
 	{ "data", '\0', POPT_ARG_STRING, NULL, OPT_DATA, "the bytes of one block; a hex dump on a terminal", "ID:INDEX" },
 	{ "list-dirty", '\0', POPT_ARG_NONE, NULL, OPT_LIST_DIRTY, "the extents of BACKING that wb-flush-dirty would write", NULL },
 	{ "domain-map", '\0', POPT_ARG_STRING, NULL, OPT_DOMAIN_MAP, "the same as a domain map for ddrescue", "FILE" },
+	{ "map", '\0', POPT_ARG_NONE, NULL, OPT_MAP, "a picture of the ring", NULL },
+	{ "svg", '\0', POPT_ARG_STRING, NULL, OPT_SVG, "the same as a drawing, and where on BACKING the dirty blocks lie", "FILE" },
 	{ "output", 'O', POPT_ARG_STRING, NULL, OPT_OUTPUT, "columns of the table; +COLUMN adds to the default ones", "COLUMN,..." },
 	{ "noheadings", '\0', POPT_ARG_NONE, NULL, OPT_NO_HEADINGS, "print no line of column names", NULL },
 	{ "bytes", '\0', POPT_ARG_NONE, NULL, OPT_BYTES, "print sizes in bytes", NULL },
@@ -95,6 +98,8 @@ static void handle(void *options, int val, const char *argument)
 	case OPT_DATA: set_data(dump, argument); break;
 	case OPT_LIST_DIRTY: dump->list_dirty = true; break;
 	case OPT_DOMAIN_MAP: set_text("--domain-map", &dump->domain_map, argument); break;
+	case OPT_MAP: dump->map = true; break;
+	case OPT_SVG: set_text("--svg", &dump->svg, argument); break;
 	case OPT_OUTPUT: set_text("--output", &dump->output, argument); break;
 	case OPT_NO_HEADINGS: dump->no_headings = true; break;
 	case OPT_BYTES: dump->bytes = true; break;
@@ -134,7 +139,8 @@ static void check_columns(const struct dump_options *options)
 static void settle_options(struct dump_options *options)
 {
 	check_columns(options);
-	if (options->data && (options->superblock || has_tables(options) || options->sectors.given || wants_dirty(options)))
+	if (options->data && (options->superblock || has_tables(options) || options->sectors.given || wants_dirty(options) ||
+			      options->map || options->svg))
 		usage_error("--data goes with nothing else that is shown");
 	if (options->metadata_only && wants_dirty(options))
 		usage_error("what would be written depends on checksums, which --metadata-only does not compute");
@@ -251,6 +257,12 @@ static int show(struct work *work)
 		separate(&begun);
 		status = show_tables(work);
 	}
+	if (options->map && !status) {
+		separate(&begun);
+		status = show_map(work);
+	}
+	if (options->svg && !status)
+		status = draw_svg(work);
 	if (options->sectors.given && !status) {
 		separate(&begun);
 		status = show_history(work);
@@ -259,9 +271,9 @@ static int show(struct work *work)
 		separate(&begun);
 		status = list_dirty(work);
 	}
-	if (!begun && !report_json())
+	if (!begun && !options->svg && !report_json())
 		say_summary(work);
-	else if (has_tables(options) || options->sectors.given || wants_dirty(options))
+	else if (begun || options->svg)
 		warn_of_sector0(work);
 	return status;
 }
@@ -278,6 +290,8 @@ static int dump(struct work *work)
 		return show_data(work);
 	if (!status)
 		status = output_create(work, &work->domain_map, work->options->domain_map);
+	if (!status)
+		status = output_create(work, &work->svg, work->options->svg);
 	if (!status)
 		status = load(work);
 	if (status)
@@ -299,11 +313,13 @@ int main(int argc, char **argv)
 	work.backing_path = options.common.operand_count > 1 ? options.common.operands[1] : NULL;
 	status = dump(&work);
 	output_abandon(&work.domain_map);
+	output_abandon(&work.svg);
 	wb_ring_release(&work.ring);
 	wb_map_release(&work.lost);
 	wb_dev_close(work.backing);
 	wb_dev_close(work.dev);
 	free(options.output);
 	free(options.domain_map);
+	free(options.svg);
 	return common_finish(&options.common, status);
 }

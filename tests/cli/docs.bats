@@ -90,6 +90,8 @@ example() {
 	example wb-dump wb-dump --segment=7 cache.img
 	example wb-dump wb-dump --sector=8 cache.img
 	example wb-dump wb-dump -q --list-dirty cache.img
+	make_cache v2-two-holes
+	example wb-dump wb-dump --map cache.img
 	rm cache.img
 	truncate -s 64M cache.img
 	example wb-format wb-format -n cache.img

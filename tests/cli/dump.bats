@@ -433,3 +433,67 @@ on_terminal() {
 	done
 	expect 16 wb-dump --data=7:1 --segments cache.img
 }
+
+@test "--map draws every slot with the letter of its class, and marks the newest" {
+	make_cache v2-two-holes
+	expect 0 wb-dump --map cache.img
+	grep -qx '0  #R###R' <<<"$output"
+	grep -qx '     ^ newest: 9' <<<"$output"
+	grep -qx '# live, dirty: 4   R rotten: 2' <<<"$output"
+	expect 0 wb-dump --json --map cache.img
+	[ "$(record map | jq -r '"\(.cells) \(.slots_per_cell) \(.head_cell) \(.legend.R)"')" = "#R###R 1 2 rotten" ]
+	make_cache v2-grown
+	expect 0 wb-dump --map cache.img
+	[[ $output == *resized* ]]
+}
+
+@test "--map folds a large ring into the window, and the worst of a cell shows" {
+	printf '%s\n' 'generation v1' 'order 4' 'slots 2500' 'backing 65536' 'range 1 4000 blocks 1 seed 3 span 4000' \
+		'flip 1234 4200 3' 'flip 1234 4300 3' | "$BUILD/tests/mkcache" - cache.img
+	for size in "80 24" "100 30" "40 20" "200 60" "12 5" "1 1"; do
+		read -r columns lines <<<"$size"
+		TERM=xterm NO_COLOR=1 script -qec "stty cols $columns rows $lines; wb-dump --progress=never --map cache.img" /dev/null \
+			</dev/null | tr -d '\r' >shown
+		[ "$columns" -lt 20 ] || [ "$(tail -n +3 shown | wc -L)" -le "$columns" ]
+		[ "$lines" -lt 20 ] || [ "$(wc -l <shown)" -lt "$lines" ]
+		[ "$(grep -E '^ *[0-9]+  ' shown | tr -cd R | wc -c)" -eq 1 ]
+		cells=$(grep -E '^ *[0-9]+  ' shown | sed 's/^ *[0-9]*//' | tr -cd '#R' | wc -c)
+		per=$(sed -n 's/^a cell is \([0-9]*\) slots.*/\1/p' shown)
+		[ "$columns" -ge 200 ] && per=${per:-1}
+		[ "$cells" -eq $(((2500 + per - 1) / per)) ]
+	done
+}
+
+@test "--map has colours on a terminal alone, and nowhere with NO_COLOR or a dumb terminal" {
+	make_cache v2-two-holes
+	TERM=xterm on_terminal "wb-dump --progress=never --map cache.img" | grep -q $'\x1b\['
+	! NO_COLOR=1 on_terminal "wb-dump --progress=never --map cache.img" | grep $'\x1b'
+	! TERM=dumb on_terminal "wb-dump --progress=never --map cache.img" | grep $'\x1b'
+	! wb-dump --map cache.img | grep $'\x1b'
+	diff <(NO_COLOR=1 on_terminal "wb-dump --progress=never --map cache.img") <(wb-dump --map cache.img)
+}
+
+@test "--svg draws the ring and where the dirty blocks lie, the same for the same cache" {
+	unpack v2/g2-middle-data-byte
+	expect 0 wb-dump --svg=a.svg cache.img backing.before.img
+	[ -z "$output" ]
+	wb-dump --svg=b.svg cache.img backing.before.img
+	cmp a.svg b.svg
+	[ "$(grep -c '<title>slot ' a.svg)" -eq 16 ]
+	[ "$(grep -c '<title>slot .*rotten' a.svg)" -eq 1 ]
+	grep -q 'newest segment: 40' a.svg
+	grep -q '>16.0 MiB</text>' a.svg
+	expect 8 wb-dump --svg=a.svg cache.img
+	cmp a.svg b.svg
+	expect 8 wb-dump --svg=c.svg /dev/null
+	[ ! -e c.svg ]
+}
+
+@test "--svg is XML, whatever CACHE is called" {
+	command -v xmllint >/dev/null || skip "xmllint is not installed"
+	make_cache v2-simple
+	name=$(printf 'a<b>&"\001\377\303\266.img')
+	mv cache.img "$name"
+	expect 0 wb-dump --svg=a.svg "$name"
+	xmllint --noout a.svg
+}
