@@ -290,11 +290,22 @@ void check_dirty_columns(const struct dump_options *options)
 	choose_columns(&columns, options, 0);
 }
 
+static void warn_of_refusal(const struct work *work)
+{
+	if (work->cache.super == WB_SUPER_ZEROED)
+		common_warn(common_of(work), "%s: sector 0 is zeroed; wb-flush-dirty refuses this log without --force=ended",
+			    work->path);
+	if (work->cache.super == WB_SUPER_DAMAGED)
+		common_warn(common_of(work), "%s: sector 0 is damaged; wb-flush-dirty refuses this log until it is restored",
+			    work->path);
+}
+
 static int list_extents(struct extents *extents)
 {
 	struct work *work = extents->work;
 	int status = prove_pair(work);
 
+	warn_of_refusal(work);
 	if (!status)
 		status = decide(work);
 	if (!status && work->decision.refused)

@@ -48,6 +48,9 @@ rounds() {
 		before=$(sum damaged.img)
 		survives "0 4 8" wb-check damaged.img backing.before.img
 		survives "0 8" wb-dump --metablocks damaged.img
+		rm -f damaged.svg
+		survives "0 8" wb-dump --segments --map --svg=damaged.svg --sector=0-65535 damaged.img backing.before.img
+		survives "0 4 8" wb-dump --sector=0-65535 --list-dirty --policy=salvage damaged.img
 		survives "0 8" wb-format -n damaged.img
 		for policy in strict prefix salvage; do
 			cp backing.before.img backing.img
