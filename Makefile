@@ -19,7 +19,7 @@ includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
 
 PKGS := blkid popt zlib liburing json-c
-LIB_PKGS := liburing
+LIB_PKGS := liburing zlib
 ifdef NO_ISAL
 CPPFLAGS += -DWB_NO_ISAL
 else

@@ -61,6 +61,15 @@ struct wb_error {
 	char text[256];  /* one sentence, lower case, no full stop, no device name */
 };
 
+/* Progress and cancellation, polled between batches. */
+struct wb_progress {
+	void *context;
+	/* done of total bytes in the named phase; NULL: silent */
+	void (*report)(void *context, const char *phase, uint64_t done, uint64_t total);
+	/* non-zero stops the work: WB_ESTOPPED; NULL: never */
+	int (*stop)(void *context);
+};
+
 /* ---- checksums ---------------------------------------------------------------------------- */
 
 /* CRC-32C (Castagnoli, reflected) of size bytes, continued from crc, without inversion before or after:
@@ -175,6 +184,8 @@ enum wb_open_flags {
 	WB_OPEN_WRITE = 1,     /* open for writing too */
 	WB_OPEN_EXCLUSIVE = 2, /* O_EXCL on a block device, an exclusive advisory lock on an image; WB_EBUSY when held */
 	WB_OPEN_THREADS = 4,   /* do not use io_uring */
+	WB_OPEN_GROW = 8,      /* a regular file that writes behind its end make longer. Goes with WRITE */
+	WB_OPEN_CREATE = 16,   /* the file must not be there yet. Goes with WRITE and GROW */
 };
 
 /* Opens a block device (past the page cache) or a regular file. A busy one that is opened without
@@ -190,12 +201,19 @@ struct wb_range {
 	uint64_t offset, length;
 };
 
+/* What several fault devices have in common: when it goes, all of them end. */
+struct wb_power {
+	uint64_t left; /* writes and flushes that still succeed; the next one and all I/O after it fails */
+	bool dead;
+};
+
 struct wb_fault {
 	/* ranges whose reads fail with EIO, as many as you like: ascending and not overlapping; caller's, must outlive
 	 * the device */
 	const struct wb_range *bad;
 	unsigned bad_count;
-	uint64_t cut_after; /* writes and flushes that still succeed; the next one and all I/O after it fails. UINT64_MAX: never */
+	uint64_t cut_after; /* as wb_power.left, of this device alone; UINT64_MAX: never. Not used with power */
+	struct wb_power *power; /* the caller's, must outlive the device; NULL: its own */
 	enum wb_cut cut;
 	uint64_t seed;      /* of what is torn and reordered */
 };
@@ -223,6 +241,68 @@ int wb_dev_flush(struct wb_dev *dev, struct wb_error *err);
 void wb_dev_forget(struct wb_dev *dev);
 /* Releases everything. NULL is fine. */
 void wb_dev_close(struct wb_dev *dev);
+
+/* ---- undo files ---------------------------------------------------------------------------- */
+
+/* A device that an undo file speaks of. */
+struct wb_undo_device {
+	char *name;    /* a stable name by which it can be opened again */
+	uint64_t size;
+};
+
+#define WB_UNDO_DEVICES 4u
+
+struct wb_undo_record {
+	uint64_t at;     /* of the record, in the file */
+	uint64_t offset; /* of what it holds, on the device: a multiple of WB_SECTOR, like length */
+	uint32_t length; /* 1 sector ... 1 MiB */
+	uint32_t stored; /* bytes of its compressed payload */
+	uint32_t device; /* index */
+};
+
+/* An undo file: what stood on the devices before a command overwrote it. Layout in wbfmt(5). Read-only for the caller. */
+struct wb_undo {
+	struct wb_dev *file;            /* the caller's, must outlive this */
+	uint64_t id;                    /* random, tells one undo file from another */
+	uint64_t created;               /* seconds since 1970 */
+	uint64_t undone;                /* when it was put back last; 0: never */
+	struct wb_undo_device devices[WB_UNDO_DEVICES];
+	unsigned device_count;
+	struct wb_undo_record *records; /* as loaded, in the order of writing; those before the last mark of an undo are dropped */
+	size_t count;
+	bool torn;                      /* the last record was cut off and is dropped; what it speaks of was not overwritten */
+	struct wb_error failure;        /* of recording: then the write that was to be recorded failed. code WB_OK: none */
+	/* private */
+	uint64_t end, sequence, batch;
+	uint32_t previous;
+	size_t capacity;
+};
+
+/* Begins an undo file in an empty file opened with WB_OPEN_GROW. On return it is durable, but for its directory
+ * entry. Names are copied. */
+int wb_undo_create(struct wb_undo *undo, struct wb_dev *file, const struct wb_undo_device *devices, unsigned count,
+		   uint64_t id, uint64_t now, struct wb_error *err);
+/* Reads one, to put it back or (opened with WB_OPEN_GROW) to go on with it. What is no undo file, or is damaged in a place
+ * where later records are whole: WB_EINVAL. */
+int wb_undo_load(struct wb_undo *undo, struct wb_dev *file, struct wb_error *err);
+void wb_undo_release(struct wb_undo *undo);
+
+/* A wrapper that records what each write is about to overwrite, makes that durable, and then writes. Offsets and lengths
+ * must be multiples of WB_SECTOR. Takes over inner; on failure inner stays the caller's. */
+int wb_dev_undo(struct wb_dev **dev, struct wb_dev *inner, struct wb_undo *undo, unsigned device, struct wb_error *err);
+
+struct wb_undo_result {
+	unsigned device;          /* the one a failure is about; device_count: the undo file */
+	uint64_t sectors;         /* in records, every version */
+	uint64_t changed_sectors; /* hold neither what was recorded nor what was written then, or cannot be read */
+	uint64_t written_sectors;
+};
+
+/* Puts everything back, newest first, and marks the file. devs: one for each of its devices, in order. Every sector whose
+ * newest record it is must hold its old or its new content, or nothing is written: WB_ECHANGED, unless force. dry_run
+ * only looks, and does not fail for what has changed. */
+int wb_undo_restore(struct wb_undo *undo, struct wb_dev *const *devs, bool force, bool dry_run, uint64_t now,
+		    struct wb_undo_result *result, const struct wb_progress *progress, struct wb_error *err);
 
 /* ---- ddrescue maps ------------------------------------------------------------------------ */
 
@@ -309,15 +389,6 @@ bool wb_marker_decode(const uint8_t *sector, struct wb_marker *marker);
 
 /* Ends the log: writes the marker into sector 0 of writable (CACHE, opened for writing) and flushes. */
 int wb_cache_end(struct wb_dev *writable, const struct wb_marker *marker, struct wb_error *err);
-
-/* Progress and cancellation, polled between batches. */
-struct wb_progress {
-	void *context;
-	/* done of total bytes in the named phase; NULL: silent */
-	void (*report)(void *context, const char *phase, uint64_t done, uint64_t total);
-	/* non-zero stops the work: WB_ESTOPPED; NULL: never */
-	int (*stop)(void *context);
-};
 
 /* Writes what the driver leaves after creating a cache for the first time: the marker (reason FORMAT), flush;
  * zeroes over each slot's first 4 KiB and the rest of the first MiB, flush; the header, flush; then rereads it all.

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "bytes.h"
 #include "dev.h"
 #include "error.h"
 
@@ -41,12 +42,26 @@ static int first_failure(const struct wb_io *io, unsigned n, struct wb_error *er
 	return 0;
 }
 
+static bool in_range_of(const struct wb_dev *dev, const struct wb_io *io)
+{
+	uint64_t size = dev->grows && io->write ? INT64_MAX : dev->size;
+
+	return io->offset <= size && io->length <= size - io->offset;
+}
+
+static void grow(struct wb_dev *dev, const struct wb_io *io, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (io[i].write && !io[i].result)
+			dev->size = wb_max(dev->size, io[i].offset + io[i].length);
+}
+
 int wb_dev_submit(struct wb_dev *dev, struct wb_io *io, unsigned n, struct wb_error *err)
 {
 	bool in_range = true;
 
 	for (unsigned i = 0; i < n; i++) {
-		bool inside = io[i].offset <= dev->size && io[i].length <= dev->size - io[i].offset;
+		bool inside = in_range_of(dev, &io[i]);
 
 		io[i].result = inside ? 0 : -ERANGE;
 		in_range &= inside;
@@ -55,6 +70,8 @@ int wb_dev_submit(struct wb_dev *dev, struct wb_io *io, unsigned n, struct wb_er
 		io[i].result = io[i].result ? io[i].result : -ECANCELED;
 	if (in_range)
 		dev->ops->submit(dev, io, n);
+	if (dev->grows)
+		grow(dev, io, n);
 	return first_failure(io, n, err);
 }
 

@@ -21,6 +21,7 @@ struct wb_dev {
 	uint64_t size;
 	unsigned block;
 	bool is_block, busy;
+	bool grows; /* writes behind the end make it longer */
 	dev_t device; /* of the file system, or of the block device itself */
 	ino_t inode;  /* 0 for a block device */
 };

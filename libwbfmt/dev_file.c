@@ -193,8 +193,7 @@ static int identify(struct file *file, const char *path, mode_t *mode, struct wb
 			       S_ISDIR(st.st_mode) ? "this is a directory" : "this is a special file");
 	*mode = st.st_mode;
 	file->dev.is_block = S_ISBLK(st.st_mode);
-	file->dev.device = file->dev.is_block ? st.st_rdev : st.st_dev;
-	file->dev.inode = file->dev.is_block ? 0 : st.st_ino;
+	file->dev.device = st.st_rdev; /* of an image, open_image() sets it */
 	return 0;
 }
 
@@ -244,9 +243,10 @@ static int open_block(struct file *file, const char *path, unsigned flags, struc
 
 static int open_image(struct file *file, const char *path, unsigned flags, struct wb_error *err)
 {
+	int mode = (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | (flags & WB_OPEN_CREATE ? O_CREAT | O_EXCL : 0);
 	struct stat st;
 
-	file->fd = open(path, (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	file->fd = open(path, mode | O_CLOEXEC, 0666);
 	if (file->fd < 0 || fstat(file->fd, &st))
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
 	unsigned attempts = 0;
@@ -259,26 +259,38 @@ static int open_image(struct file *file, const char *path, unsigned flags, struc
 		file->dev.busy = true;
 		break;
 	}
+	file->dev.device = st.st_dev;
+	file->dev.inode = st.st_ino;
 	file->dev.size = (uint64_t)st.st_size;
+	file->dev.grows = flags & WB_OPEN_GROW;
 	file->dev.block = WB_SECTOR;
 	file->sparse = !(flags & WB_OPEN_WRITE) && !file->dev.busy && (uint64_t)st.st_blocks * 512 < file->dev.size;
 	posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM); /* requests are as large as they are meant to be */
 	return 0;
 }
 
+static int open_any(struct file *file, const char *path, unsigned flags, struct wb_error *err)
+{
+	mode_t mode = S_IFREG;
+	int ret = flags & WB_OPEN_CREATE ? 0 : identify(file, path, &mode, err);
+
+	if (ret)
+		return ret;
+	if (S_ISBLK(mode) && flags & WB_OPEN_GROW)
+		return wb_fail(err, WB_EOPEN, ENOTSUP, WB_NO_OFFSET, "this is a device, and a file is needed");
+	return S_ISBLK(mode) ? open_block(file, path, flags, err) : open_image(file, path, flags, err);
+}
+
 int wb_dev_open(struct wb_dev **dev, const char *path, unsigned flags, struct wb_error *err)
 {
 	struct file *file = calloc(1, sizeof(*file));
-	mode_t mode = 0;
 	int ret;
 
 	if (!file)
 		return wb_no_memory(err, "a device");
 	file->dev.ops = &file_ops;
 	file->fd = -1;
-	ret = identify(file, path, &mode, err);
-	if (!ret)
-		ret = S_ISBLK(mode) ? open_block(file, path, flags, err) : open_image(file, path, flags, err);
+	ret = open_any(file, path, flags, err);
 	if (ret) {
 		file_close(&file->dev);
 		return ret;
