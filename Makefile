@@ -18,7 +18,7 @@ libdir ?= $(prefix)/lib
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
 
-PKGS := blkid popt zlib liburing json-c
+PKGS := blkid popt zlib liburing json-c nettle
 LIB_PKGS := liburing zlib
 ifdef NO_ISAL
 CPPFLAGS += -DWB_NO_ISAL
@@ -34,10 +34,10 @@ ALL_LDFLAGS = -pthread $(LDFLAGS) $(SANITIZE)
 Q = $(if $(V),,@echo '  $(@F)';)
 COMPILE = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP
 
-COMMANDS := wb-check wb-flush-dirty wb-dump wb-format
+COMMANDS := wb-check wb-flush-dirty wb-dump wb-format wb-undo
 LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard libwbfmt/*.c))
 PIC_OBJECTS := $(LIB_OBJECTS:.o=.pic.o)
-CMD_OBJECTS := $(addprefix $(BUILD)/cmd/,common.o guard.o report.o progress.o words.o)
+CMD_OBJECTS := $(addprefix $(BUILD)/cmd/,common.o custody.o guard.o hooks.o progress.o report.o resume.o space.o state.o undo_file.o words.o)
 SONAME := libwbfmt.so.$(SOVERSION)
 
 .DELETE_ON_ERROR:
@@ -84,7 +84,7 @@ clean:
 # ---- what a bare Debian lacks -------------------------------------------------------------------
 
 DEPS := gcc clang libclang-rt-dev libc6-dev pkg-config libblkid-dev libpopt-dev zlib1g-dev libisal-dev \
-	liburing-dev libjson-c-dev libcmocka-dev bats valgrind jq zstd xz-utils gddrescue e2fsprogs mandoc util-linux
+	liburing-dev libjson-c-dev nettle-dev libcmocka-dev bats valgrind jq zstd xz-utils gddrescue e2fsprogs mandoc util-linux
 
 deps:
 	apt-get update -q

@@ -91,6 +91,11 @@ int common_create(const struct common *common, const char *path, int *fd);
 /* Makes what was written to it durable and closes it; 0 or an exit status. */
 int common_complete(const struct common *common, const char *path, int fd);
 
+/* Makes durable that a file of this name is there; 0 or an exit status. */
+int common_sync_parent(const struct common *common, const char *path);
+/* Puts the file `by` in the place of path, durably and at once; 0 or an exit status. */
+int common_replace(const struct common *common, const char *path, const char *by);
+
 /* The budget for plans: --memory, or by default a quarter of RAM, 1 GiB at most. */
 uint64_t default_memory(void);
 /* Entries that fit in such a budget beside buffers and sums. */
@@ -99,6 +104,8 @@ size_t sums_memory(uint64_t memory);
 
 /* "" or "s" */
 const char *plural(uint64_t count);
+/* As a word for a shell; the caller frees it. NULL without memory. */
+char *shell_quoted(const char *text);
 /* "12.5 MiB" in one of a few static buffers. */
 const char *human_size(uint64_t bytes);
 

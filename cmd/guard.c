@@ -509,6 +509,13 @@ void identity_line(const struct identity *identity, const char *path, char *text
 	make_printable(text);
 }
 
+char *stable_name(const struct identity *identity, const char *path)
+{
+	char *name = identity->by_id ? strdup(identity->by_id) : realpath(path, NULL);
+
+	return name ? name : strdup(path);
+}
+
 void identity_report(struct json_object *record, const struct identity *identity)
 {
 	report_u64(record, "size", identity->size);

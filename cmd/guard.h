@@ -33,6 +33,8 @@ void identity_release(struct identity *identity);
 /* One sentence without control characters, cut to size:
  * /dev/sdb1, 931.5 GiB, Samsung SSD 870 serial S5Y, /dev/disk/by-id/ata-S5Y-part1, ext4 "data" UUID 0f3c... */
 void identity_line(const struct identity *identity, const char *path, char *text, size_t size);
+/* A name by which it will be found again: by_id, or the path without links. The caller frees it; NULL without memory. */
+char *stable_name(const struct identity *identity, const char *path);
 /* Adds every field to a JSON record; type is called "signature" there. Ignores a NULL record. */
 void identity_report(struct json_object *record, const struct identity *identity);
 

@@ -3,29 +3,36 @@
  * wb-flush-dirty: replays the dirty segments onto the backing disk, then ends the log. Everything is
  * decided before the first write, and what was decided is said before it is done.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common.h"
+#include "custody.h"
 #include "guard.h"
 #include "progress.h"
 #include "report.h"
+#include "resume.h"
+#include "space.h"
+#include "undo_file.h"
 #include "words.h"
 
 struct flush_options {
 	struct common common;
 	bool dry_run, verify, compare, detach, keep;
-	char *failed_path, *map_path;
+	char *failed_path, *map_path, *undo_path, *state_path, *report_path;
 	struct wb_decide_options decide;
 	struct wb_ring_options ring;
 	uint64_t memory;
 };
 
 enum { OPT_DRY_RUN = 1, OPT_POLICY, OPT_UNTIL, OPT_TRUST, OPT_IGNORE, OPT_TIMELINE, OPT_ZEROED, OPT_MEMORY, OPT_VERIFY,
-       OPT_DETACH, OPT_KEEP, OPT_COMPARE, OPT_RETRY, OPT_FAILED, OPT_CACHE_MAP };
+       OPT_DETACH, OPT_KEEP, OPT_COMPARE, OPT_RETRY, OPT_FAILED, OPT_CACHE_MAP, OPT_UNDO, OPT_STATE, OPT_REPORT };
 
 static const struct poptOption flush_table[] = {
 	{ "dry-run", 'n', POPT_ARG_NONE, NULL, OPT_DRY_RUN, "show the whole plan; open nothing for writing", NULL },
@@ -41,6 +48,9 @@ static const struct poptOption flush_table[] = {
 	{ "compare", '\0', POPT_ARG_NONE, NULL, OPT_COMPARE, "leave out what BACKING holds already", NULL },
 	{ "detach", '\0', POPT_ARG_NONE, NULL, OPT_DETACH, "end the log even if something was left out", NULL },
 	{ "keep", '\0', POPT_ARG_NONE, NULL, OPT_KEEP, "leave CACHE untouched", NULL },
+	{ "undo", '\0', POPT_ARG_STRING, NULL, OPT_UNDO, "record there what is overwritten, for wb-undo", "FILE" },
+	{ "state", '\0', POPT_ARG_STRING, NULL, OPT_STATE, "keep there how far the run has come, to go on from", "FILE" },
+	{ "report", '\0', POPT_ARG_STRING, NULL, OPT_REPORT, "JSON lines of all that was found, decided and done", "FILE" },
 	{ "retry", '\0', POPT_ARG_STRING, NULL, OPT_RETRY, "attempts more at sectors that cannot be read (default: 0)", "N" },
 	{ "failed", '\0', POPT_ARG_STRING, NULL, OPT_FAILED, "ddrescue map of what could not be read of CACHE", "FILE" },
 	{ "cache-map", '\0', POPT_ARG_STRING, NULL, OPT_CACHE_MAP, "ddrescue map of how CACHE, a clone, was made", "MAP" },
@@ -100,6 +110,9 @@ static void handle(void *options, int val, const char *argument)
 	case OPT_RETRY: set_retry(flush, argument); break;
 	case OPT_FAILED: set_path("--failed", &flush->failed_path, argument); break;
 	case OPT_CACHE_MAP: set_path("--cache-map", &flush->map_path, argument); break;
+	case OPT_UNDO: set_path("--undo", &flush->undo_path, argument); break;
+	case OPT_STATE: set_path("--state", &flush->state_path, argument); break;
+	case OPT_REPORT: set_path("--report", &flush->report_path, argument); break;
 	case OPT_DETACH: flush->detach = true; break;
 	case OPT_KEEP: flush->keep = true; break;
 	default: break;
@@ -122,6 +135,8 @@ static const struct command command = {
 	.goes_on_without_reader = true,
 };
 
+#define STATE_SECONDS 20u /* between two checkpoints of --state */
+
 /* Ranges of stale sectors that people are shown. */
 #define STALE_SHOWN 16u
 
@@ -140,11 +155,21 @@ struct work {
 	struct wb_map failed;    /* what could not be read of CACHE */
 	int failed_fd;
 	uint64_t stale_ranges;
+	struct undo_file undo;
+	struct state then, state; /* what --state holds of an earlier run, and of this one */
+	bool resumable;           /* there was such a file, of this pair */
+	int state_status;         /* of the last attempt to save it */
 };
 
 static const struct common *common_of(const struct work *work)
 {
 	return &work->options->common;
+}
+
+/* Sectors that this run and the one it goes on with left alone. */
+static uint64_t unreadable(const struct work *work)
+{
+	return work->then.unreadable + work->result.unreadable_sectors;
 }
 
 /* ---- opening ---- */
@@ -382,7 +407,7 @@ static int refuse(struct work *work)
 
 /* ---- the pair ---- */
 
-static int refuse_wrong_disk(const struct work *work)
+static int refuse_wrong_disk(struct work *work)
 {
 	if (work->proof.pair != WB_PAIR_CONTRADICTED || common_forced(common_of(work), "pair"))
 		return 0;
@@ -392,7 +417,7 @@ static int refuse_wrong_disk(const struct work *work)
 			     "(--force=pair overrides this)", work->proof.against, work->proof.for_);
 }
 
-static int require_pair(const struct work *work)
+static int require_pair(struct work *work)
 {
 	const struct common *common = common_of(work);
 	char line[WORDS], question[2 * WORDS];
@@ -408,9 +433,135 @@ static int require_pair(const struct work *work)
 			     "nothing proves that this is the backing device of this cache; look at it, then give --yes");
 }
 
+/* ---- going on with an earlier run ---- */
+
+/* Where the sweep begins, in bytes of BACKING. */
+static uint64_t begin_of(const struct work *work)
+{
+	return work->options->decide.resumed ? work->then.flushed - work->then.flushed % WB_BLOCK : 0;
+}
+
+/* All that a plan depends on beside the log itself. */
+static char *options_text(const struct flush_options *options)
+{
+	char *text = NULL;
+
+	return asprintf(&text, "policy=%s until=%" PRIu64 " zeroed=%d record=%d timeline=%d force-size=%d",
+			policies[options->decide.policy], options->decide.until, (int)options->decide.zeroed,
+			(int)options->ring.record_use, (int)options->ring.timeline, options->decide.force_size) < 0 ? NULL : text;
+}
+
+static int describe(struct work *work)
+{
+	work->state = (struct state){ .cache = stable_name(&work->cache_identity, work->cache_path),
+				      .backing = stable_name(&work->backing_identity, work->backing_path),
+				      .cache_bytes = wb_dev_size(work->cache_dev), .backing_bytes = wb_dev_size(work->backing),
+				      .head = work->ring.head, .digest = work->ring.digest,
+				      .options = options_text(work->options) };
+	if (!work->state.cache || !work->state.backing || !work->state.options)
+		return common_refuse(common_of(work), work->cache_path, "out of memory");
+	return 0;
+}
+
+static int open_undo(struct work *work)
+{
+	const struct wb_undo_device devices[] = { { work->state.cache, work->state.cache_bytes },
+						  { work->state.backing, work->state.backing_bytes } };
+	int status = undo_file_open(common_of(work), &work->undo, devices, 2);
+
+	work->state.undo = work->undo.undo.id;
+	work->state.undone = work->undo.undo.undone;
+	return status;
+}
+
+/* A file that is there already is looked at before anything else, and gone on with. */
+static int open_old_undo(struct work *work)
+{
+	work->undo.path = work->options->dry_run ? NULL : work->options->undo_path;
+	return work->undo.path && access(work->undo.path, F_OK) == 0 ? open_undo(work) : 0;
+}
+
+static int decide_again(struct work *work, struct wb_decision *decision, struct wb_error *err)
+{
+	struct wb_decide_options options = work->options->decide;
+
+	options.resumed = true;
+	options.cut = work->then.cut;
+	return wb_decide(&work->ring, work->backing, &options, decision, &common_of(work)->progress, err);
+}
+
+/* Adopts what --state says of an earlier run, after a look at whether it is still so. */
+static int resume(struct work *work)
+{
+	const struct common *common = common_of(work);
+	const struct sweep sweep = { &work->ring, work->backing, work->options->decide.capacity };
+	const char *path = work->options->state_path;
+	struct wb_decision decision;
+	struct wb_error err;
+	const char *difference;
+	bool believed = false;
+
+	if (!path || !work->resumable)
+		return 0;
+	difference = state_difference(&work->then, &work->state);
+	if (difference)
+		return common_refuse(common, path, "the file was written for %s; give --state a new name", difference);
+	if (decide_again(work, &decision, &err))
+		return common_failed(common, work->cache_path, &err, NULL);
+	if (decision.refused)
+		return 0;
+	if (work->options->dry_run) {
+		work->state.undo = work->then.undo;
+		work->state.undone = work->then.undone;
+	}
+	int status = resume_believe(common, path, &work->then, &work->state, &sweep, &decision.scope, &believed);
+
+	work->options->decide.resumed = believed;
+	work->options->decide.cut = work->then.cut;
+	if (!believed)
+		work->then.unreadable = 0;
+	if (believed && work->then.flushed)
+		common_say(common, "resumed     everything below %s of BACKING was flushed by an earlier run",
+			   human_size(work->then.flushed == UINT64_MAX ? wb_dev_size(work->backing) : work->then.flushed));
+	return status;
+}
+
+static int save_state(void *context, uint64_t below)
+{
+	struct work *work = context;
+
+	work->state.flushed = below;
+	work->state.unreadable = work->then.unreadable + work->result.unreadable_sectors;
+	work->state_status = state_save(common_of(work), work->options->state_path, &work->state);
+	return work->state_status;
+}
+
+/* Creates what the run is going to write beside BACKING, while nothing has been changed yet. */
+static int open_records(struct work *work)
+{
+	const struct sweep sweep = { &work->ring, work->backing, work->options->decide.capacity };
+	struct wb_error err;
+	int status = 0;
+
+	if (work->options->dry_run)
+		return 0;
+	if (!work->undo.file)
+		status = open_undo(work);
+	if (!status)
+		status = undo_file_wrap(common_of(work), &work->undo, &work->marker_dev, 0);
+	if (!status)
+		status = undo_file_wrap(common_of(work), &work->undo, &work->backing, 1);
+	if (status || !work->options->state_path)
+		return status;
+	if (resume_outside(common_of(work), &sweep, &work->decision.scope, &work->state.outside, &err))
+		return common_failed(common_of(work), work->backing_path, &err, NULL);
+	work->state.cut = work->decision.cut;
+	return save_state(work, begin_of(work));
+}
+
 /* ---- doing it ---- */
 
-static void say_plan(const struct work *work)
+static int say_plan(struct work *work)
 {
 	const struct common *common = common_of(work);
 	const struct wb_decision *decision = &work->decision;
@@ -451,24 +602,75 @@ static void say_plan(const struct work *work)
 		common_warn(common, "%s: in this generation nothing covers data blocks, so segment %" PRIu64
 			    " may be torn unnoticed; --until-id=%" PRIu64 " leaves it out", work->cache_path, work->ring.head,
 			    work->ring.head - 1);
+	return 0;
+}
+
+static void count_extent(void *context, uint64_t sector, uint64_t sectors)
+{
+	space_count(context, sector * WB_SECTOR, sectors * WB_SECTOR);
+}
+
+/* An image in a file system that is too full is better refused now than left half written. */
+static int require_space(struct work *work)
+{
+	struct wb_replay_options options = { .capacity = work->options->decide.capacity, .dry_run = true,
+					     .begin = begin_of(work), .extent = count_extent };
+	struct wb_replay_result result;
+	struct space space;
+	struct wb_error err;
+
+	if (work->options->dry_run || !space_may_be_short(&space, work->backing_path, work->ring.dirty_sectors))
+		return 0;
+	options.context = &space;
+	int ret = wb_replay(&work->ring, &work->decision.scope, work->backing, &options, &result,
+			    &common_of(work)->progress, &err);
+
+	space_close(&space);
+	if (ret)
+		return common_failed(common_of(work), work->cache_path, &err, NULL);
+	if (space.needed <= space.available)
+		return 0;
+	return common_refuse(common_of(work), work->backing_path, "no space left: the holes of this image that would be filled need %s, "
+			     "and its file system has %s; make room there, then run this again",
+			     human_size(space.needed), human_size(space.available));
+}
+
+static int say_interrupted(const struct work *work, int status)
+{
+	const struct common *common = common_of(work);
+
+	common_warn(common, "%" PRIu64 " sectors had been written and stay valid. Until a run has come to its end do not mount "
+		    "BACKING, and do not assemble the device", work->result.written_sectors);
+	if (work->options->state_path)
+		common_warn(common, "run the same command again: it goes on from %s",
+			    human_size(work->state.flushed == UINT64_MAX ? wb_dev_size(work->backing) : work->state.flushed));
+	else if (work->options->decide.policy == WB_STRICT)
+		common_warn(common, "run the same command again: it begins anew, which is always right");
+	else
+		common_warn(common, "without --state the next run takes what this one wrote for evidence and decides more "
+			    "cautiously%s", work->undo.path ? "; wb-undo takes it back first" : "");
+	return status;
 }
 
 static int replay(struct work *work)
 {
 	const struct flush_options *options = work->options;
-	const struct wb_replay_options replay_options = { .capacity = options->decide.capacity, .dry_run = options->dry_run,
-							  .verify = options->verify, .compare = options->compare };
+	const struct wb_replay_options replay_options = {
+		.capacity = options->decide.capacity, .dry_run = options->dry_run, .verify = options->verify,
+		.compare = options->compare, .begin = begin_of(work), .interval = options->state_path ? STATE_SECONDS : 0,
+		.context = work, .flushed = options->state_path ? save_state : NULL,
+	};
 	struct wb_error err;
 
 	if (!wb_replay(&work->ring, &work->decision.scope, work->backing, &replay_options, &work->result,
 		       &options->common.progress, &err))
 		return 0;
-	int status = common_failed(common_of(work), err.code == WB_ECHANGED ? work->cache_path : work->backing_path, &err,
-				   NULL);
+	int status = work->state_status ? work->state_status : undo_file_failure(common_of(work), &work->undo);
 
-	common_warn(common_of(work), "%" PRIu64 " sectors had been written and stay valid; run the same command again to go on. "
-		    "Until then do not mount BACKING, and do not assemble the device", work->result.written_sectors);
-	return status;
+	if (!status)
+		status = common_failed(common_of(work), err.code == WB_ECHANGED ? work->cache_path : work->backing_path, &err,
+				       err.sys == ENOSPC ? "no space left in the file system of this image: make room there" : NULL);
+	return say_interrupted(work, status);
 }
 
 /* Everything of the window is on BACKING now, so that no driver ever needs this log again. */
@@ -477,7 +679,7 @@ static bool log_may_end(const struct work *work)
 	const struct flush_options *options = work->options;
 	const struct wb_decision *decision = &work->decision;
 
-	if (options->dry_run || options->keep || !work->marker_dev || work->result.unreadable_sectors)
+	if (options->dry_run || options->keep || !work->marker_dev || unreadable(work))
 		return false;
 	if (options->detach)
 		return true;
@@ -497,11 +699,15 @@ static int end_log(struct work *work)
 
 	if (!log_may_end(work))
 		return 0;
-	if (wb_cache_end(work->marker_dev, &marker, &err))
-		return common_failed(common_of(work), work->cache_path, &err,
-				     "all data is on BACKING, but the log could not be ended: do not assemble this cache again");
+	if (wb_cache_end(work->marker_dev, &marker, &err)) {
+		int status = undo_file_failure(common_of(work), &work->undo);
+
+		return status ? status : common_failed(common_of(work), work->cache_path, &err, "all data is on BACKING, but the log "
+						       "could not be ended: do not assemble this cache again");
+	}
 	work->ended = true;
-	return 0;
+	work->state.ended = 1;
+	return work->options->state_path ? save_state(work, UINT64_MAX) : 0;
 }
 
 /* The status of a run that came to its end. */
@@ -509,7 +715,7 @@ static int status_of(const struct work *work)
 {
 	const struct wb_decision *decision = &work->decision;
 	bool prefix = work->options->decide.policy == WB_PREFIX;
-	bool left = decision->left_segments || work->result.unreadable_sectors;
+	bool left = decision->left_segments || unreadable(work);
 
 	if (prefix)
 		return left || decision->zeroed_skipped ? EXIT_REPAIRED | EXIT_PROBLEMS :
@@ -534,18 +740,30 @@ static void say_result(const struct work *work)
 	common_say(common, "written     %" PRIu64 " of %" PRIu64 " sectors (%s) in %" PRIu64 " request%s, flushed%s",
 		   result->written_sectors, result->planned_sectors, human_size(result->written_sectors * WB_SECTOR),
 		   result->writes, plural(result->writes), result->verified_sectors ? " and verified" : "");
-	if (result->unreadable_sectors)
-		common_say(common, "unreadable  %" PRIu64 " sectors of the log; BACKING was left as it was there",
-			   result->unreadable_sectors);
+	if (unreadable(work))
+		common_say(common, "unreadable  %" PRIu64 " sectors of the log; BACKING was left as it was there", unreadable(work));
 	if (result->skipped_equal)
 		common_say(common, "equal       %" PRIu64 " sectors were on BACKING already and were not written",
 			   result->skipped_equal);
+	undo_file_say(common, &work->undo);
 	if (work->ended)
 		common_say(common, "log         ended: no driver will replay it again\n"
 			   "next        BACKING can be used on its own; CACHE is free (wb-format makes a new cache of it)");
 	else
 		common_say(common, "log         kept: a driver that finds it will replay it again in its own way\n"
 			   "next        keep CACHE away from the driver; --detach ends the log when nothing more is wanted of it");
+}
+
+static uint64_t peak_memory(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_SELF, &usage) ? 0 : (uint64_t)usage.ru_maxrss * 1024;
+}
+
+static int take_sum(struct work *work)
+{
+	return work->options->report_path ? custody_metadata(common_of(work), &work->cache, work->cache_path) : 0;
 }
 
 static void summarise(const struct work *work, double seconds)
@@ -560,7 +778,7 @@ static void summarise(const struct work *work, double seconds)
 	report_u64(summary, "written_sectors", result->written_sectors);
 	report_u64(summary, "writes", result->writes);
 	report_u64(summary, "skipped_equal", result->skipped_equal);
-	report_u64(summary, "unreadable_sectors", result->unreadable_sectors);
+	report_u64(summary, "unreadable_sectors", unreadable(work));
 	report_u64(summary, "stale_sectors", work->decision.stale_sectors);
 	report_u64(summary, "left_segments", work->decision.left_segments);
 	report_u64(summary, "left_sectors", work->decision.left_sectors);
@@ -572,6 +790,9 @@ static void summarise(const struct work *work, double seconds)
 	report_u64(summary, "for", work->proof.for_);
 	report_u64(summary, "against", work->proof.against);
 	report_bool(summary, "dry_run", work->options->dry_run);
+	report_u64(summary, "resumed_at", begin_of(work));
+	report_u64(summary, "time", (uint64_t)time(NULL));
+	report_u64(summary, "peak_memory", peak_memory());
 	report_real(summary, "seconds", seconds);
 }
 
@@ -638,6 +859,49 @@ static int write_failed(struct work *work)
 	return ret ? common_failed(common_of(work), path, &err, NULL) : status;
 }
 
+static void add_reasons(struct json_object *record, const char *key, unsigned bits)
+{
+	struct json_object *names = record ? json_object_new_array() : NULL;
+
+	for (unsigned i = 0; record && i < sizeof(reasons) / sizeof(reasons[0]); i++)
+		if (bits >> i & 1)
+			report_add_text(names, reasons[i].name);
+	if (record)
+		json_object_object_add(record, key, names);
+}
+
+static void report_decision(const struct work *work)
+{
+	struct json_object *record = report_record("decision");
+	struct json_object *given = record ? json_object_new_array() : NULL;
+	const struct wb_decision *decision = &work->decision;
+
+	for (unsigned i = 0; record && forces[i]; i++)
+		if (common_forced(common_of(work), forces[i]))
+			report_add_text(given, forces[i]);
+	if (record)
+		json_object_object_add(record, "forces", given);
+	report_text(record, "policy", policies[work->options->decide.policy]);
+	add_reasons(record, "damage", decision->damage);
+	add_reasons(record, "refused", decision->refused);
+	report_u64(record, "low", decision->scope.low);
+	report_u64(record, "high", decision->scope.high);
+	report_u64(record, "cut", decision->cut);
+	report_bool(record, "resumed", work->options->decide.resumed);
+	report_emit(record);
+}
+
+static void report_classes(const struct wb_ring *ring)
+{
+	struct json_object *record = report_record("classes");
+
+	for (unsigned i = 0; i < WB_CLASSES; i++)
+		if (ring->classes[i])
+			report_u64(record, wb_class_name((enum wb_class)i), ring->classes[i]);
+	report_u64(record, "holes", ring->holes);
+	report_emit(record);
+}
+
 static int decide(struct work *work)
 {
 	struct flush_options *options = work->options;
@@ -648,6 +912,8 @@ static int decide(struct work *work)
 
 	if (wb_decide(&work->ring, work->backing, &options->decide, &work->decision, &options->common.progress, &err))
 		return common_failed(common_of(work), work->cache_path, &err, NULL);
+	report_classes(&work->ring);
+	report_decision(work);
 	return work->decision.refused ? refuse(work) : 0;
 }
 
@@ -660,35 +926,25 @@ static int nothing_to_do(struct work *work)
 
 static int flush(struct work *work)
 {
+	static int (*const steps[])(struct work *) = {
+		open_backing, open_marker_dev, create_failed, load, take_sum, refuse_wrong_disk, describe, open_old_undo, resume, decide,
+		say_plan, require_pair, require_space, open_records, replay, end_log,
+	};
 	int status = refuse_overlap(work);
 
+	if (!status && work->options->state_path)
+		status = state_load(common_of(work), work->options->state_path, &work->then, &work->resumable);
 	if (!status)
 		status = open_cache(work);
 	if (status)
 		return status;
 	if (!work->cache.geometry.format)
 		return nothing_to_do(work);
-	status = open_backing(work);
-	if (!status)
-		status = open_marker_dev(work);
-	if (!status)
-		status = create_failed(work);
-	if (!status)
-		status = load(work);
-	if (!status)
-		status = refuse_wrong_disk(work);
-	if (!status)
-		status = decide(work);
-	if (status)
-		return status;
-	say_plan(work);
-	status = require_pair(work);
-	if (!status)
-		status = replay(work);
-	if (!status)
-		status = end_log(work);
-	if (status)
-		return status;
+	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		status = steps[i](work);
+		if (status)
+			return status;
+	}
 	say_result(work);
 	return status_of(work);
 }
@@ -714,13 +970,19 @@ static void release(struct work *work)
 	wb_ring_release(&work->ring);
 	wb_dev_close(work->marker_dev);
 	wb_dev_close(work->backing);
+	undo_file_close(&work->undo);
 	wb_dev_close(work->cache_dev);
+	state_release(&work->then);
+	state_release(&work->state);
 	wb_map_release(&work->clone_map);
 	wb_map_release(&work->failed);
 	identity_release(&work->cache_identity);
 	identity_release(&work->backing_identity);
 	free(work->options->failed_path);
 	free(work->options->map_path);
+	free(work->options->undo_path);
+	free(work->options->state_path);
+	free(work->options->report_path);
 }
 
 int main(int argc, char **argv)
@@ -735,8 +997,12 @@ int main(int argc, char **argv)
 	settle_options(&options);
 	work.cache_path = options.common.operands[0];
 	work.backing_path = options.common.operands[1];
-	status = flush(&work);
+	status = custody_begin(&options.common, options.report_path, argc, argv);
+	if (!status)
+		status = flush(&work);
 	status |= write_failed(&work);
+	if (work.undo.file && options.report_path)
+		status |= custody_file(&options.common, "undo file", options.undo_path);
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	summarise(&work, (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
 	release(&work);

@@ -600,6 +600,9 @@ struct wb_decide_options {
 	uint64_t until;        /* cut after this id; 0: no cut */
 	enum { WB_ZEROED_AUTO, WB_ZEROED_SKIP, WB_ZEROED_REPLAY } zeroed;
 	bool force_regress, force_size;
+	bool resumed;          /* go on with what an interrupted run decided: evidence is not looked for, because the data
+				* that run has written would be some */
+	uint64_t cut;          /* resumed: wb_decision.cut of that run */
 	size_t capacity;       /* entries in memory, as for wb_plan_open() */
 	void *context;
 	/* each run of sectors of BACKING whose newest version is lost, ascending within a pass; NULL: none */
@@ -655,7 +658,8 @@ struct wb_replay_options {
 	uint64_t begin;    /* byte of BACKING: everything below has been written before; a multiple of WB_BLOCK */
 	unsigned interval; /* seconds between calls of flushed(); 0: only at the end of a pass */
 	void *context;
-	/* everything below this byte of BACKING is written, flushed and verified; non-zero stops with -WB_ESTOPPED; NULL: none */
+	/* everything below this byte of BACKING is written, flushed and verified; UINT64_MAX: everything at all. Also called
+	 * when the work is stopped. Non-zero stops with -WB_ESTOPPED; NULL: none */
 	int (*flushed)(void *context, uint64_t below);
 	/* each write request as it is submitted, ascending; NULL: none */
 	void (*extent)(void *context, uint64_t sector, uint64_t sectors);
@@ -674,6 +678,12 @@ struct wb_replay_result {
 int wb_replay(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev *backing,
 	      const struct wb_replay_options *options, struct wb_replay_result *result,
 	      const struct wb_progress *progress, struct wb_error *err);
+
+/* Rereads about `sample` blocks (0: all) of what a replay of this scope writes below a byte of BACKING: how many sectors
+ * are different there. */
+int wb_replay_compare(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev *backing, size_t capacity,
+		      uint64_t below, uint64_t sample, uint64_t *differing, const struct wb_progress *progress,
+		      struct wb_error *err);
 
 /* ---- findings ----------------------------------------------------------------------------- */
 

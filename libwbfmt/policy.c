@@ -168,10 +168,11 @@ static int cut_prefix(struct work *work, struct wb_error *err)
 	decision->scope.high = decision->cut - 1;
 	evidence.cut = decision->cut;
 	decision->record_is_evidence = record_proves(ring, decision->cut);
-	if (work->backing)
+	if (work->backing && !work->options->resumed)
 		ret = gather_evidence(ring, work->backing, work->options->capacity, &evidence, work->progress, err);
 	decision->evidence = evidence.sectors;
-	if ((evidence.sectors || decision->record_is_evidence) && !work->options->force_regress)
+	if ((evidence.sectors || decision->record_is_evidence) && !work->options->force_regress &&
+	    !work->options->resumed)
 		decision->refused |= WB_REFUSE_REGRESS;
 	return ret;
 }
@@ -189,14 +190,14 @@ static int cut_salvage(struct work *work, struct wb_error *err)
 	decision->scope.part = true;
 	decision->scope.high = ring->head;
 	ret = 0;
-	if (ring->holes && work->backing)
+	if (ring->holes && work->backing && !work->options->resumed)
 		ret = gather_evidence(ring, work->backing, work->options->capacity, &evidence, work->progress, err);
 	if (ret)
 		return ret;
 	uint64_t by_content = last_hole_up_to(ring, evidence.newest);
 	uint64_t by_record = record_proves(ring, 1) ? last_hole_up_to(ring, ring->record) : 0;
 
-	decision->cut = wb_max(by_content, by_record);
+	decision->cut = work->options->resumed ? work->options->cut : wb_max(by_content, by_record);
 	decision->record_is_evidence = by_record && by_record >= by_content;
 	decision->scope.low = wb_max(ring->first, decision->cut + 1);
 	return 0;

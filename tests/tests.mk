@@ -8,13 +8,20 @@ $(BUILD)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(BUILD)/l
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell pkg-config --libs $(LIB_PKGS)) $(CMOCKA)
 
-# looks at fake trees instead of /sys, /proc and /dev
-$(BUILD)/tests/guard.o: cmd/guard.c
+# The commands as they are tested in places where installed ones do not go: fake /sys, /proc and /dev trees, and power cuts.
+HOOKED := $(addprefix $(BUILD)/tests/,$(COMMANDS))
+HOOK_OBJECTS := $(CMD_OBJECTS:$(BUILD)/cmd/%=$(BUILD)/hooked/%)
+
+$(BUILD)/hooked/%.o: cmd/%.c
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -DWB_TEST_HOOKS -c -o $@ $<
 
-$(BUILD)/tests/test_guard: tests/unit/test_guard.c $(BUILD)/tests/guard.o $(filter-out %/guard.o,$(CMD_OBJECTS)) \
-		$(BUILD)/libwbfmt.a
+$(HOOKED): $(BUILD)/tests/wb-%: $(BUILD)/hooked/wb-%.o $(HOOK_OBJECTS) $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKGS))
+
+$(BUILD)/tests/test_guard: tests/unit/test_guard.c $(HOOK_OBJECTS) $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -o $@ $(filter %.c %.o %.a,$^) $(ALL_LDFLAGS) $(shell pkg-config --libs $(PKGS)) $(CMOCKA)
 
 # shares nothing with the library, so it is built without its headers and flags
@@ -22,7 +29,7 @@ $(BUILD)/tests/mkcache: tests/sim/mkcache.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 $(WARNINGS) $(WERROR) -O2 -o $@ $<
 
-tests: all $(UNIT_TESTS) $(BUILD)/tests/mkcache
+tests: all $(HOOKED) $(UNIT_TESTS) $(BUILD)/tests/mkcache
 .PHONY: tests count
 
 # The same tests twice, side by side: as it is installed, and under the sanitizers of clang.
