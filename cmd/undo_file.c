@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Opening, going on with, and speaking of an undo file: see undo_file.h. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -34,11 +35,14 @@ static int go_on(const struct common *common, struct undo_file *undo, const stru
 	return 0;
 }
 
-static int begin(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices, unsigned count)
+/* Under another name at first: a file of its own name is whole. */
+static int create(const struct common *common, struct undo_file *undo, const char *beside,
+		  const struct wb_undo_device *devices, unsigned count)
 {
 	struct wb_error err;
 	uint64_t id = 0;
-	int status = common_open(common, &undo->file, undo->path, WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE | WB_OPEN_GROW | WB_OPEN_CREATE);
+	int status = common_open(common, &undo->file, beside,
+				 WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE | WB_OPEN_GROW | WB_OPEN_CREATE);
 
 	if (status)
 		return status;
@@ -46,7 +50,22 @@ static int begin(const struct common *common, struct undo_file *undo, const stru
 		return common_refuse(common, undo->path, "no random number for a new file");
 	if (wb_undo_create(&undo->undo, undo->file, devices, count, id, (uint64_t)time(NULL), &err))
 		return common_failed(common, undo->path, &err, "nothing was changed; give --undo a place with more room");
-	return common_sync_parent(common, undo->path);
+	return common_replace(common, undo->path, beside);
+}
+
+static int begin(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices, unsigned count)
+{
+	char *beside = NULL;
+	int status;
+
+	if (asprintf(&beside, "%s.new", undo->path) < 0)
+		return common_refuse(common, undo->path, "out of memory");
+	unlink(beside); /* of a run that was killed in here */
+	status = create(common, undo, beside, devices, count);
+	if (status)
+		unlink(beside);
+	free(beside);
+	return status;
 }
 
 int undo_file_open(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices,

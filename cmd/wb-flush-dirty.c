@@ -635,6 +635,13 @@ static int require_space(struct work *work)
 			     human_size(space.needed), human_size(space.available));
 }
 
+static const char *new_names(const struct flush_options *options)
+{
+	return options->report_path && options->failed_path ? ", with new names for --report and --failed" :
+	       options->report_path ? ", with a new name for --report" :
+	       options->failed_path ? ", with a new name for --failed" : "";
+}
+
 static int say_interrupted(const struct work *work, int status)
 {
 	const struct common *common = common_of(work);
@@ -642,10 +649,11 @@ static int say_interrupted(const struct work *work, int status)
 	common_warn(common, "%" PRIu64 " sectors had been written and stay valid. Until a run has come to its end do not mount "
 		    "BACKING, and do not assemble the device", work->result.written_sectors);
 	if (work->options->state_path)
-		common_warn(common, "run the same command again: it goes on from %s",
+		common_warn(common, "run the same command again%s: it goes on from %s", new_names(work->options),
 			    human_size(work->state.flushed == UINT64_MAX ? wb_dev_size(work->backing) : work->state.flushed));
 	else if (work->options->decide.policy == WB_STRICT)
-		common_warn(common, "run the same command again: it begins anew, which is always right");
+		common_warn(common, "run the same command again%s: it begins anew, which is always right",
+			    new_names(work->options));
 	else
 		common_warn(common, "without --state the next run takes what this one wrote for evidence and decides more "
 			    "cautiously%s", work->undo.path ? "; wb-undo takes it back first" : "");
