@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
@@ -711,6 +712,19 @@ bool devices_overlap(const char *a, const char *b, char *text, size_t size)
 		return false;
 	snprintf(text, size, "%s", relation(&chain_a, &chain_b, i, j));
 	return true;
+}
+
+bool file_lives_on(const char *file, const char *device)
+{
+	char *copy = strdup(file), name[PATH_MAX], text[128];
+	struct stat st;
+	bool found = copy && !stat(dirname(copy), &st);
+
+	free(copy);
+	if (!found)
+		return false;
+	path_print(name, "%s/block/%u:%u", dev_root(), major(st.st_dev), minor(st.st_dev));
+	return devices_overlap(name, device, text, sizeof(text));
 }
 
 /* ---- holders ---- */

@@ -47,6 +47,9 @@ const char *dangerous_signature(const struct identity *identity);
  * text, when nobody does as far as can be seen. An idle loop device counts as a user of its file, not of itself. */
 bool holder_of(const char *path, char *text, size_t size);
 
+/* Whether a file of that name would lie on a file system that lives on this device. False when that cannot be seen. */
+bool file_lives_on(const char *file, const char *device);
+
 /* Whether a byte of one is a byte of the other, in words that follow "CACHE and BACKING are": "the same device", "a disk
  * and a partition of it". Looks through partitions and loop devices; false, and an empty text, when they are apart. */
 bool devices_overlap(const char *a, const char *b, char *text, size_t size);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Counts the units of a sparse image that a write would have to allocate: see space.h. */
+/* Asks the file system where an image has data: see space.h. */
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -60,4 +61,11 @@ void space_close(struct space *space)
 	if (space->fd >= 0)
 		close(space->fd);
 	space->fd = -1;
+}
+
+bool lies_in_hole(int fd, uint64_t offset, uint64_t length)
+{
+	off_t data = lseek(fd, (off_t)offset, SEEK_DATA);
+
+	return data < 0 ? errno == ENXIO : (uint64_t)data >= offset + length;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Whether the file system of an image has room for what would be written into the image's holes. */
+/* The holes of sparse images: whether there is room to fill them, and what lies in one. */
 #ifndef SPACE_H
 #define SPACE_H
 
@@ -20,5 +20,8 @@ bool space_may_be_short(struct space *space, const char *path, uint64_t sectors)
 /* One of the extents to be written, which ascend. */
 void space_count(struct space *space, uint64_t offset, uint64_t length);
 void space_close(struct space *space);
+
+/* Whether this part of an image was never written: a hole of a sparse file. */
+bool lies_in_hole(int fd, uint64_t offset, uint64_t length);
 
 #endif

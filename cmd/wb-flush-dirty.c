@@ -4,6 +4,7 @@
  * decided before the first write, and what was decided is said before it is done.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,8 +138,8 @@ static const struct command command = {
 
 #define STATE_SECONDS 20u /* between two checkpoints of --state */
 
-/* Ranges of stale sectors that people are shown. */
-#define STALE_SHOWN 16u
+/* Stale ranges, or blocks left out, that people are shown. */
+#define LISTED 16u
 
 struct work {
 	struct flush_options *options;
@@ -154,7 +155,7 @@ struct work {
 	struct wb_map clone_map; /* what was not rescued when CACHE, a clone, was made */
 	struct wb_map failed;    /* what could not be read of CACHE */
 	int failed_fd;
-	uint64_t stale_ranges;
+	uint64_t stale_ranges, unusable; /* how many were listed */
 	struct undo_file undo;
 	struct state then, state; /* what --state holds of an earlier run, and of this one */
 	bool resumable;           /* there was such a file, of this pair */
@@ -374,6 +375,7 @@ static int say_alternative(struct work *work, enum wb_policy policy)
 
 	options.policy = policy;
 	options.stale = NULL;
+	options.unusable = NULL;
 	if (wb_decide(&work->ring, work->backing, &options, &decision, &common_of(work)->progress, &err))
 		return common_failed(common_of(work), work->cache_path, &err, NULL);
 	if (decision.refused)
@@ -828,11 +830,29 @@ static void list_stale(void *context, uint64_t sector, uint64_t sectors)
 	report_u64(record, "sector", sector);
 	report_u64(record, "sectors", sectors);
 	report_emit(record);
-	if (work->stale_ranges++ < STALE_SHOWN || common_of(work)->verbose)
+	if (work->stale_ranges++ < LISTED || common_of(work)->verbose)
 		common_say(common_of(work), "stale       sectors %" PRIu64 " to %" PRIu64 " of BACKING: their newest version is lost",
 			   sector, sector + sectors - 1);
-	else if (work->stale_ranges == STALE_SHOWN + 1)
+	else if (work->stale_ranges == LISTED + 1)
 		common_say(common_of(work), "stale       more of them: --verbose lists all, --json too");
+}
+
+/* A metablock that is left out because BACKING has no such sectors. */
+static void list_unusable(void *context, uint64_t id, unsigned index, uint64_t sector, uint8_t dirty)
+{
+	struct work *work = context;
+	struct json_object *record = report_record("left_out");
+
+	report_u64(record, "id", id);
+	report_u64(record, "index", index);
+	report_u64(record, "sector", sector);
+	report_u64(record, "dirty_bits", dirty);
+	report_emit(record);
+	if (work->unusable++ < LISTED || common_of(work)->verbose)
+		common_say(common_of(work), "left out    segment %" PRIu64 " block %u: %d dirty sectors of the block at sector %" PRIu64
+			   " of BACKING, which is misaligned or beyond its end", id, index, __builtin_popcount(dirty), sector);
+	else if (work->unusable == LISTED + 1)
+		common_say(common_of(work), "left out    more of them: --verbose lists all, --json too");
 }
 
 static void note_failed(void *context, uint64_t offset, uint64_t length)
@@ -917,6 +937,7 @@ static int decide(struct work *work)
 
 	options->decide.context = work;
 	options->decide.stale = list_stale;
+	options->decide.unusable = list_unusable;
 
 	if (wb_decide(&work->ring, work->backing, &options->decide, &work->decision, &options->common.progress, &err))
 		return common_failed(common_of(work), work->cache_path, &err, NULL);
@@ -932,10 +953,46 @@ static int nothing_to_do(struct work *work)
 	return EXIT_FINE;
 }
 
+/* Segments that are missing where a sparse image has nothing: a clone that was not rescued there looks like that. */
+static int warn_of_holes(struct work *work)
+{
+	const struct wb_geometry *geometry = &work->cache.geometry;
+	uint64_t first = 0, count = 0;
+	int fd = work->cache_identity.is_block || !work->ring.holes ? -1 : open(work->cache_path, O_RDONLY | O_CLOEXEC);
+
+	for (uint32_t i = 0; fd >= 0 && i < geometry->slots; i++) {
+		uint64_t due = wb_ring_due(&work->ring, i);
+
+		if (!due || !wb_ring_is_hole(&work->ring, due) || !lies_in_hole(fd, wb_slot_offset(geometry, i), WB_BLOCK))
+			continue;
+		first = count++ ? first : wb_slot_offset(geometry, i);
+	}
+	if (fd >= 0)
+		close(fd);
+	if (count)
+		common_warn(common_of(work), "%s: at byte %" PRIu64 ": the headers of %" PRIu64 " missing segment%s lie in holes of this "
+			    "sparse image. Is it a clone that was not rescued there? Then give its ddrescue map to --cache-map",
+			    work->cache_path, first, count, plural(count));
+	return 0;
+}
+
+/* A file system that lives on one of the devices must not be written to now. */
+static int refuse_places(struct work *work)
+{
+	const struct flush_options *options = work->options;
+	const char *const files[] = { options->undo_path, options->state_path, options->failed_path, options->report_path };
+
+	for (unsigned i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		if (files[i] && (file_lives_on(files[i], work->cache_path) || file_lives_on(files[i], work->backing_path)))
+			return common_refuse(common_of(work), files[i], "this file would lie on CACHE or BACKING themselves; "
+					     "choose another place");
+	return 0;
+}
+
 static int flush(struct work *work)
 {
 	static int (*const steps[])(struct work *) = {
-		open_backing, open_marker_dev, create_failed, load, take_sum, refuse_wrong_disk, describe, open_old_undo, resume, decide,
+		open_backing, open_marker_dev, create_failed, load, warn_of_holes, take_sum, refuse_wrong_disk, describe, open_old_undo, resume, decide,
 		say_plan, require_pair, require_space, open_records, replay, end_log,
 	};
 	int status = refuse_overlap(work);
@@ -1005,7 +1062,9 @@ int main(int argc, char **argv)
 	settle_options(&options);
 	work.cache_path = options.common.operands[0];
 	work.backing_path = options.common.operands[1];
-	status = custody_begin(&options.common, options.report_path, argc, argv);
+	status = refuse_places(&work);
+	if (!status)
+		status = custody_begin(&options.common, options.report_path, argc, argv);
 	if (!status)
 		status = flush(&work);
 	status |= write_failed(&work);

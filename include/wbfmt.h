@@ -225,6 +225,9 @@ int wb_dev_fault(struct wb_dev **dev, struct wb_dev *inner, const struct wb_faul
 uint64_t wb_dev_size(const struct wb_dev *dev);
 /* Logical block size: what one write must be a multiple of, 512 for images. */
 unsigned wb_dev_block(const struct wb_dev *dev);
+/* What the device writes at once inside (512e disks: 4096), at least wb_dev_block(). A device whose first byte lies in the
+ * middle of one is not rounded for: its logical block size. */
+unsigned wb_dev_physical_block(const struct wb_dev *dev);
 bool wb_dev_is_block(const struct wb_dev *dev);
 bool wb_dev_busy(const struct wb_dev *dev);
 /* Two devices are the same file, or the same block device. */
@@ -607,6 +610,8 @@ struct wb_decide_options {
 	void *context;
 	/* each run of sectors of BACKING whose newest version is lost, ascending within a pass; NULL: none */
 	void (*stale)(void *context, uint64_t sector, uint64_t sectors);
+	/* each dirty metablock of a segment that takes part which no plan can use: misaligned, or beyond BACKING; NULL: none */
+	void (*unusable)(void *context, uint64_t id, unsigned index, uint64_t sector, uint8_t dirty);
 };
 
 struct wb_decision {

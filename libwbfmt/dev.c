@@ -17,6 +17,11 @@ unsigned wb_dev_block(const struct wb_dev *dev)
 	return dev->block;
 }
 
+unsigned wb_dev_physical_block(const struct wb_dev *dev)
+{
+	return dev->physical > dev->block ? dev->physical : dev->block;
+}
+
 bool wb_dev_is_block(const struct wb_dev *dev)
 {
 	return dev->is_block;

@@ -20,6 +20,7 @@ struct wb_dev {
 	const struct wb_dev_ops *ops;
 	uint64_t size;
 	unsigned block;
+	unsigned physical; /* sector size inside, where it is known and aligned; else 0 */
 	bool is_block, busy;
 	bool grows; /* writes behind the end make it longer */
 	dev_t device; /* of the file system, or of the block device itself */

@@ -232,11 +232,14 @@ static int open_block(struct file *file, const char *path, unsigned flags, struc
 	}
 	if (file->fd < 0)
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
-	int sector = 0;
+	unsigned physical = 0;
+	int sector = 0, misaligned = 0;
 
 	if (ioctl(file->fd, BLKGETSIZE64, &file->dev.size) || ioctl(file->fd, BLKSSZGET, &sector))
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "asking for the size: %s", strerror(errno));
 	file->dev.block = (unsigned)sector;
+	if (!ioctl(file->fd, BLKPBSZGET, &physical) && !ioctl(file->fd, BLKALIGNOFF, &misaligned) && !misaligned)
+		file->dev.physical = physical;
 	file->direct = true;
 	return 0;
 }

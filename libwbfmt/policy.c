@@ -223,8 +223,9 @@ static bool matters(const struct wb_slot *slot)
 }
 
 /* Dirty sectors of metablocks that no plan can use: misaligned, or beyond BACKING. */
-static int count_unusable(struct wb_ring *ring, uint32_t index, struct wb_decision *decision, struct wb_error *err)
+static int count_unusable(struct work *work, uint32_t index, struct wb_error *err)
 {
+	struct wb_ring *ring = work->ring;
 	uint8_t meta[WB_BLOCK];
 	int ret = wb_ring_metadata(ring, index, meta, err);
 
@@ -232,21 +233,28 @@ static int count_unusable(struct wb_ring *ring, uint32_t index, struct wb_decisi
 		struct wb_metablock metablock;
 
 		wb_metablock_decode(ring->cache->geometry.format, meta, i, &metablock);
-		if (!wb_metablock_usable(ring, &metablock))
-			decision->left_sectors += (unsigned)__builtin_popcount(metablock.dirty);
+		if (!metablock.dirty || wb_metablock_usable(ring, &metablock))
+			continue;
+		work->decision->left_sectors += (unsigned)__builtin_popcount(metablock.dirty);
+		if (work->options->unusable)
+			work->options->unusable(work->options->context, ring->slots[index].id, i, metablock.sector,
+						metablock.dirty);
 	}
-	decision->left_segments++;
+	work->decision->left_segments++;
 	return ret;
 }
 
-static int count_left(struct wb_ring *ring, struct wb_decision *decision, struct wb_error *err)
+static int count_left(struct work *work, struct wb_error *err)
 {
+	struct wb_decision *decision = work->decision;
+	struct wb_ring *ring = work->ring;
+
 	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++) {
 		const struct wb_slot *slot = &ring->slots[i];
 
 		if (wb_ring_takes_part(ring, &decision->scope, slot->id)) {
 			int ret = slot->flags & (WB_SLOT_MISALIGNED | WB_SLOT_BEYOND) ?
-					  count_unusable(ring, i, decision, err) : 0;
+					  count_unusable(work, i, err) : 0;
 
 			if (ret)
 				return ret;
@@ -341,5 +349,5 @@ int wb_decide(struct wb_ring *ring, struct wb_dev *backing, const struct wb_deci
 	if (decision->refused)
 		decision->scope = (struct wb_scope){ .low = 1, .high = 0 };
 	find_oldest(ring, decision);
-	return count_left(ring, decision, err);
+	return count_left(&work, err);
 }

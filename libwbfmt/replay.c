@@ -21,7 +21,8 @@ struct writer {
 	const struct wb_replay_options *options;
 	struct wb_replay_result *result;
 	struct wb_sweep sweep;
-	bool whole_blocks;           /* BACKING takes nothing smaller than a block: merge with what it holds */
+	bool whole_blocks;           /* BACKING writes nothing smaller inside than a block: merge with what it holds */
+	bool only_whole;             /* and takes nothing smaller */
 	time_t last_flush;
 	uint8_t *arena;
 	size_t used;
@@ -136,10 +137,15 @@ static uint8_t without_equal(struct writer *writer, const struct wb_view *view, 
 	return result;
 }
 
-/* A device of larger logical blocks: the rest of the block stays what BACKING holds. */
+static bool mergeable(const struct wb_view *view, uint8_t defined)
+{
+	return !(view->inside & ~defined & ~view->backing_readable);
+}
+
+/* A device of larger blocks: the rest of the block stays what BACKING holds. */
 static int merge(const struct wb_view *view, uint8_t *block, uint8_t defined, struct wb_error *err)
 {
-	if (view->inside & ~defined & ~view->backing_readable)
+	if (!mergeable(view, defined))
 		return wb_fail(err, WB_EIO, 0, view->block * WB_BLOCK,
 			       "this block of the backing device must be merged and cannot be read");
 	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
@@ -178,7 +184,7 @@ static int write_block(void *context, const struct wb_view *view, struct wb_erro
 	writer->sweep.pause = checkpoint_due(writer);
 	if (writer->options->compare)
 		defined = without_equal(writer, view, block, defined);
-	if (!defined || !writer->whole_blocks)
+	if (!defined || !writer->whole_blocks || (!writer->only_whole && !mergeable(view, defined)))
 		return append_runs(writer, view->block * WB_BLOCK, block, defined, err);
 	int ret = merge(view, block, defined, err);
 
@@ -266,7 +272,8 @@ static int replay_pass(struct writer *writer, struct wb_plan *plan, const struct
 
 static void prepare(struct writer *writer, struct wb_ring *ring, struct wb_dev *backing)
 {
-	writer->whole_blocks = wb_dev_block(backing) > WB_SECTOR;
+	writer->only_whole = wb_dev_block(backing) > WB_SECTOR;
+	writer->whole_blocks = wb_dev_physical_block(backing) > WB_SECTOR;
 	writer->last_flush = time(NULL);
 	writer->sweep = (struct wb_sweep){
 		.ring = ring, .backing_sectors = wb_dev_size(backing) / WB_SECTOR, .context = writer,
