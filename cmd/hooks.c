@@ -37,4 +37,12 @@ bool hook_step(void)
 		power.left--;
 	return !power.dead;
 }
+
+bool hook_stop(void)
+{
+	static unsigned long polls;
+	const char *text = getenv("WB_TEST_STOP");
+
+	return text && ++polls >= strtoul(text, NULL, 10);
+}
 #endif
