@@ -191,7 +191,7 @@ static void handle_common(struct common *common, const struct command *command, 
 	static const char *const addresses[] = { "linear", "wrap", NULL };
 
 	if (command->no_overrides && (val == OPT_GENERATION || val == OPT_SLOTS))
-		usage_error("--generation and --slots have no meaning here; see --type and --order");
+		usage_error("--generation and --slots have no meaning here%s", command->no_overrides);
 	switch (val) {
 	case OPT_GENERATION: set_generation(common, argument); break;
 	case OPT_ORDER: set_order(common, argument); break;

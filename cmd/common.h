@@ -46,7 +46,7 @@ struct command {
 	option_handler handle;
 	const char *const *force_names;        /* may be NULL */
 	bool goes_on_without_reader;           /* a closed pipe on stdout does not end it */
-	bool no_overrides;                     /* --generation and --slots are usage errors */
+	const char *no_overrides;              /* when not NULL, --generation and --slots are usage errors; what to say then */
 };
 
 /* Parses everything, sets up signals and progress and starts the report. Ends the program for --help, --version and

@@ -716,15 +716,24 @@ bool devices_overlap(const char *a, const char *b, char *text, size_t size)
 
 bool file_lives_on(const char *file, const char *device)
 {
-	char *copy = strdup(file), name[PATH_MAX], text[128];
+	struct chain chain_file, chain_device;
+	struct node node_file, node_device;
+	char *copy = strdup(file);
+	unsigned i = 0, j = 0;
 	struct stat st;
-	bool found = copy && !stat(dirname(copy), &st);
+	bool found = copy && !stat(dirname(copy), &st) && look(device, &node_device);
 
 	free(copy);
 	if (!found)
 		return false;
-	path_print(name, "%s/block/%u:%u", dev_root(), major(st.st_dev), minor(st.st_dev));
-	return devices_overlap(name, device, text, sizeof(text));
+	node_file = block_node(st.st_dev);
+	int fd = open_device(st.st_dev);
+
+	follow(&chain_file, &node_file, fd);
+	if (fd >= 0)
+		close(fd);
+	follow_path(&chain_device, &node_device, device);
+	return chains_meet(&chain_file, &chain_device, &i, &j);
 }
 
 /* ---- holders ---- */

@@ -63,7 +63,7 @@ static const struct command command = {
 	.options = format_table,
 	.handle = handle,
 	.force_names = force_names,
-	.no_overrides = true,
+	.no_overrides = "; see --type and --order",
 };
 
 /* What is on the device now. */

@@ -45,7 +45,7 @@ static const struct command command = {
 	.handle = handle,
 	.force_names = forces,
 	.goes_on_without_reader = true,
-	.no_overrides = true,
+	.no_overrides = "",
 };
 
 struct work {

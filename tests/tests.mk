@@ -43,11 +43,11 @@ check:
 	$(MAKE) -j2 --no-print-directory check-plain check-asan; status=$$?; tests/count build/check-*.counts && exit $$status
 
 check-plain:
-	@tests/run plain build unit battery golden fixtures flush media guard check dump format docs install demo > build/check-plain.counts; \
+	@tests/run plain build unit battery golden fixtures flush undo resume media guard check dump format docs install demo > build/check-plain.counts; \
 		status=$$?; cat build/check-plain.counts; exit $$status
 
 check-asan:
-	@tests/run sanitized build/asan unit battery golden fixtures flush media guard check dump format \
+	@tests/run sanitized build/asan unit battery golden fixtures flush undo resume media guard check dump format \
 		> build/check-asan.counts; status=$$?; cat build/check-asan.counts; exit $$status
 
 # What takes longer than `check` may.
