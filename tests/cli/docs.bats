@@ -95,7 +95,7 @@ example() {
 	local name
 	while read -r name; do
 		grep -qFx -e "@test \"$name\" {" "$TOP"/tests/cli/*.bats ||
-			grep -qF "cmocka_unit_test($name)" "$TOP"/tests/unit/*.c || { echo "no test: $name"; false; }
+			grep -qF "static void $name(void **state)" "$TOP"/tests/unit/*.c || { echo "no test: $name"; false; }
 	done < <(sed -nE 's/^\| [^|]+ \| ([^|]+) \|$/\1/p' "$TOP/TESTING.md" | grep -v '^test$')
 }
 
