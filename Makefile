@@ -37,7 +37,7 @@ COMPILE = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP
 COMMANDS := wb-check wb-flush-dirty wb-dump wb-format wb-undo
 LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard libwbfmt/*.c))
 PIC_OBJECTS := $(LIB_OBJECTS:.o=.pic.o)
-CMD_OBJECTS := $(addprefix $(BUILD)/cmd/,common.o custody.o guard.o hooks.o progress.o report.o resume.o space.o state.o undo_file.o words.o)
+CMD_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out cmd/wb-%,$(wildcard cmd/*.c)))
 SONAME := libwbfmt.so.$(SOVERSION)
 
 .DELETE_ON_ERROR:
@@ -73,7 +73,11 @@ $(BUILD)/$(SONAME): $(PIC_OBJECTS)
 	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(LIB_PKGS))
 	@ln -sf $(SONAME) $(BUILD)/libwbfmt.so
 
-$(BUILD)/wb-%: $(BUILD)/cmd/wb-%.o $(CMD_OBJECTS) $(BUILD)/libwbfmt.a
+$(BUILD)/cmd/common.a: $(CMD_OBJECTS)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+$(BUILD)/wb-%: $(BUILD)/cmd/wb-%.o $(BUILD)/cmd/common.a $(BUILD)/libwbfmt.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKGS))
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)

@@ -10,19 +10,22 @@ $(BUILD)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(BUILD)/l
 
 # The commands as they are tested in places where installed ones do not go: fake /sys, /proc and /dev trees, and power cuts.
 HOOKED := $(addprefix $(BUILD)/tests/,$(COMMANDS))
-HOOK_OBJECTS := $(CMD_OBJECTS:$(BUILD)/cmd/%=$(BUILD)/hooked/%)
 
 $(BUILD)/hooked/%.o: cmd/%.c
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -DWB_TEST_HOOKS -c -o $@ $<
 
-$(HOOKED): $(BUILD)/tests/wb-%: $(BUILD)/hooked/wb-%.o $(HOOK_OBJECTS) $(BUILD)/libwbfmt.a
+$(BUILD)/hooked/common.a: $(CMD_OBJECTS:$(BUILD)/cmd/%=$(BUILD)/hooked/%)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+$(HOOKED): $(BUILD)/tests/wb-%: $(BUILD)/hooked/wb-%.o $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKGS))
 
-$(BUILD)/tests/test_guard: tests/unit/test_guard.c $(HOOK_OBJECTS) $(BUILD)/libwbfmt.a
+$(BUILD)/tests/test_guard: tests/unit/test_guard.c $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
-	$(Q)$(COMPILE) -o $@ $(filter %.c %.o %.a,$^) $(ALL_LDFLAGS) $(shell pkg-config --libs $(PKGS)) $(CMOCKA)
+	$(Q)$(COMPILE) -o $@ $(filter %.c %.a,$^) $(ALL_LDFLAGS) $(shell pkg-config --libs $(PKGS)) $(CMOCKA)
 
 # shares nothing with the library, so it is built without its headers and flags
 $(BUILD)/tests/mkcache: tests/sim/mkcache.c

@@ -21,7 +21,10 @@ options_of_page() {
 }
 
 options_of_tables() {
-	sed -nE "s/^\t\{ \"([a-z-]+)\", '(\\\\0|.)', POPT_ARG.*/\2 \1/p" "$TOP/cmd/$1.c" "$TOP/cmd/common.c" |
+	local files=("$TOP/cmd/$1.c" "$TOP/cmd/common.c")
+
+	! grep -q '"policy_options.h"' "$TOP/cmd/$1.c" || files+=("$TOP/cmd/policy_options.c")
+	sed -nE "s/^\t\{ \"([a-z-]+)\", '(\\\\0|.)', POPT_ARG.*/\2 \1/p" "${files[@]}" |
 		sed 's/^\\0 /- /' | sort
 }
 
@@ -72,7 +75,7 @@ options_of_tables() {
 example() {
 	local page=$1
 	shift
-	diff <(awk -v command="$ $*" '$0 == command { on = 1; next } on && /^\.Ed/ { exit } on' "$TOP/man/$page.8") \
+	diff <(awk -v command="$ $*" '$0 == command { on = 1; next } on && /^(\.Ed|\$ )/ { exit } on' "$TOP/man/$page.8") \
 		<("$@" 2>&1) || { echo "$page(8): the example differs: $*"; false; }
 }
 

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* See policy_options.h. */
+#include "policy_options.h"
+#include "report.h"
+
+enum { OPT_POLICY = 100, OPT_UNTIL, OPT_TRUST, OPT_IGNORE, OPT_TIMELINE, OPT_ZEROED, OPT_MEMORY };
+
+const struct poptOption policy_options[] = {
+	{ "policy", '\0', POPT_ARG_STRING, NULL, OPT_POLICY, "what to do about damage (default: strict)",
+	  "strict|prefix|salvage" },
+	{ "until-id", '\0', POPT_ARG_STRING, NULL, OPT_UNTIL, "write nothing newer than segment N", "N" },
+	{ "trust-record", '\0', POPT_ARG_NONE, NULL, OPT_TRUST, "write nothing at or below the superblock record", NULL },
+	{ "ignore-record", '\0', POPT_ARG_NONE, NULL, OPT_IGNORE, "take the superblock record as 0", NULL },
+	{ "timeline", '\0', POPT_ARG_STRING, NULL, OPT_TIMELINE, "of a restarted ring, the one to write", "new|old" },
+	{ "zeroed", '\0', POPT_ARG_STRING, NULL, OPT_ZEROED, "what to do with segments that read as zeroes", "skip|replay" },
+	{ "memory", '\0', POPT_ARG_STRING, NULL, OPT_MEMORY, "budget for plan and buffers, at least 8MiB", "SIZE" },
+	POPT_TABLEEND
+};
+
+const char *const policies[] = { "strict", "prefix", "salvage", NULL };
+
+static void set_until(struct wb_decide_options *decide, const char *text)
+{
+	decide->until = number_of("--until-id", text);
+	if (!decide->until)
+		usage_error("--until-id: segment ids begin at 1");
+}
+
+static void set_memory(uint64_t *memory, const char *text)
+{
+	*memory = size_of("--memory", text);
+	if (*memory < 8u << 20)
+		usage_error("--memory: %s is less than 8MiB", text);
+}
+
+bool policy_option(int val, const char *argument, struct wb_decide_options *decide, struct wb_ring_options *ring,
+		   uint64_t *memory)
+{
+	static const char *const timelines[] = { "new", "old", NULL };
+	static const char *const zeroed[] = { "skip", "replay", NULL };
+
+	switch (val) {
+	case OPT_POLICY: decide->policy = (enum wb_policy)choice_of("--policy", argument, policies); break;
+	case OPT_UNTIL: set_until(decide, argument); break;
+	case OPT_TRUST: ring->record_use = WB_RECORD_TRUST; break;
+	case OPT_IGNORE: ring->record_use = WB_RECORD_IGNORE; break;
+	case OPT_TIMELINE:
+		ring->timeline = choice_of("--timeline", argument, timelines) ? WB_TIMELINE_OLD : WB_TIMELINE_NEW;
+		break;
+	case OPT_ZEROED:
+		decide->zeroed = choice_of("--zeroed", argument, zeroed) ? WB_ZEROED_REPLAY : WB_ZEROED_SKIP;
+		break;
+	case OPT_MEMORY: set_memory(memory, argument); break;
+	default: return false;
+	}
+	return true;
+}
+
+void policy_settle(const struct common *common, struct wb_decide_options *decide, struct wb_ring_options *ring,
+		   uint64_t *memory)
+{
+	if (decide->until && decide->policy == WB_SALVAGE)
+		usage_error("--until-id is a prefix of the log and cannot go with --policy=salvage");
+	if (decide->until)
+		decide->policy = WB_PREFIX;
+	if (!*memory)
+		*memory = default_memory();
+	ring->jobs = (unsigned)common->jobs;
+	decide->capacity = plan_capacity(*memory);
+	decide->force_regress = common_forced(common, "regress");
+	decide->force_size = common_forced(common, "size");
+}
+
+/* Every reason of enum wb_refusal, in the order of its bits. */
+static const struct {
+	const char *name, *text;
+} reasons[] = {
+	{ "hole", "segments of the log are missing or damaged (holes)" },
+	{ "ahead", "a segment lies ahead of a gap" },
+	{ "rotten", "a segment is rotten" },
+	{ "alien-id", "a whole segment bears an impossible id" },
+	{ "bounds", "a length or a sector address is impossible" },
+	{ "beyond-backing", "dirty data lies beyond the end of BACKING (a wrong disk? --force=size leaves it out)" },
+	{ "zeroed", "segments read as zeroes, as after a discard (--zeroed=skip or --zeroed=replay decides)" },
+	{ "geometry", "the device was resized or its start moved (wb-check lists candidates for --slots)" },
+	{ "restarted", "the ring was restarted: two histories (--timeline=new or --timeline=old decides)" },
+	{ "destroyed", "no segment is valid, but there was a log" },
+	{ "record", "the record names newer segments than the log holds (--trust-record or --ignore-record decides)" },
+	{ "regress", "BACKING already holds newer data than what would be written (--force=regress overrides this)" },
+	{ "unreadable", "CACHE returns read errors" },
+};
+
+void policy_say_refusal(const struct common *common, unsigned refused)
+{
+	if (refused & REFUSED_BY_ALL)
+		refused &= REFUSED_BY_ALL;
+	for (unsigned i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+		struct json_object *record = refused >> i & 1 ? report_record("refusal") : NULL;
+
+		if (!(refused >> i & 1))
+			continue;
+		common_warn(common, "  %s", reasons[i].text);
+		report_text(record, "reason", reasons[i].name);
+		report_text(record, "text", reasons[i].text);
+		report_emit(record);
+	}
+}
+
+const char *policy_reason(unsigned bit)
+{
+	return bit < sizeof(reasons) / sizeof(reasons[0]) ? reasons[bit].name : NULL;
+}
