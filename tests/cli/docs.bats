@@ -23,7 +23,7 @@ options_of_page() {
 options_of_tables() {
 	local files=("$TOP/cmd/$1.c" "$TOP/cmd/common.c")
 
-	! grep -q '"policy_options.h"' "$TOP/cmd/$1.c" || files+=("$TOP/cmd/policy_options.c")
+	! grep -q policy_options "$TOP/cmd/$1.c" || files+=("$TOP/cmd/policy_options.c")
 	sed -nE "s/^\t\{ \"([a-z-]+)\", '(\\\\0|.)', POPT_ARG.*/\2 \1/p" "${files[@]}" |
 		sed 's/^\\0 /- /' | sort
 }
