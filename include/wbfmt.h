@@ -107,6 +107,9 @@ struct wb_format {
 	unsigned metablocks;   /* byte of metablock 0 */
 	unsigned stride;       /* bytes from one metablock to the next */
 	struct wb_field mb_sector, mb_dirty, mb_lap;
+	unsigned ram_slot;     /* bytes of RAM that the driver needs for a slot, on a 64-bit kernel: struct segment_header */
+	unsigned ram_block;    /* and for each of its blocks: struct metablock, and a head of the hash table */
+	const char *order_argument; /* what stands before the order in the driver's table line, behind CACHE; NULL: no order */
 };
 
 /* The i-th known generation, oldest first, NULL past the last. Static, never freed. */
@@ -133,6 +136,9 @@ int wb_geometry_init(struct wb_geometry *geometry, const struct wb_format *forma
 bool wb_geometry_wraps(const struct wb_geometry *geometry);
 
 uint64_t wb_slot_size(const struct wb_geometry *geometry);
+/* RAM of the driver's tables, on a 64-bit kernel; its buffers need some MiB more. v2.2.17:
+ * init_segment_header_array(), ht_empty_init(). */
+uint64_t wb_driver_memory(const struct wb_geometry *geometry);
 /* First byte of a slot below geometry->slots. v2.2.17: calc_segment_header_start(). */
 uint64_t wb_slot_offset(const struct wb_geometry *geometry, uint32_t slot);
 /* Slot of an id that is not 0. v2.2.17: segment_id_to_idx(). */
@@ -240,6 +246,9 @@ int wb_dev_read(struct wb_dev *dev, uint64_t offset, void *buffer, uint32_t leng
 int wb_dev_write(struct wb_dev *dev, uint64_t offset, const void *buffer, uint32_t length, struct wb_error *err);
 /* What has been written is on the medium when this returns 0. */
 int wb_dev_flush(struct wb_dev *dev, struct wb_error *err);
+/* Gives up what a range holds: BLKDISCARD, or a hole in an image. Until it is written again it may read as anything. sys is
+ * EOPNOTSUPP in *err where the device cannot; wrappers cannot. */
+int wb_dev_discard(struct wb_dev *dev, uint64_t offset, uint64_t length, struct wb_error *err);
 /* Best effort: the next reads come from the medium, not from the page cache. */
 void wb_dev_forget(struct wb_dev *dev);
 /* Releases everything. NULL is fine. */
@@ -392,6 +401,10 @@ bool wb_marker_decode(const uint8_t *sector, struct wb_marker *marker);
 
 /* Ends the log: writes the marker into sector 0 of writable (CACHE, opened for writing) and flushes. */
 int wb_cache_end(struct wb_dev *writable, const struct wb_marker *marker, struct wb_error *err);
+
+/* For wb_cache_format(), before it: writes its marker and flushes, then discards everything behind the first MiB and
+ * flushes. sys is EOPNOTSUPP in *err where the device cannot, and a format may follow all the same. */
+int wb_cache_discard(struct wb_dev *dev, uint64_t now, const struct wb_progress *progress, struct wb_error *err);
 
 /* Writes what the driver leaves after creating a cache for the first time: the marker (reason FORMAT), flush;
  * zeroes over each slot's first 4 KiB and the rest of the first MiB, flush; the header, flush; then rereads it all.

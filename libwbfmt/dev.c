@@ -103,6 +103,17 @@ int wb_dev_flush(struct wb_dev *dev, struct wb_error *err)
 	return 0;
 }
 
+int wb_dev_discard(struct wb_dev *dev, uint64_t offset, uint64_t length, struct wb_error *err)
+{
+	int failed = offset > dev->size || length > dev->size - offset ? -ERANGE :
+		     dev->ops->discard ? dev->ops->discard(dev, offset, length) : -EOPNOTSUPP;
+
+	if (failed)
+		return wb_fail(err, WB_EIO, -failed, offset, "discarding %llu bytes at byte %llu: %s",
+			       (unsigned long long)length, (unsigned long long)offset, strerror(-failed));
+	return 0;
+}
+
 void wb_dev_forget(struct wb_dev *dev)
 {
 	if (dev->ops->forget)

@@ -11,6 +11,8 @@ struct wb_dev_ops {
 	/* Every request lies within the device. Sets each result; runs in any order, but starts no write after one failed. */
 	void (*submit)(struct wb_dev *dev, struct wb_io *io, unsigned n);
 	int (*flush)(struct wb_dev *dev); /* 0 or a negative errno */
+	/* The range lies within the device. 0 or a negative errno; NULL: it cannot. */
+	int (*discard)(struct wb_dev *dev, uint64_t offset, uint64_t length);
 	void (*forget)(struct wb_dev *dev);
 	void (*close)(struct wb_dev *dev); /* frees dev */
 };

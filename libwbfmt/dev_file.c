@@ -157,6 +157,18 @@ static int file_flush(struct wb_dev *dev)
 	return fsync(file->fd) ? -errno : 0;
 }
 
+/* Of an image the room is given back; reads then give zeroes. */
+static int file_discard(struct wb_dev *dev, uint64_t offset, uint64_t length)
+{
+	struct file *file = (struct file *)dev;
+	uint64_t range[2] = { offset, length };
+	int failed = dev->is_block ? ioctl(file->fd, BLKDISCARD, range) :
+				     fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+					       (off_t)length);
+
+	return failed ? -errno : 0;
+}
+
 static void file_forget(struct wb_dev *dev)
 {
 	struct file *file = (struct file *)dev;
@@ -177,6 +189,7 @@ static void file_close(struct wb_dev *dev)
 static const struct wb_dev_ops file_ops = {
 	.submit = file_submit,
 	.flush = file_flush,
+	.discard = file_discard,
 	.forget = file_forget,
 	.close = file_close,
 };

@@ -22,4 +22,7 @@ const struct wb_format wb_format_v0 = {
 	.mb_sector = { 0, 8 },
 	.mb_dirty = { 8, 1 },
 	.mb_lap = { 9, 4 },
+	.ram_slot = 112,
+	.ram_block = 40 + 8,
+	.order_argument = "",
 };

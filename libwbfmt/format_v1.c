@@ -18,4 +18,7 @@ const struct wb_format wb_format_v1 = {
 	.stride = 16,
 	.mb_sector = { 0, 8 },
 	.mb_dirty = { 8, 1 },
+	.ram_slot = 32,
+	.ram_block = 40 + 8,
+	.order_argument = "2 segment_size_order ",
 };

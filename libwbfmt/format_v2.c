@@ -17,4 +17,6 @@ const struct wb_format wb_format_v2 = {
 	.stride = 16,
 	.mb_sector = { 0, 8 },
 	.mb_dirty = { 8, 1 },
+	.ram_slot = 32,
+	.ram_block = 40 + 8,
 };

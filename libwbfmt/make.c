@@ -11,12 +11,27 @@
 #include "format.h"
 
 #define BATCH 256u
+#define DISCARD (UINT64_C(1) << 30) /* so much at once: a signal is heeded in between */
 
 static int write_marker(struct wb_dev *dev, uint64_t now, struct wb_error *err)
 {
 	const struct wb_marker marker = { .reason = WB_END_FORMAT, .time = now };
 
 	return wb_cache_end(dev, &marker, err);
+}
+
+/* What is discarded may come back, sector 0 too: it keeps its marker, and is written again with the rest of the first MiB. */
+int wb_cache_discard(struct wb_dev *dev, uint64_t now, const struct wb_progress *progress, struct wb_error *err)
+{
+	uint64_t end = wb_dev_size(dev) - wb_dev_size(dev) % wb_dev_block(dev);
+	int ret = write_marker(dev, now, err);
+
+	for (uint64_t at = WB_FIRST_SLOT; !ret && at < end; at += DISCARD) {
+		ret = wb_poll(progress, "discarding", at, end, err);
+		if (!ret)
+			ret = wb_dev_discard(dev, at, wb_min(DISCARD, end - at), err);
+	}
+	return ret ? ret : wb_dev_flush(dev, err);
 }
 
 /* The metadata of every slot, or its reread: n requests of one block each. */
