@@ -626,6 +626,13 @@ static void mark_remnants(struct signatures *signatures)
 						 signatures->list[i].offset >= WB_FIRST_SLOT;
 }
 
+static int by_offset(const void *a, const void *b)
+{
+	uint64_t first = ((const struct signature *)a)->offset, second = ((const struct signature *)b)->offset;
+
+	return (first > second) - (first < second);
+}
+
 void find_all_signatures(const char *path, struct signatures *signatures)
 {
 	int fd = open_for_looking(path);
@@ -640,6 +647,8 @@ void find_all_signatures(const char *path, struct signatures *signatures)
 		blkid_probe_set_partitions_flags(probe, BLKID_PARTS_MAGIC | BLKID_PARTS_FORCE_GPT);
 		probe_all(signatures, probe);
 	}
+	if (signatures->count)
+		qsort(signatures->list, signatures->count, sizeof(*signatures->list), by_offset);
 	mark_remnants(signatures);
 	blkid_free_probe(probe);
 	if (fd >= 0)

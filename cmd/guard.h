@@ -60,8 +60,8 @@ struct signatures {
 	bool incomplete; /* something could not be read, or memory ran out */
 };
 
-/* Every signature and partition table that libblkid finds on the whole of path, with every copy it knows of; where
- * identify() names one. Never fails. */
+/* Every signature and partition table that libblkid finds on the whole of path, with every copy it knows of, in the order
+ * of their offsets; where identify() names one. Never fails. */
 void find_all_signatures(const char *path, struct signatures *signatures);
 void signatures_release(struct signatures *signatures);
 /* Without control characters, cut to size: ext4 "data" UUID 0f3c... at byte 1080 */

@@ -358,10 +358,27 @@ static bool is_overwritten(const struct work *work, const struct signature *sign
 	return work->options->discard || meets_header(&work->geometry, first) || meets_header(&work->geometry, last);
 }
 
-/* Under the marker of an interrupted format everything has been given up before. */
-static bool is_given_up(const struct work *work, const struct signature *signature)
+static bool same_text(const char *a, const char *b)
 {
-	return !signature->is_remnant && work->present != PRESENT_INTERRUPTED;
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* A further copy of what an earlier one stands for. */
+static bool is_copy(const struct signatures *signatures, unsigned which)
+{
+	const struct signature *copy = &signatures->list[which];
+
+	for (unsigned i = 0; i < which; i++)
+		if (same_text(signatures->list[i].type, copy->type) && same_text(signatures->list[i].uuid, copy->uuid))
+			return true;
+	return false;
+}
+
+/* Under the marker of an interrupted format everything has been given up before. */
+static bool is_given_up(const struct work *work, unsigned which)
+{
+	return work->present != PRESENT_INTERRUPTED && !work->signatures.list[which].is_remnant &&
+	       !is_copy(&work->signatures, which);
 }
 
 static unsigned count_signatures(const struct work *work)
@@ -369,7 +386,7 @@ static unsigned count_signatures(const struct work *work)
 	unsigned count = 0;
 
 	for (unsigned i = 0; i < work->signatures.count; i++)
-		count += is_given_up(work, &work->signatures.list[i]);
+		count += is_given_up(work, i);
 	return count;
 }
 
@@ -459,7 +476,7 @@ static void list_signatures(const struct work *work, char *text, size_t size)
 	unsigned listed = 0, count = count_signatures(work);
 
 	for (unsigned i = 0; i < work->signatures.count && listed < LISTED; i++) {
-		if (!is_given_up(work, &work->signatures.list[i]))
+		if (!is_given_up(work, i))
 			continue;
 		signature_line(&work->signatures.list[i], line, sizeof(line));
 		add_words(text, size, "%s%s", listed++ ? ", " : "", line);
