@@ -88,7 +88,8 @@ clean:
 # ---- what a bare Debian lacks -------------------------------------------------------------------
 
 DEPS := gcc clang libclang-rt-dev libc6-dev pkg-config libblkid-dev libpopt-dev zlib1g-dev libisal-dev \
-	liburing-dev libjson-c-dev nettle-dev libcmocka-dev bats valgrind jq zstd xz-utils gddrescue e2fsprogs mandoc util-linux
+	liburing-dev libjson-c-dev nettle-dev libcmocka-dev bats valgrind jq zstd xz-utils gddrescue e2fsprogs mandoc util-linux \
+	fdisk xfsprogs cryptsetup-bin
 
 deps:
 	apt-get update -q

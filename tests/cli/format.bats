@@ -486,8 +486,12 @@ guards() {
 	chmod 444 made.img
 	for option in -q -n --reset; do
 		expect 8 mortal "$(command -v wb-format)" $option made.img
-		[ $option = --reset ] || [[ $stderr == *"made.img: it cannot be written: "*read-only* ]]
+		[[ $stderr == *"made.img: it cannot be written: "*read-only* ]]
 	done
+}
+
+@test "a read-only block device is refused and called so" {
+	truncate -s 4M made.img
 	attach made.img -r
 	expect 8 wb-format "$LOOP"
 	[[ $stderr == *"$LOOP: it cannot be written: the device is read-only"* ]]

@@ -49,6 +49,58 @@ static struct wb_dev *open_memory(uint8_t *bytes, uint64_t size)
 	return dev;
 }
 
+/* ---- discarding ---- */
+
+static void discarded_range_of_an_image_is_a_hole_and_the_rest_stays(void **state)
+{
+	struct wb_dev *dev = open_image(WB_OPEN_WRITE);
+	uint8_t *bytes = malloc(SIZE);
+	struct wb_error err = { 0 };
+
+	(void)state;
+	memset(bytes, 0xa5, SIZE);
+	assert_int_equal(wb_dev_write(dev, 0, bytes, SIZE, NULL), 0);
+	int ret = wb_dev_discard(dev, 8192, 65536, &err);
+
+	if (!ret) {
+		assert_int_equal(wb_dev_read(dev, 0, bytes, SIZE, NULL), 0);
+		assert_true(wb_all_bytes(bytes, 8192, 0xa5));
+		assert_true(wb_all_bytes(bytes + 8192, 65536, 0));
+		assert_true(wb_all_bytes(bytes + 8192 + 65536, SIZE - 8192 - 65536, 0xa5));
+	} else { /* a file system that has no holes */
+		assert_int_equal(err.sys, EOPNOTSUPP);
+	}
+	wb_dev_close(dev);
+	free(bytes);
+}
+
+static void discards_beyond_the_end_are_refused(void **state)
+{
+	struct wb_dev *dev = open_image(WB_OPEN_WRITE);
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		const uint64_t offsets[] = { SIZE - 4096, UINT64_MAX - 4095 };
+		struct wb_error err = { 0 };
+
+		assert_int_equal(wb_dev_discard(dev, offsets[i], 8192, &err), -WB_EIO);
+		assert_int_equal(err.sys, ERANGE);
+	}
+	wb_dev_close(dev);
+}
+
+static void memory_cannot_discard(void **state)
+{
+	static uint8_t bytes[4096];
+	struct wb_dev *dev = open_memory(bytes, sizeof(bytes));
+	struct wb_error err = { 0 };
+
+	(void)state;
+	assert_int_equal(wb_dev_discard(dev, 0, 4096, &err), -WB_EIO);
+	assert_int_equal(err.sys, EOPNOTSUPP);
+	wb_dev_close(dev);
+}
+
 /* ---- ranges ---- */
 
 static const struct { uint64_t offset; uint32_t length; bool inside; } ranges[] = {
@@ -534,6 +586,9 @@ static void memory_is_the_callers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		with_image(discarded_range_of_an_image_is_a_hole_and_the_rest_stays),
+		with_image(discards_beyond_the_end_are_refused),
+		cmocka_unit_test(memory_cannot_discard),
 		cmocka_unit_test(ranges_of_memory_are_checked),
 		with_image(ranges_of_files_are_checked_and_nothing_grows),
 		cmocka_unit_test(request_out_of_range_does_not_pretend_that_the_others_ran),
