@@ -192,6 +192,7 @@ enum wb_open_flags {
 	WB_OPEN_THREADS = 4,   /* do not use io_uring */
 	WB_OPEN_GROW = 8,      /* a regular file that writes behind its end make longer. Goes with WRITE */
 	WB_OPEN_CREATE = 16,   /* the file must not be there yet. Goes with WRITE and GROW */
+	WB_OPEN_PEEK = 32,     /* do not find out who else has it open, not even for a moment; wb_dev_busy() is false */
 };
 
 /* Opens a block device (past the page cache) or a regular file. A busy one that is opened without

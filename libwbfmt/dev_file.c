@@ -230,7 +230,7 @@ static int open_block(struct file *file, const char *path, unsigned flags, struc
 	unsigned attempts = 0;
 
 	do
-		file->fd = open(path, mode | O_EXCL);
+		file->fd = open(path, flags & WB_OPEN_PEEK ? mode : mode | O_EXCL);
 	while (file->fd < 0 && errno == EBUSY && flags & WB_OPEN_EXCLUSIVE && wait_for_the_dead(&attempts));
 	if (file->fd < 0 && errno == EBUSY) {
 		if (flags & WB_OPEN_EXCLUSIVE)
@@ -238,7 +238,7 @@ static int open_block(struct file *file, const char *path, unsigned flags, struc
 				       "the device is in use (mounted, mapped, in swap, or opened exclusively)");
 		file->dev.busy = true;
 	}
-	if (!(flags & WB_OPEN_EXCLUSIVE)) {
+	if (!(flags & (WB_OPEN_EXCLUSIVE | WB_OPEN_PEEK))) {
 		if (file->fd >= 0)
 			close(file->fd);
 		file->fd = open(path, mode);
@@ -267,7 +267,7 @@ static int open_image(struct file *file, const char *path, unsigned flags, struc
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
 	unsigned attempts = 0;
 
-	while (flock(file->fd, (flags & WB_OPEN_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
+	while (!(flags & WB_OPEN_PEEK) && flock(file->fd, (flags & WB_OPEN_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
 		if (flags & WB_OPEN_EXCLUSIVE && wait_for_the_dead(&attempts))
 			continue;
 		if (flags & WB_OPEN_EXCLUSIVE)

@@ -523,6 +523,18 @@ static void readers_do_not_disturb_each_other(void **state)
 	wb_dev_close(b);
 }
 
+static void peeking_neither_asks_nor_holds(void **state)
+{
+	struct wb_dev *peek = open_image(WB_OPEN_PEEK), *holder = open_image(WB_OPEN_EXCLUSIVE | WB_OPEN_WRITE);
+	struct wb_dev *other = open_image(WB_OPEN_PEEK);
+
+	(void)state;
+	assert_false(wb_dev_busy(other));
+	wb_dev_close(peek);
+	wb_dev_close(other);
+	wb_dev_close(holder);
+}
+
 /* ---- identity ---- */
 
 static void same_file_under_another_name_is_the_same_device(void **state)
@@ -610,6 +622,7 @@ int main(void)
 		with_image(exclusive_images_are_held_once),
 		with_image(reader_of_a_held_image_is_told),
 		with_image(readers_do_not_disturb_each_other),
+		with_image(peeking_neither_asks_nor_holds),
 		with_image(same_file_under_another_name_is_the_same_device),
 		cmocka_unit_test(two_memories_are_two_devices),
 		cmocka_unit_test(memory_is_the_callers),
