@@ -751,6 +751,41 @@ int wb_check(struct wb_ring *ring, const struct wb_proof *proof,
 int wb_check_super(const struct wb_cache *cache, int (*found)(void *context, const struct wb_finding *finding),
 		   void *context);
 
+/* ---- repair ------------------------------------------------------------------------------- */
+
+enum wb_repair_kind {
+	WB_REPAIR_BIT,    /* a bit of a segment or of its id that wb_ring_correct() took as flipped is flipped back */
+	WB_REPAIR_RECORD, /* the record becomes 0: it is garbage or a hazard. Never where it binds (v0) */
+	WB_REPAIR_HEAD,   /* the id of a torn head becomes 0, which drivers skip. v2.2.17: do_apply_valid_segments() */
+	WB_REPAIR_SUPER,  /* sector 0 becomes what a driver writes. v2.2.17: format_superblock_header() */
+};
+
+/* One change within one sector of CACHE. */
+struct wb_repair {
+	enum wb_repair_kind kind;
+	uint32_t slot;                 /* or WB_NO_SLOT */
+	uint64_t id;                   /* of the segment, as corrected; 0: none */
+	uint64_t offset;               /* byte on CACHE */
+	uint32_t length;               /* 1 ... WB_SECTOR */
+	uint8_t before[WB_SECTOR], after[WB_SECTOR]; /* length bytes each, as found and as they are to be */
+	uint64_t odds;                 /* WB_REPAIR_BIT: bytes of chance would look like this once in so many times; else 0 */
+};
+
+/* What hinders a kind of repair, as one clause ("the window has a hole"); NULL: nothing does. zeroed_super: the caller
+ * knows that an all-zero sector 0 is an accident; without that such a cache is left alone. Static storage. */
+const char *wb_repair_obstacle(const struct wb_ring *ring, enum wb_repair_kind kind, bool zeroed_super);
+
+/* Calls visit() for every repair that this log needs and that nothing hinders, in the order in which they are to be
+ * written: a power cut between any two leaves a log that a driver treats no worse than before. Nothing is written here;
+ * visit() may. It returns 0, or a negative code that ends the walk. The ring must have been loaded with its data. */
+int wb_repair_each(struct wb_ring *ring, bool zeroed_super,
+		   int (*visit)(void *context, const struct wb_repair *repair, struct wb_error *err), void *context,
+		   const struct wb_progress *progress, struct wb_error *err);
+
+/* Writes the sector of a repair, flushes, and reads it again. WB_ECHANGED when it does not hold repair->before first, or
+ * does not read as written afterwards. */
+int wb_repair_write(struct wb_dev *dev, const struct wb_repair *repair, struct wb_error *err);
+
 #ifdef __cplusplus
 }
 #endif

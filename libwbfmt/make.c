@@ -68,7 +68,7 @@ static int zero_first_mib(struct wb_dev *dev, uint8_t *bytes, struct wb_error *e
 	return wb_dev_write(dev, WB_SECTOR, bytes + WB_SECTOR, WB_FIRST_SLOT - WB_SECTOR, err);
 }
 
-static void encode_super(uint8_t *sector, const struct wb_geometry *geometry)
+void wb_super_encode(uint8_t *sector, const struct wb_geometry *geometry)
 {
 	memset(sector, 0, WB_SECTOR);
 	wb_put_le(sector, 4, WB_MAGIC);
@@ -82,7 +82,7 @@ static int reread_first_mib(struct wb_dev *dev, const struct wb_geometry *geomet
 	uint8_t super[WB_SECTOR];
 	int ret = wb_dev_read(dev, 0, bytes, WB_FIRST_SLOT, err);
 
-	encode_super(super, geometry);
+	wb_super_encode(super, geometry);
 	if (!ret && (memcmp(bytes, super, WB_SECTOR) ||
 		     !wb_all_bytes(bytes + WB_SECTOR, WB_FIRST_SLOT - WB_SECTOR, 0)))
 		ret = wb_fail(err, WB_EIO, 0, 0, "the first MiB does not hold what was written to it");
@@ -98,7 +98,7 @@ int wb_cache_format(struct wb_dev *dev, const struct wb_geometry *geometry, uint
 
 	if (posix_memalign(&bytes, WB_BLOCK, WB_FIRST_SLOT))
 		return wb_no_memory(err, "formatting");
-	encode_super(super, geometry);
+	wb_super_encode(super, geometry);
 	ret = write_marker(dev, now, err);
 	if (!ret)
 		ret = zero_first_mib(dev, bytes, err);
