@@ -54,7 +54,7 @@ options_of_tables() {
 
 @test "every force a command knows is explained, and no other" {
 	local command
-	for command in wb-flush-dirty wb-format wb-undo; do
+	for command in wb-check wb-flush-dirty wb-format wb-undo; do
 		diff <(grep -E 'static const char \*const force(s|_names)\[\]' "$TOP/cmd/$command.c" | grep -o '"[a-z]*"' | tr -d '"' | sort) \
 			<(awk '/^\.It Fl f , -force/ { on = 1 } on && /^\.It Cm / { print $3 } on && /^\.El/ { exit }' \
 				"$TOP/man/$command.8" | sort)
