@@ -17,6 +17,8 @@ sbindir ?= $(prefix)/sbin
 libdir ?= $(prefix)/lib
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
+datadir ?= $(prefix)/share/wb-utils
+udevdir ?= $(prefix)/lib/udev/rules.d
 
 PKGS := blkid popt zlib liburing json-c nettle
 LIB_PKGS := liburing zlib
@@ -89,7 +91,7 @@ clean:
 
 DEPS := gcc clang libclang-rt-dev libc6-dev pkg-config libblkid-dev libpopt-dev zlib1g-dev libisal-dev \
 	liburing-dev libjson-c-dev nettle-dev libcmocka-dev bats valgrind jq zstd xz-utils gddrescue e2fsprogs mandoc util-linux \
-	fdisk xfsprogs cryptsetup-bin
+	fdisk xfsprogs cryptsetup-bin file
 
 deps:
 	apt-get update -q
@@ -117,6 +119,9 @@ install: all
 		> $(DESTDIR)$(libdir)/pkgconfig/libwbfmt.pc
 	install -m 644 $(MAN8) $(DESTDIR)$(mandir)/man8
 	install -m 644 $(MAN5) $(DESTDIR)$(mandir)/man5
+	install -d $(DESTDIR)$(datadir)/magic $(DESTDIR)$(udevdir)
+	install -m 644 share/magic/dm-writeboost $(DESTDIR)$(datadir)/magic
+	sed 's|/usr/sbin|$(sbindir)|' share/65-dm-writeboost.rules > $(DESTDIR)$(udevdir)/65-dm-writeboost.rules
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(sbindir)/,$(COMMANDS)) $(DESTDIR)$(libdir)/libwbfmt.a \
@@ -124,4 +129,5 @@ uninstall:
 		$(DESTDIR)$(libdir)/pkgconfig/libwbfmt.pc \
 		$(DESTDIR)$(includedir)/wbfmt.h $(DESTDIR)$(includedir)/wbrules.h \
 		$(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(MAN8))) \
-		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(MAN5)))
+		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(MAN5))) \
+		$(DESTDIR)$(datadir)/magic/dm-writeboost $(DESTDIR)$(udevdir)/65-dm-writeboost.rules
