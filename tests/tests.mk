@@ -39,6 +39,8 @@ tests: all $(HOOKED) $(UNIT_TESTS) $(BUILD)/tests/mkcache
 ASAN := BUILD=build/asan CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer' \
 	SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
 
+KINDS := unit battery golden fixtures flush undo resume media guard check rules repair dump format
+
 check:
 	rm -f build/*.counts
 	$(MAKE) -j2 WERROR=-Werror tests
@@ -46,12 +48,11 @@ check:
 	$(MAKE) -j2 --no-print-directory check-plain check-asan; status=$$?; tests/count build/check-*.counts && exit $$status
 
 check-plain:
-	@tests/run plain build unit battery golden fixtures flush undo resume media guard check dump format docs install demo > build/check-plain.counts; \
+	@tests/run plain build $(KINDS) udev docs install demo > build/check-plain.counts; \
 		status=$$?; cat build/check-plain.counts; exit $$status
 
 check-asan:
-	@tests/run sanitized build/asan unit battery golden fixtures flush undo resume media guard check dump format \
-		> build/check-asan.counts; status=$$?; cat build/check-asan.counts; exit $$status
+	@tests/run sanitized build/asan $(KINDS) > build/check-asan.counts; status=$$?; cat build/check-asan.counts; exit $$status
 
 # What takes longer than `check` may.
 check-rest:
