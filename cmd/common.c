@@ -87,6 +87,16 @@ uint64_t size_of(const char *what, const char *text)
 	usage_error("%s: '%s' is not a size (bytes, or a number with KiB, MiB, GiB or TiB)", what, text);
 }
 
+void path_option(const char *what, char **path, const char *text)
+{
+	if (!*text)
+		usage_error("%s: a file name is needed", what);
+	free(*path);
+	*path = strdup(text);
+	if (!*path)
+		usage_error("out of memory");
+}
+
 unsigned choice_of(const char *what, const char *text, const char *const *choices)
 {
 	char all[256] = "";

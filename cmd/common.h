@@ -63,6 +63,8 @@ __attribute__((noreturn, format(printf, 1, 2))) void usage_error(const char *for
 /* Values of options; usage errors where they do not parse. what names the option. */
 uint64_t number_of(const char *what, const char *text);
 uint64_t size_of(const char *what, const char *text);
+/* A file name, copied into *path, which is freed first. */
+void path_option(const char *what, char **path, const char *text);
 /* Index of text in a NULL-terminated list. */
 unsigned choice_of(const char *what, const char *text, const char *const *choices);
 

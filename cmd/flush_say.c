@@ -111,7 +111,7 @@ void flush_say_result(const struct work *work)
 	if (result->skipped_equal)
 		common_say(common, "equal       %" PRIu64 " sectors were on BACKING already and were not written",
 			   result->skipped_equal);
-	undo_file_say(common, &work->undo);
+	undo_file_say(common, &work->undo, "undo        ");
 	if (work->ended)
 		common_say(common, "log         ended: no driver will replay it again\n"
 			   "next        BACKING can be used on its own; CACHE is free (wb-format makes a new cache of it)");

@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "report.h"
+#include "guard.h"
 #include "undo_file.h"
 
 static bool same_devices(const struct wb_undo *undo, const struct wb_undo_device *devices, unsigned count)
@@ -85,6 +85,24 @@ int undo_file_wrap(const struct common *common, struct undo_file *undo, struct w
 	return common_failed(common, undo->path, &err, NULL);
 }
 
+int undo_file_record(const struct common *common, struct undo_file *undo, const char *path, struct wb_dev **dev)
+{
+	struct wb_undo_device device = { .size = wb_dev_size(*dev) };
+	struct identity identity;
+	int status;
+
+	if (!undo->path)
+		return 0;
+	if (file_lives_on(undo->path, path))
+		return common_refuse(common, undo->path, "this file would lie on the device itself; choose another place");
+	identify(path, &identity);
+	device.name = stable_name(&identity, path);
+	identity_release(&identity);
+	status = device.name ? undo_file_open(common, undo, &device, 1) : common_refuse(common, path, "out of memory");
+	free(device.name);
+	return status ? status : undo_file_wrap(common, undo, dev, 0);
+}
+
 int undo_file_failure(const struct common *common, const struct undo_file *undo)
 {
 	if (!undo->path || !undo->undo.failure.code)
@@ -93,13 +111,13 @@ int undo_file_failure(const struct common *common, const struct undo_file *undo)
 			     "what could not be recorded was not written either; what had been written before can be taken back");
 }
 
-void undo_file_say(const struct common *common, const struct undo_file *undo)
+void undo_file_say(const struct common *common, const struct undo_file *undo, const char *label)
 {
 	if (!undo->path)
 		return;
 	char *quoted = shell_quoted(undo->path);
 
-	common_say(common, "undo        wb-undo %s", quoted ? quoted : undo->path);
+	common_say(common, "%swb-undo %s", label, quoted ? quoted : undo->path);
 	free(quoted);
 }
 

@@ -16,10 +16,12 @@ int undo_file_open(const struct common *common, struct undo_file *undo, const st
 		   unsigned count);
 /* From here on *dev records before it writes. */
 int undo_file_wrap(const struct common *common, struct undo_file *undo, struct wb_dev **dev, unsigned device);
+/* Both, for a command that writes to one device only: path names it. */
+int undo_file_record(const struct common *common, struct undo_file *undo, const char *path, struct wb_dev **dev);
 /* When recording failed: says so, naming FILE. 0 or an exit status. */
 int undo_file_failure(const struct common *common, const struct undo_file *undo);
-/* Tells how to take back what has been done. */
-void undo_file_say(const struct common *common, const struct undo_file *undo);
+/* Tells how to take back what has been done, behind a label. */
+void undo_file_say(const struct common *common, const struct undo_file *undo, const char *label);
 /* The devices recorded above must have been closed before. */
 void undo_file_close(struct undo_file *undo);
 

@@ -13,15 +13,17 @@
 #include "guard.h"
 #include "progress.h"
 #include "report.h"
+#include "undo_file.h"
 #include "words.h"
 
 struct check_options {
 	struct common common;
 	bool metadata_only, require_clean, find_bitflip, repair, export;
+	char *undo_path;
 	uint64_t memory;
 };
 
-enum { OPT_METADATA_ONLY = 1, OPT_REQUIRE_CLEAN, OPT_FIND_BITFLIP, OPT_REPAIR, OPT_EXPORT, OPT_MEMORY };
+enum { OPT_METADATA_ONLY = 1, OPT_REQUIRE_CLEAN, OPT_FIND_BITFLIP, OPT_REPAIR, OPT_UNDO, OPT_EXPORT, OPT_MEMORY };
 
 static const struct poptOption check_table[] = {
 	{ "metadata-only", '\0', POPT_ARG_NONE, NULL, OPT_METADATA_ONLY, "read no data: the ring from headers alone", NULL },
@@ -29,6 +31,7 @@ static const struct poptOption check_table[] = {
 	{ "find-bitflip", '\0', POPT_ARG_NONE, NULL, OPT_FIND_BITFLIP,
 	  "name the one flipped bit that explains a rotten segment or an alien id", NULL },
 	{ "repair", '\0', POPT_ARG_NONE, NULL, OPT_REPAIR, "repair what can be repaired for certain, after asking", NULL },
+	{ "undo", '\0', POPT_ARG_STRING, NULL, OPT_UNDO, "record there what --repair changes, for wb-undo", "FILE" },
 	{ "export", '\0', POPT_ARG_NONE, NULL, OPT_EXPORT, "only print what CACHE is, as KEY=value lines for udev", NULL },
 	{ "memory", '\0', POPT_ARG_STRING, NULL, OPT_MEMORY, "budget for comparing with BACKING, at least 8MiB", "SIZE" },
 	POPT_TABLEEND
@@ -43,6 +46,7 @@ static void handle(void *options, int val, const char *argument)
 	case OPT_REQUIRE_CLEAN: check->require_clean = true; break;
 	case OPT_FIND_BITFLIP: check->find_bitflip = true; break;
 	case OPT_REPAIR: check->repair = true; break;
+	case OPT_UNDO: path_option("--undo", &check->undo_path, argument); break;
 	case OPT_EXPORT: check->export = true; break;
 	case OPT_MEMORY:
 		check->memory = size_of("--memory", argument);
@@ -82,6 +86,7 @@ struct work {
 	struct wb_proof proof;
 	struct reading wrapped; /* over 2 TiB, when no --slot-address is given */
 	struct findings *findings;
+	struct undo_file undo;
 	uint64_t repairs; /* that --repair would make, without flipped bits */
 };
 
@@ -767,7 +772,9 @@ static int each_repair(struct work *work, struct repairs *repairs)
 
 	if (!wb_repair_each(&work->ring, zeroed, repair_one, repairs, &common_of(work)->progress, &err))
 		return 0;
-	return common_failed(common_of(work), work->cache_path, &err,
+	int status = undo_file_failure(common_of(work), &work->undo);
+
+	return status ? status : common_failed(common_of(work), work->cache_path, &err,
 			     repairs->write ? "repairs made so far are whole; the same command goes on from there" : NULL);
 }
 
@@ -891,12 +898,15 @@ static int repair(struct work *work)
 		return 0;
 	}
 	status = confirm_repairs(work, planned.count);
+	if (!status)
+		status = undo_file_record(common_of(work), &work->undo, work->cache_path, &work->cache_dev);
 	if (status)
 		return status;
 	status = each_repair(work, &made);
 	report_u64(report_summary(), "repaired", made.count);
 	common_say(common_of(work), "repaired    %" PRIu64 " of %" PRIu64 ", each written, flushed and read again", made.count,
 		   planned.count);
+	undo_file_say(common_of(work), &work->undo, "undo        ");
 	status |= made.count ? EXIT_REPAIRED : 0;
 	if (!(status & ~EXIT_REPAIRED))
 		status |= look_again(work);
@@ -990,6 +1000,8 @@ static void check_options(const struct check_options *options)
 		usage_error("--metadata-only verifies no checksum: nothing can be explained or repaired by it");
 	if (options->export && (looks || options->common.json || options->common.operand_count > 1))
 		usage_error("--export only prints what CACHE is, and goes with no other option and no BACKING");
+	if (options->undo_path && !options->repair)
+		usage_error("--undo is for --repair");
 	if (common_forced(&options->common, "superblock") && !options->repair)
 		usage_error("--force=superblock is for --repair");
 }
@@ -1006,9 +1018,12 @@ int main(int argc, char **argv)
 	work.cache_path = options.common.operands[0];
 	work.backing_path = options.common.operand_count > 1 ? options.common.operands[1] : NULL;
 	work.findings = &findings;
+	work.undo.path = options.undo_path;
 	status = options.export ? export(&work) : check(&work);
 	wb_ring_release(&work.ring);
 	wb_dev_close(work.backing);
 	wb_dev_close(work.cache_dev);
+	undo_file_close(&work.undo);
+	free(options.undo_path);
 	return common_finish(&options.common, status);
 }

@@ -47,16 +47,6 @@ static void set_retry(struct flush_options *flush, const char *text)
 	flush->ring.retry = (unsigned)retry;
 }
 
-static void set_path(const char *what, char **path, const char *text)
-{
-	if (!*text)
-		usage_error("%s: a file name is needed", what);
-	free(*path);
-	*path = strdup(text);
-	if (!*path)
-		usage_error("out of memory");
-}
-
 static void handle(void *options, int val, const char *argument)
 {
 	struct flush_options *flush = options;
@@ -68,11 +58,11 @@ static void handle(void *options, int val, const char *argument)
 	case OPT_VERIFY: flush->verify = true; break;
 	case OPT_COMPARE: flush->compare = true; break;
 	case OPT_RETRY: set_retry(flush, argument); break;
-	case OPT_FAILED: set_path("--failed", &flush->failed_path, argument); break;
-	case OPT_CACHE_MAP: set_path("--cache-map", &flush->map_path, argument); break;
-	case OPT_UNDO: set_path("--undo", &flush->undo_path, argument); break;
-	case OPT_STATE: set_path("--state", &flush->state_path, argument); break;
-	case OPT_REPORT: set_path("--report", &flush->report_path, argument); break;
+	case OPT_FAILED: path_option("--failed", &flush->failed_path, argument); break;
+	case OPT_CACHE_MAP: path_option("--cache-map", &flush->map_path, argument); break;
+	case OPT_UNDO: path_option("--undo", &flush->undo_path, argument); break;
+	case OPT_STATE: path_option("--state", &flush->state_path, argument); break;
+	case OPT_REPORT: path_option("--report", &flush->report_path, argument); break;
 	case OPT_DETACH: flush->detach = true; break;
 	case OPT_KEEP: flush->keep = true; break;
 	default: break;

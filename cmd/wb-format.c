@@ -15,6 +15,7 @@
 #include "common.h"
 #include "guard.h"
 #include "report.h"
+#include "undo_file.h"
 #include "words.h"
 
 /* So many places behind the first MiB are looked at; each begins a slot of the usual orders. */
@@ -26,10 +27,10 @@ struct format_options {
 	struct common common;
 	const struct wb_format *format;
 	bool dry_run, reset, discard;
-	char *backing_path;
+	char *backing_path, *undo_path;
 };
 
-enum { OPT_TYPE = 1, OPT_DRY_RUN, OPT_RESET, OPT_BACKING, OPT_DISCARD };
+enum { OPT_TYPE = 1, OPT_DRY_RUN, OPT_RESET, OPT_BACKING, OPT_DISCARD, OPT_UNDO };
 
 static const struct poptOption format_table[] = {
 	{ "type", '\0', POPT_ARG_STRING, NULL, OPT_TYPE, "generation to make (default: v2)",
@@ -41,20 +42,11 @@ static const struct poptOption format_table[] = {
 	{ "backing", '\0', POPT_ARG_STRING, NULL, OPT_BACKING,
 	  "with --reset: let what this device holds decide what is dirty", "BACKING" },
 	{ "discard", '\0', POPT_ARG_NONE, NULL, OPT_DISCARD, "discard the device first, where it can", NULL },
+	{ "undo", '\0', POPT_ARG_STRING, NULL, OPT_UNDO, "record there what is overwritten, for wb-undo", "FILE" },
 	POPT_TABLEEND
 };
 
 static const char *const force_names[] = { "signature", "dirty", "wrap", NULL };
-
-static void set_backing(struct format_options *format, const char *path)
-{
-	if (!*path)
-		usage_error("--backing: the name of a device is needed");
-	free(format->backing_path);
-	format->backing_path = strdup(path);
-	if (!format->backing_path)
-		usage_error("out of memory");
-}
 
 static void handle(void *options, int val, const char *argument)
 {
@@ -67,7 +59,8 @@ static void handle(void *options, int val, const char *argument)
 		break;
 	case OPT_DRY_RUN: format->dry_run = true; break;
 	case OPT_RESET: format->reset = true; break;
-	case OPT_BACKING: set_backing(format, argument); break;
+	case OPT_BACKING: path_option("--backing", &format->backing_path, argument); break;
+	case OPT_UNDO: path_option("--undo", &format->undo_path, argument); break;
 	case OPT_DISCARD: format->discard = true; break;
 	default: break;
 	}
@@ -101,6 +94,7 @@ struct work {
 	struct wb_ring ring;
 	bool compared;                /* with BACKING: then proof is right */
 	struct wb_proof proof;
+	struct undo_file undo;
 	bool formatted, ended, discarded;
 };
 
@@ -655,7 +649,9 @@ static void say_how_to_use(const struct work *work)
 
 static int incomplete(const struct work *work, const struct wb_error *err)
 {
-	return common_failed(common_of(work), work->path, err, err->sys == ENOSPC ?
+	int status = undo_file_failure(common_of(work), &work->undo);
+
+	return status ? status : common_failed(common_of(work), work->path, err, err->sys == ENOSPC ?
 		"the file system that holds the image is full, and the format is not complete: make room, then run "
 		"wb-format again" : "the format is not complete: run wb-format again before the device is used");
 }
@@ -685,13 +681,16 @@ static int format(struct work *work)
 		common_say(common_of(work), "a dry run: nothing was written");
 		return 0;
 	}
-	status = discard(work);
+	status = undo_file_record(common_of(work), &work->undo, work->path, &work->dev);
+	if (!status)
+		status = discard(work);
 	if (status)
 		return status;
 	if (wb_cache_format(work->dev, &work->geometry, (uint64_t)time(NULL), &common_of(work)->progress, &err))
 		return incomplete(work, &err);
 	work->formatted = true;
 	say_geometry(work, "made  ");
+	undo_file_say(common_of(work), &work->undo, "undo   ");
 	say_how_to_use(work);
 	return 0;
 }
@@ -706,11 +705,17 @@ static int end_log(struct work *work)
 					  .digest = work->ring.digest,
 					  .backing_bytes = work->backing ? wb_dev_size(work->backing) : 0 };
 	struct wb_error err;
+	int status = undo_file_record(common_of(work), &work->undo, work->path, &work->dev);
 
-	if (wb_cache_end(work->dev, &marker, &err))
-		return common_failed(common_of(work), work->path, &err,
-				     "the log may not have been ended; see wb-check");
+	if (status)
+		return status;
+	if (wb_cache_end(work->dev, &marker, &err)) {
+		status = undo_file_failure(common_of(work), &work->undo);
+		return status ? status : common_failed(common_of(work), work->path, &err,
+						       "the log may not have been ended; see wb-check");
+	}
 	work->ended = true;
+	undo_file_say(common_of(work), &work->undo, "undo   ");
 	common_say(common_of(work),
 		   "ended  no driver will replay this log again; the next one to use %s formats it",
 		   work->path);
@@ -817,7 +822,9 @@ static void release(struct work *work)
 	wb_dev_close(work->backing);
 	identity_release(&work->identity);
 	signatures_release(&work->signatures);
+	undo_file_close(&work->undo);
 	free(work->options->backing_path);
+	free(work->options->undo_path);
 }
 
 static void check_options(struct format_options *options)
@@ -828,6 +835,8 @@ static void check_options(struct format_options *options)
 		usage_error("--reset only ends the log: --type and --order have no meaning with it");
 	if (options->reset && options->discard)
 		usage_error("--reset only ends the log: --discard has no meaning with it");
+	if (options->discard && options->undo_path)
+		usage_error("--undo cannot record what --discard gives up");
 	if (options->backing_path && !options->reset)
 		usage_error("--backing is for --reset");
 	if (!options->format)
@@ -847,6 +856,7 @@ int main(int argc, char **argv)
 	common_start(&options.common, &command, &options, argc, argv);
 	check_options(&options);
 	work.path = options.common.operands[0];
+	work.undo.path = options.undo_path;
 	status = run(&work);
 	release(&work);
 	return common_finish(&options.common, status);

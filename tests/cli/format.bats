@@ -625,3 +625,26 @@ interrupted() {
 	expect 0 wb-format odd.img
 	[ "$(stat -c %s odd.img)" = 4194811 ]
 }
+
+@test "--undo records a format and a reset, and wb-undo puts the old cache back" {
+	unpack v2/partial
+	cp cache.img cache.orig
+	expect 0 wb-format -y --force=dirty --undo=undo cache.img
+	[[ $output == *"undo   wb-undo undo"* ]]
+	expect 0 wb-check cache.img
+	expect 0 wb-undo undo
+	cmp cache.img cache.orig
+	expect 0 wb-format -y --reset --force=dirty --undo=undo cache.img
+	expect 0 wb-undo undo
+	cmp cache.img cache.orig
+	expect 0 wb-format -y --type=v0 --force=dirty --undo=another cache.img
+	expect 0 wb-undo another
+	cmp cache.img cache.orig
+}
+
+@test "--undo excludes --discard, and a dry run creates no file" {
+	truncate -s 8M blank.img
+	expect 16 wb-format --discard --undo=undo blank.img
+	expect 0 wb-format -n --undo=undo blank.img
+	[ ! -e undo ]
+}

@@ -241,3 +241,27 @@ flushes_to() {
 		cmp once.img cache.img || { echo "$file: changed by the second run"; false; }
 	done
 }
+
+@test "what --undo recorded of a repair is put back byte for byte" {
+	local set
+	for set in v2/g3-torn-oldest-slot v2/k1-record-regression-min v2/g2-middle-data-byte; do
+		rm -f undo
+		unpack "$set"
+		cp cache.img cache.orig
+		expect 1 wb-check --repair -y --find-bitflip --undo=undo cache.img
+		[[ $output == *"undo        wb-undo undo"* ]]
+		! cmp -s cache.img cache.orig
+		expect 0 wb-undo undo
+		cmp cache.img cache.orig
+	done
+}
+
+@test "--undo is for --repair, and is not created when nothing is changed" {
+	make_cache v2-record-garbage
+	expect 16 wb-check --undo=undo cache.img
+	expect 8 wb-check --repair --undo=undo cache.img </dev/null
+	[ ! -e undo ]
+	make_cache v2-simple
+	expect 0 wb-check --repair -y --undo=undo cache.img
+	[ ! -e undo ]
+}
