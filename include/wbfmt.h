@@ -191,7 +191,7 @@ enum wb_open_flags {
 	WB_OPEN_EXCLUSIVE = 2, /* O_EXCL on a block device, an exclusive advisory lock on an image; WB_EBUSY when held */
 	WB_OPEN_THREADS = 4,   /* do not use io_uring */
 	WB_OPEN_GROW = 8,      /* a regular file that writes behind its end make longer. Goes with WRITE */
-	WB_OPEN_CREATE = 16,   /* the file must not be there yet. Goes with WRITE and GROW */
+	WB_OPEN_CREATE = 16,   /* the file must not be there yet; others may not read it. Goes with WRITE and GROW */
 	WB_OPEN_PEEK = 32,     /* do not find out who else has it open, not even for a moment; wb_dev_busy() is false */
 };
 

@@ -262,7 +262,7 @@ static int open_image(struct file *file, const char *path, unsigned flags, struc
 	int mode = (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | (flags & WB_OPEN_CREATE ? O_CREAT | O_EXCL : 0);
 	struct stat st;
 
-	file->fd = open(path, mode | O_CLOEXEC, 0666);
+	file->fd = open(path, mode | O_CLOEXEC, 0600); /* what it will hold comes from a device that not everybody may read */
 	if (file->fd < 0 || fstat(file->fd, &st))
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
 	unsigned attempts = 0;

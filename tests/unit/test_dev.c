@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* libwbfmt/dev.c, dev_file.c, dev_uring.c and dev_mem.c: ranges, both engines, locks, and what is refused. */
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -376,6 +378,132 @@ static void large_images_are_addressed_beyond_4_gib(void **state)
 	}
 }
 
+/* ---- files that grow ---- */
+
+static void growing_file_is_as_long_as_what_was_written(void **state)
+{
+	(void)state;
+	for (size_t e = 0; e < LENGTH_OF(engines); e++) {
+		struct wb_dev *dev;
+		uint8_t out[3][700], in[3][700];
+		struct wb_io io[3];
+
+		assert_int_equal(truncate(path, 100), 0);
+		dev = open_image(WB_OPEN_WRITE | WB_OPEN_GROW | engines[e]);
+		assert_int_equal(wb_dev_size(dev), 100);
+		assert_int_equal(wb_dev_write(dev, 50, "inside", 6, NULL), 0);
+		assert_int_equal(wb_dev_size(dev), 100);
+		for (unsigned i = 0; i < 3; i++) {
+			memset(out[i], (int)i + 1, 700);
+			io[i] = (struct wb_io){ .buffer = out[i], .offset = 5000 - 1000 * i, .length = 700, .write = true };
+		}
+		assert_int_equal(wb_dev_submit(dev, io, 3, NULL), 0);
+		assert_int_equal(wb_dev_size(dev), 5700);
+		assert_int_equal(wb_dev_read(dev, 5001, in[0], 700, NULL), -WB_EIO);
+		for (unsigned i = 0; i < 3; i++)
+			io[i] = (struct wb_io){ .buffer = in[i], .offset = 5000 - 1000 * i, .length = 700 };
+		assert_int_equal(wb_dev_submit(dev, io, 3, NULL), 0);
+		assert_memory_equal(in, out, sizeof(in));
+		wb_dev_close(dev);
+		dev = open_image(WB_OPEN_READ);
+		assert_int_equal(wb_dev_size(dev), 5700);
+		wb_dev_close(dev);
+	}
+}
+
+static void growing_file_has_an_end_all_the_same(void **state)
+{
+	static const struct { uint64_t offset; uint32_t length; } cases[] = {
+		{ INT64_MAX, 1 }, { (uint64_t)INT64_MAX + 1, 0 }, { UINT64_MAX, 1 }, { UINT64_MAX - 511, 512 },
+		{ INT64_MAX - 510, 512 },
+	};
+	struct wb_dev *dev = open_image(WB_OPEN_WRITE | WB_OPEN_GROW);
+	uint8_t bytes[512] = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct wb_error err = { 0 };
+
+		assert_int_equal(wb_dev_write(dev, cases[i].offset, bytes, cases[i].length, &err), -WB_EIO);
+		assert_int_equal(err.sys, ERANGE);
+		assert_int_equal(wb_dev_size(dev), SIZE);
+	}
+	wb_dev_close(dev);
+}
+
+static void write_that_fails_behind_the_end_does_not_count_as_size(void **state)
+{
+	struct wb_dev *dev = open_image(WB_OPEN_WRITE | WB_OPEN_GROW | WB_OPEN_THREADS);
+	uint8_t bytes[512] = { 1 };
+	struct wb_error err = { 0 };
+	struct rlimit before;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ SIZE + 1000, before.rlim_max }), 0);
+	assert_int_equal(wb_dev_write(dev, SIZE + 900, bytes, 512, &err), -WB_EIO);
+	assert_int_equal(err.sys, EFBIG);
+	assert_int_equal(wb_dev_size(dev), SIZE);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	wb_dev_close(dev);
+}
+
+static void created_file_is_new_empty_and_private(void **state)
+{
+	mode_t mask = umask(0);
+	struct wb_dev *dev;
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(unlink(path), 0);
+	dev = open_image(WB_OPEN_WRITE | WB_OPEN_GROW | WB_OPEN_CREATE | WB_OPEN_EXCLUSIVE);
+	umask(mask);
+	assert_int_equal(wb_dev_size(dev), 0);
+	assert_int_equal(wb_dev_write(dev, 0, "x", 1, NULL), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(st.st_size, 1);
+	wb_dev_close(dev);
+}
+
+static void file_that_is_there_is_not_created(void **state)
+{
+	char link[sizeof(path) + 8];
+	struct wb_dev *dev = NULL;
+	struct wb_error err = { 0 };
+	struct stat st;
+
+	(void)state;
+	snprintf(link, sizeof(link), "%s.link", path);
+	assert_int_equal(symlink("nowhere", link), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(wb_dev_open(&dev, i ? link : path, WB_OPEN_WRITE | WB_OPEN_GROW | WB_OPEN_CREATE, &err),
+				 -WB_EOPEN);
+		assert_int_equal(err.sys, EEXIST);
+	}
+	assert_int_equal(unlink(link), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, SIZE);
+}
+
+static void devices_do_not_grow(void **state)
+{
+	static const char *const candidates[] = { "/dev/loop0", "/dev/vda", "/dev/sda", "/dev/nvme0n1", "/dev/ram0" };
+	struct wb_dev *dev = NULL;
+	struct wb_error err = { 0 };
+	struct stat st;
+	size_t i = 0;
+
+	(void)state;
+	while (i < LENGTH_OF(candidates) && (stat(candidates[i], &st) || !S_ISBLK(st.st_mode)))
+		i++;
+	if (i == LENGTH_OF(candidates))
+		skip(); /* there is no block device to try it with */
+	assert_int_equal(wb_dev_open(&dev, candidates[i], WB_OPEN_WRITE | WB_OPEN_GROW, &err), -WB_EOPEN);
+	assert_int_equal(err.sys, ENOTSUP);
+}
+
 /* ---- opening ---- */
 
 static void device_opened_for_reading_is_not_written(void **state)
@@ -611,6 +739,12 @@ int main(void)
 		with_image(short_device_fails_alike_in_both_engines),
 		with_image(empty_requests_succeed_alike_in_both_engines),
 		with_image(large_images_are_addressed_beyond_4_gib),
+		with_image(growing_file_is_as_long_as_what_was_written),
+		with_image(growing_file_has_an_end_all_the_same),
+		with_image(write_that_fails_behind_the_end_does_not_count_as_size),
+		with_image(created_file_is_new_empty_and_private),
+		with_image(file_that_is_there_is_not_created),
+		cmocka_unit_test(devices_do_not_grow),
 		with_image(device_opened_for_reading_is_not_written),
 		with_image(images_are_no_block_devices),
 		cmocka_unit_test(directories_are_refused),
