@@ -135,9 +135,20 @@ static int remember(struct fault *fault, const struct wb_io *io)
 	return 0;
 }
 
+/* One that grows has not got what waits behind its end. */
+static int read_inner(struct fault *fault, const struct wb_io *io)
+{
+	uint64_t size = wb_dev_size(fault->inner);
+	struct wb_io inside = *io;
+
+	inside.length = (uint32_t)wb_min(io->length, size - wb_min(size, io->offset));
+	memset((uint8_t *)io->buffer + inside.length, 0, io->length - inside.length);
+	return inside.length ? inner_io(fault, &inside) : 0;
+}
+
 static int read_through(struct fault *fault, const struct wb_io *io)
 {
-	int result = bad(fault, io->offset, io->length) ? -EIO : inner_io(fault, io);
+	int result = bad(fault, io->offset, io->length) ? -EIO : read_inner(fault, io);
 
 	for (struct pending *write = fault->first; write && !result; write = write->next) {
 		uint64_t begin = wb_max(io->offset, write->offset);
