@@ -265,14 +265,6 @@ struct wb_undo_device {
 
 #define WB_UNDO_DEVICES 4u
 
-struct wb_undo_record {
-	uint64_t at;     /* of the record, in the file */
-	uint64_t offset; /* of what it holds, on the device: a multiple of WB_SECTOR, like length */
-	uint32_t length; /* 1 sector ... 1 MiB */
-	uint32_t stored; /* bytes of its compressed payload */
-	uint32_t device; /* index */
-};
-
 /* An undo file: what stood on the devices before a command overwrote it. Layout in wbfmt(5). Read-only for the caller. */
 struct wb_undo {
 	struct wb_dev *file;            /* the caller's, must outlive this */
@@ -281,39 +273,45 @@ struct wb_undo {
 	uint64_t undone;                /* when it was put back last; 0: never */
 	struct wb_undo_device devices[WB_UNDO_DEVICES];
 	unsigned device_count;
-	struct wb_undo_record *records; /* as loaded, in the order of writing; those before the last mark of an undo are dropped */
-	size_t count;
-	bool torn;                      /* the last record was cut off and is dropped; what it speaks of was not overwritten */
-	struct wb_error failure;        /* of recording: then the write that was to be recorded failed. code WB_OK: none */
+	uint64_t count;                 /* records since it was put back last */
+	bool torn;                      /* behind the last record are bytes of some that were cut off; what those speak of was
+					 * not overwritten before it was recorded again */
+	struct wb_error failure;        /* of the file while recording: then the write that was to be recorded failed, and so
+					 * do all others. code WB_OK: none */
 	/* private */
-	uint64_t end, sequence, batch;
+	uint64_t begin, end;            /* bytes of the file: of those records */
+	uint64_t sequence, durable;     /* records in all; those that have been flushed for certain */
 	uint32_t previous;
-	size_t capacity;
 };
 
 /* Begins an undo file in an empty file opened with WB_OPEN_GROW. On return it is durable, but for its directory
- * entry. Names are copied. */
+ * entry. Names are copied. WB_EINVAL when the file is not empty, or for the devices. After a failure there is nothing to
+ * release. */
 int wb_undo_create(struct wb_undo *undo, struct wb_dev *file, const struct wb_undo_device *devices, unsigned count,
 		   uint64_t id, uint64_t now, struct wb_error *err);
-/* Reads one, to put it back or (opened with WB_OPEN_GROW) to go on with it. What is no undo file, or is damaged in a place
- * where later records are whole: WB_EINVAL. */
-int wb_undo_load(struct wb_undo *undo, struct wb_dev *file, struct wb_error *err);
+/* Reads all of one, to put it back or (opened with WB_OPEN_GROW) to go on with it. What is no undo file, or is damaged in a
+ * place where later records are whole: WB_EINVAL, and err->offset says where. After a failure there is nothing to release. */
+int wb_undo_load(struct wb_undo *undo, struct wb_dev *file, const struct wb_progress *progress, struct wb_error *err);
+/* Closes nothing. Zero-initialised or released is fine. */
 void wb_undo_release(struct wb_undo *undo);
 
-/* A wrapper that records what each write is about to overwrite, makes that durable, and then writes. Offsets and lengths
- * must be multiples of WB_SECTOR. Takes over inner; on failure inner stays the caller's. */
+/* A wrapper that records what each write is about to overwrite, makes that durable, and then writes. A write whose offset
+ * or length is no multiple of WB_SECTOR fails with -EINVAL, one whose old bytes cannot be read with that error; a failure of
+ * the undo file is in undo->failure too. A batch with such a write is not started at all. Takes over inner; on failure
+ * inner stays the caller's. WB_EINVAL when the file knows no such device, or one of another size. undo must outlive it. */
 int wb_dev_undo(struct wb_dev **dev, struct wb_dev *inner, struct wb_undo *undo, unsigned device, struct wb_error *err);
 
 struct wb_undo_result {
 	unsigned device;          /* the one a failure is about; device_count: the undo file */
 	uint64_t sectors;         /* in records, every version */
-	uint64_t changed_sectors; /* hold neither what was recorded nor what was written then, or cannot be read */
-	uint64_t written_sectors;
+	uint64_t changed_sectors; /* hold nothing that was recorded or written then, or cannot be read */
+	uint64_t written_sectors; /* every version */
 };
 
-/* Puts everything back, newest first, and marks the file. devs: one for each of its devices, in order. Every sector whose
- * newest record it is must hold its old or its new content, or nothing is written: WB_ECHANGED, unless force. dry_run
- * only looks, and does not fail for what has changed. */
+/* Puts everything back, newest first, and marks the file. devs: one for each of its devices, in order, of the recorded size
+ * or larger: WB_EINVAL. Every sector must hold what one of its records found there or what was written then, or nothing is
+ * written: WB_ECHANGED, unless force. dry_run only looks, and does not fail for what has changed. When it is cut off, the next
+ * run does all of it again. Takes up to 64 bytes of memory for each record. */
 int wb_undo_restore(struct wb_undo *undo, struct wb_dev *const *devs, bool force, bool dry_run, uint64_t now,
 		    struct wb_undo_result *result, const struct wb_progress *progress, struct wb_error *err);
 

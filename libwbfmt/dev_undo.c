@@ -38,7 +38,6 @@ static int record(struct recorder *recorder, const struct wb_io *io, unsigned n)
 	bool any = false;
 	int ret = 0;
 
-	wb_undo_begin(recorder->undo);
 	for (unsigned i = 0; i < n && !ret; i++) {
 		any |= io[i].write;
 		ret = io[i].write ? record_write(recorder, &io[i], err) : 0;

@@ -16,6 +16,7 @@ struct restorer {
 	struct wb_undo *undo;
 	struct wb_dev *const *devs;
 	struct wb_undo_result *result;
+	struct wb_undo_record *records; /* undo->count of them */
 	uint8_t *payload, *now; /* of the current record: as recorded, as the device holds it */
 	size_t *by_offset;      /* indices of records, by device and offset */
 };
@@ -35,9 +36,9 @@ static int order(const struct wb_undo_record *a, const struct wb_undo_record *b)
 
 static int compare_indices(const void *a, const void *b, void *context)
 {
-	const struct wb_undo *undo = context;
+	const struct wb_undo_record *records = context;
 
-	return order(&undo->records[*(const size_t *)a], &undo->records[*(const size_t *)b]);
+	return order(&records[*(const size_t *)a], &records[*(const size_t *)b]);
 }
 
 /* The first of by_offset that may reach into what begins at this offset. */
@@ -50,7 +51,7 @@ static size_t first_near(const struct restorer *restorer, uint32_t device, uint6
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (order(&restorer->undo->records[restorer->by_offset[middle]], &before) < 0)
+		if (order(&restorer->records[restorer->by_offset[middle]], &before) < 0)
 			low = middle + 1;
 		else
 			high = middle;
@@ -61,12 +62,12 @@ static size_t first_near(const struct restorer *restorer, uint32_t device, uint6
 /* Sets covered[i] for every sector of a record that a newer one speaks of too. */
 static void find_covered(const struct restorer *restorer, size_t index, bool *covered)
 {
-	const struct wb_undo_record *record = &restorer->undo->records[index];
+	const struct wb_undo_record *record = &restorer->records[index];
 	uint64_t end = record->offset + record->length;
 
 	memset(covered, 0, SECTORS_MAX * sizeof(*covered));
 	for (size_t i = first_near(restorer, record->device, record->offset); i < restorer->undo->count; i++) {
-		const struct wb_undo_record *other = &restorer->undo->records[restorer->by_offset[i]];
+		const struct wb_undo_record *other = &restorer->records[restorer->by_offset[i]];
 
 		if (other->device != record->device || other->offset >= end)
 			break;
@@ -89,7 +90,7 @@ static bool holds_old_or_new(const struct restorer *restorer, uint32_t length, u
 
 static int check_record(struct restorer *restorer, size_t index, uint64_t *first_changed, struct wb_error *err)
 {
-	const struct wb_undo_record *record = &restorer->undo->records[index];
+	const struct wb_undo_record *record = &restorer->records[index];
 	struct wb_undo_result *result = restorer->result;
 	bool covered[SECTORS_MAX];
 	int ret = read_payload(restorer, record, err);
@@ -141,7 +142,7 @@ static int put_back(struct restorer *restorer, const struct wb_progress *progres
 	int ret = 0;
 
 	for (size_t i = undo->count; i-- > 0 && !ret;) {
-		const struct wb_undo_record *record = &undo->records[i];
+		const struct wb_undo_record *record = &restorer->records[i];
 
 		ret = wb_poll(progress, "putting back", undo->count - i, undo->count, err);
 		if (!ret)
@@ -151,7 +152,7 @@ static int put_back(struct restorer *restorer, const struct wb_progress *progres
 		restorer->result->device = record->device;
 		ret = wb_dev_write(restorer->devs[record->device], record->offset, restorer->payload, record->length, err);
 		restorer->result->written_sectors += ret ? 0 : record->length / WB_SECTOR;
-		if (!ret && (!i || undo->records[i - 1].device != record->device))
+		if (!ret && (!i || restorer->records[i - 1].device != record->device))
 			ret = wb_dev_flush(restorer->devs[record->device], err);
 	}
 	return ret;
@@ -161,18 +162,23 @@ static int restorer_open(struct restorer *restorer, struct wb_error *err)
 {
 	void *now = NULL, *payload = NULL;
 	size_t count = restorer->undo->count;
+	uint64_t at = restorer->undo->begin;
+	int more = 1;
 
+	restorer->records = calloc(count + 1, sizeof(*restorer->records));
 	restorer->by_offset = malloc((count ? count : 1) * sizeof(*restorer->by_offset));
 	if (!posix_memalign(&now, WB_BLOCK, WB_UNDO_MAX))
 		restorer->now = now;
 	if (!posix_memalign(&payload, WB_BLOCK, WB_UNDO_PAYLOAD))
 		restorer->payload = payload;
-	if (!restorer->by_offset || !restorer->now || !restorer->payload)
+	if (!restorer->records || !restorer->by_offset || !restorer->now || !restorer->payload)
 		return wb_no_memory(err, "buffers");
 	for (size_t i = 0; i < count; i++)
 		restorer->by_offset[i] = i;
-	qsort_r(restorer->by_offset, count, sizeof(*restorer->by_offset), compare_indices, restorer->undo);
-	return 0;
+	for (size_t i = 0; i < count && more == 1; i++)
+		more = wb_undo_next(restorer->undo, &at, &restorer->records[i], err);
+	qsort_r(restorer->by_offset, count, sizeof(*restorer->by_offset), compare_indices, restorer->records);
+	return more < 0 ? more : 0;
 }
 
 static void restorer_close(struct restorer *restorer)
@@ -180,6 +186,7 @@ static void restorer_close(struct restorer *restorer)
 	free(restorer->payload);
 	free(restorer->now);
 	free(restorer->by_offset);
+	free(restorer->records);
 }
 
 int wb_undo_restore(struct wb_undo *undo, struct wb_dev *const *devs, bool force, bool dry_run, uint64_t now,
