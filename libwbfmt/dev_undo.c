@@ -16,52 +16,76 @@ struct recorder {
 	uint8_t *old; /* WB_UNDO_MAX bytes */
 };
 
-static int record_write(struct recorder *recorder, const struct wb_io *io, struct wb_error *err)
+/* All of these return 0 or a negative errno. */
+
+static int errno_of(const struct wb_error *failure)
 {
-	int ret = (io->offset | io->length) % WB_SECTOR ?
-			  wb_fail(err, WB_EINVAL, 0, io->offset, "only whole sectors can be recorded") : 0;
-
-	for (uint32_t at = 0; at < io->length && !ret; at += WB_UNDO_MAX) {
-		uint32_t some = (uint32_t)wb_min(WB_UNDO_MAX, io->length - at);
-
-		ret = wb_dev_read(recorder->inner, io->offset + at, recorder->old, some, err);
-		if (!ret)
-			ret = wb_undo_add(recorder->undo, recorder->device, io->offset + at, recorder->old,
-					  (const uint8_t *)io->buffer + at, some, err);
-	}
-	return ret;
+	return failure->code == WB_OK ? 0 : failure->sys ? -failure->sys : -EIO;
 }
 
-static int record(struct recorder *recorder, const struct wb_io *io, unsigned n)
+static int record_part(struct recorder *recorder, uint64_t offset, const uint8_t *new_bytes, uint32_t length)
 {
-	struct wb_error *err = &recorder->undo->failure;
-	bool any = false;
-	int ret = 0;
+	struct wb_undo *undo = recorder->undo;
+	struct wb_io io = { .buffer = recorder->old, .offset = offset, .length = length };
 
-	for (unsigned i = 0; i < n && !ret; i++) {
-		any |= io[i].write;
-		ret = io[i].write ? record_write(recorder, &io[i], err) : 0;
+	if (wb_dev_submit(recorder->inner, &io, 1, NULL))
+		return io.result;
+	wb_undo_add(undo, recorder->device, offset, recorder->old, new_bytes, length, &undo->failure);
+	return errno_of(&undo->failure);
+}
+
+static int record_write(struct recorder *recorder, const struct wb_io *io)
+{
+	int result = errno_of(&recorder->undo->failure);
+
+	if (!result && (io->offset | io->length) % WB_SECTOR)
+		result = -EINVAL;
+	for (uint64_t at = 0; at < io->length && !result; at += WB_UNDO_MAX)
+		result = record_part(recorder, io->offset + at, (const uint8_t *)io->buffer + at,
+				     (uint32_t)wb_min(WB_UNDO_MAX, io->length - at));
+	return result;
+}
+
+/* Records the writes of a batch and makes that durable. The one that fails gets the result. */
+static int record(struct recorder *recorder, struct wb_io *io, unsigned n)
+{
+	struct wb_undo *undo = recorder->undo;
+	struct wb_io *write = NULL;
+	int result = 0;
+
+	for (unsigned i = 0; i < n && !result; i++) {
+		if (!io[i].write)
+			continue;
+		write = &io[i];
+		result = record_write(recorder, write);
 	}
-	return ret || !any ? ret : wb_undo_end(recorder->undo, err);
+	if (write && !result) {
+		wb_undo_end(undo, &undo->failure);
+		result = errno_of(&undo->failure);
+	}
+	if (write && result)
+		write->result = result;
+	return result;
 }
 
 static void undo_submit(struct wb_dev *dev, struct wb_io *io, unsigned n)
 {
 	struct recorder *recorder = (struct recorder *)dev;
 
-	if (!recorder->undo->failure.code && !record(recorder, io, n)) {
-		wb_dev_submit(recorder->inner, io, n, NULL);
-		return;
-	}
 	for (unsigned i = 0; i < n; i++)
-		io[i].result = io[i].write && recorder->undo->failure.sys ? -recorder->undo->failure.sys : -EIO;
+		io[i].result = -ECANCELED;
+	if (!record(recorder, io, n))
+		wb_dev_submit(recorder->inner, io, n, NULL);
 }
 
 static int undo_flush(struct wb_dev *dev)
 {
 	struct recorder *recorder = (struct recorder *)dev;
+	int result = recorder->inner->ops->flush(recorder->inner);
 
-	return recorder->inner->ops->flush(recorder->inner);
+	if (!result && recorder->undo->failure.code == WB_OK)
+		wb_undo_note(recorder->undo);
+	return result;
 }
 
 static void undo_forget(struct wb_dev *dev)
@@ -87,9 +111,13 @@ static const struct wb_dev_ops undo_ops = {
 
 int wb_dev_undo(struct wb_dev **dev, struct wb_dev *inner, struct wb_undo *undo, unsigned device, struct wb_error *err)
 {
-	struct recorder *recorder = calloc(1, sizeof(*recorder));
+	struct recorder *recorder;
 	void *old;
 
+	if (device >= undo->device_count || undo->devices[device].size != wb_dev_size(inner))
+		return wb_fail(err, WB_EINVAL, 0, WB_NO_OFFSET, "the undo file knows no device %u of %llu bytes", device,
+			       (unsigned long long)wb_dev_size(inner));
+	recorder = calloc(1, sizeof(*recorder));
 	if (!recorder || posix_memalign(&old, WB_BLOCK, WB_UNDO_MAX)) {
 		free(recorder);
 		return wb_no_memory(err, "a device");
