@@ -26,7 +26,7 @@ static int go_on(const struct common *common, struct undo_file *undo, const stru
 
 	if (status)
 		return status;
-	if (wb_undo_load(&undo->undo, undo->file, &err))
+	if (wb_undo_load(&undo->undo, undo->file, &common->progress, &err))
 		return common_failed(common, undo->path, &err,
 				     "the file is there already and cannot be gone on with; give --undo a new name");
 	if (!same_devices(&undo->undo, devices, count))

@@ -85,7 +85,7 @@ static int load(struct work *work)
 
 	if (status)
 		return status;
-	if (wb_undo_load(&work->undo, work->file, &err))
+	if (wb_undo_load(&work->undo, work->file, &common_of(work)->progress, &err))
 		return common_failed(common_of(work), work->path, &err, "nothing was changed");
 	if (common_of(work)->operand_count - 1 > (int)work->undo.device_count)
 		usage_error("%s speaks of %u devices, and more are named", work->path, work->undo.device_count);
@@ -95,23 +95,13 @@ static int load(struct work *work)
 	return 0;
 }
 
-static uint64_t sectors_of(const struct work *work, unsigned device)
-{
-	uint64_t sectors = 0;
-
-	for (size_t i = 0; i < work->undo.count; i++)
-		if (work->undo.records[i].device == device)
-			sectors += work->undo.records[i].length / WB_SECTOR;
-	return sectors;
-}
-
 static void say_devices(const struct work *work)
 {
 	common_say(common_of(work), "undo file   %s, begun on %s%s", work->path, date(work->undo.created),
 		   work->undo.torn ? "; its last record was cut off, and nothing was overwritten for it" : "");
 	for (unsigned i = 0; i < work->undo.device_count; i++) {
 		struct json_object *record = report_record("device");
-		uint64_t sectors = sectors_of(work, i);
+		uint64_t sectors = work->undo.sectors[i];
 
 		common_say(common_of(work), "device %u    %s, %s: %" PRIu64 " sector%s recorded", i + 1, work->paths[i],
 			   human_size(work->undo.devices[i].size), sectors, plural(sectors));

@@ -274,6 +274,7 @@ struct wb_undo {
 	struct wb_undo_device devices[WB_UNDO_DEVICES];
 	unsigned device_count;
 	uint64_t count;                 /* records since it was put back last */
+	uint64_t sectors[WB_UNDO_DEVICES]; /* in those records, by device, every version */
 	bool torn;                      /* behind the last record are bytes of some that were cut off; what those speak of was
 					 * not overwritten before it was recorded again */
 	struct wb_error failure;        /* of the file while recording: then the write that was to be recorded failed, and so

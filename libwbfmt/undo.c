@@ -45,12 +45,15 @@ static void advance(struct wb_undo *undo, const struct header *header)
 	undo->end += RECORD_HEADER + header->record.stored;
 	undo->previous = header->sum;
 	undo->sequence++;
-	if (header->kind == KIND_OLD)
+	if (header->kind == KIND_OLD) {
 		undo->count++;
+		undo->sectors[header->record.device] += header->record.length / WB_SECTOR;
+	}
 	if (header->kind == KIND_UNDONE) {
 		undo->undone = header->record.offset;
 		undo->begin = undo->end;
 		undo->count = 0;
+		memset(undo->sectors, 0, sizeof(undo->sectors));
 	}
 }
 

@@ -53,6 +53,7 @@ as_before() {
 	expect 0 wb-undo -n --json undo
 	[ "$(jq -r 'select(.type == "device").device' <<<"$output")" = "$PWD/cache.img
 $PWD/backing.img" ]
+	[ "$(jq -r 'select(.type == "device").sectors' <<<"$output" | tr '\n' ' ')" = "1 3497 " ]
 	[ "$(field .sectors)" = 3498 ]
 	[ "$(field .written_sectors)" = 0 ]
 	[ "$(sha256sum cache.img backing.img undo)" = "$before" ]
