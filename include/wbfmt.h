@@ -90,6 +90,19 @@ enum wb_seal_kind {
 	WB_SEAL_CRC,     /* the same, stored raw (2.0.0, 2.0.1) or complemented (2.0.2 and later) */
 };
 
+/* What a generation's driver does when it takes a log in; wb_forecast() follows it. */
+enum wb_recovery {
+	WB_RECOVERY_UPWARD = 1, /* from the smallest id up in slot order, instead of from the slot behind the largest id;
+				 * writes back every version, instead of the newest of a block. 236732eb: recover_cache() */
+	WB_RECOVERY_CLEANS = 2, /* marks clean what is at or below the record; without it such segments are never written
+				 * back, but stay dirty in RAM. v2.2.17, v1.0.1: infer_last_writeback_id() */
+	WB_RECOVERY_BUGS = 4,   /* a length out of range or an address that is no multiple of 8 kills it, and a write that
+				 * fails ends the assembly. v2.2.17: calc_checksum(), ht_register(), apply_metablock_device() */
+	WB_RECOVERY_BLOCKS = 8, /* reads 4 KiB for the superblock and for the record. v2.2.17: read_superblock_header() */
+	WB_RECOVERY_DIES = 16,  /* after a write that fails it ignores all I/O; without it the write is retried for ever.
+				 * v1.0.1: mark_dead() */
+};
+
 /* One generation of the format. Offsets of header fields are from the slot's first byte, those of
  * metablock fields from the metablock's first byte. Sources: v0 the patch of October 2013; v1
  * dm-writeboost.h at v1.0.1; v2 dm-writeboost.h at v2.2.17 (struct segment_header_device, metablock_device). */
@@ -103,6 +116,7 @@ struct wb_format {
 	bool caches_reads;     /* dirty_bits 0 marks a clean copy that hides older dirty ones; v0: unused element */
 	bool record_binds;     /* segments at or below the record are gone (v0 discards them) */
 	bool head_is_old;      /* the slot that the next id overwrites has been written back for certain (v0) */
+	unsigned recovery;     /* enum wb_recovery, of the drivers' newest version */
 	struct wb_field id, checksum, length, lap;
 	unsigned metablocks;   /* byte of metablock 0 */
 	unsigned stride;       /* bytes from one metablock to the next */
@@ -706,6 +720,74 @@ int wb_replay(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev 
 int wb_replay_compare(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev *backing, size_t capacity,
 		      uint64_t below, uint64_t sample, uint64_t *differing, const struct wb_progress *progress,
 		      struct wb_error *err);
+
+/* ---- forecast ----------------------------------------------------------------------------- */
+
+enum wb_outcome {
+	WB_OUTCOME_OK,          /* the device is assembled */
+	WB_OUTCOME_NOTHING,     /* so it is, but no segment was taken: ids begin again at 1 (v1, v2) */
+	WB_OUTCOME_HANG,        /* dmsetup does not return */
+	WB_OUTCOME_CRASH,       /* a BUG or an invalid access in the kernel */
+	WB_OUTCOME_REFORMAT,    /* sector 0 has no magic: an empty cache is made over it */
+	WB_OUTCOME_NO_ASSEMBLY, /* an error is returned, and nothing on CACHE has changed */
+};
+/* "ok", "nothing", "hang", "crash", "reformat", "no-assembly" */
+const char *wb_outcome_name(enum wb_outcome outcome);
+
+/* What decided it, or where the driver stopped taking segments. */
+enum wb_forecast_cause {
+	WB_CAUSE_NONE,
+	WB_CAUSE_NO_MAGIC,
+	WB_CAUSE_ORDER,      /* the order byte is not the order of the log: no table line fits both */
+	WB_CAUSE_UNREADABLE, /* at offset */
+	WB_CAUSE_SEAL,       /* the checksum (laps) of that slot do not hold, as this driver computes them */
+	WB_CAUSE_FALLS,      /* the id in that slot is not larger than the one before it (v0) */
+	WB_CAUSE_LENGTH,     /* of that slot, beyond a segment */
+	WB_CAUSE_MISALIGNED, /* a metablock in that slot */
+	WB_CAUSE_BEYOND,     /* that slot has a write beyond the end of BACKING */
+	WB_CAUSE_RECORD,     /* the record is so large that marking segments clean does not end */
+	WB_CAUSE_ID,         /* the last id taken is so large that waiting for writeback does not end */
+	WB_CAUSE_DIRTY,      /* that slot is to be reused first and holds dirty blocks: BUG() */
+};
+
+struct wb_walk; /* private: what the driver's walk over the slots left behind */
+
+/* What the driver of the cache's generation would do at the next assembly, and what BACKING would hold when it then has
+ * written everything back: v0 the patch of October 2013 (236732eb), v1 1.0.1, v2 2.2.17. Read-only for the caller.
+ *
+ * A sector is abandoned when its newest whole version on CACHE is not on BACKING and never gets there. It is regressed
+ * when the driver writes an older version over a newer one. With BACKING both are exact, by content; without it they are
+ * what may happen at worst, where versions at or below a record that can be true, clean copies and what is older than the
+ * window count as being on BACKING. Where the assembly fails nothing is abandoned: the log stays. */
+struct wb_forecast {
+	enum wb_outcome outcome;
+	enum wb_forecast_cause cause;
+	uint32_t slot;            /* of the cause, or WB_NO_SLOT */
+	uint64_t slot_id;         /* the id that stands there */
+	uint64_t offset;          /* byte on CACHE, of an unreadable cause, or WB_NO_OFFSET */
+	uint64_t applied;         /* segments it takes into its table (v0: those above the record) */
+	uint64_t first_id, last_id; /* in the order it takes them; 0: none */
+	uint64_t dropped;         /* whole segments on CACHE that it does not take (v0: those above the record) */
+	uint64_t record;          /* as it reads it */
+	uint64_t written_sectors; /* sectors of BACKING that it writes, each counted once */
+	uint64_t abandoned_sectors, regressed_sectors;
+	bool compared;            /* with BACKING: the counts are exact */
+	struct wb_walk *walk;     /* private */
+};
+
+/* Reads the whole of CACHE. cache is the caller's and must outlive the forecast; it may have been opened with any_super,
+ * its geometry.format may be NULL. The number of slots and their addresses are those the driver computes. backing may be
+ * NULL. memory: bytes for the table of blocks beside 16 for a slot, at least 32 KiB are used; with less, metadata is read
+ * more often. Damage is an outcome; failures are those of memory, of BACKING, and WB_ECHANGED. Release it after success. */
+int wb_forecast(struct wb_forecast *forecast, struct wb_cache *cache, struct wb_dev *backing, size_t memory,
+		const struct wb_progress *progress, struct wb_error *err);
+/* The ids taken, in that order, as ranges of ids that follow each other. *cursor begins at 0; false at the end. */
+bool wb_forecast_range(const struct wb_forecast *forecast, uint64_t *cursor, uint64_t *first, uint64_t *last);
+/* Does to target, a copy of BACKING of the same size, what the driver would do to BACKING: up to its end, its crash or
+ * its refusal. */
+int wb_forecast_replay(const struct wb_forecast *forecast, struct wb_dev *target, const struct wb_progress *progress,
+		       struct wb_error *err);
+void wb_forecast_release(struct wb_forecast *forecast);
 
 /* ---- findings ----------------------------------------------------------------------------- */
 

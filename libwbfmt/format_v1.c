@@ -11,6 +11,7 @@ const struct wb_format wb_format_v1 = {
 	.order_stored = true,
 	.seal = WB_SEAL_CRC_RAW,
 	.caches_reads = true,
+	.recovery = WB_RECOVERY_DIES,
 	.id = { 0, 8 },
 	.checksum = { 8, 4 },
 	.length = { 12, 1 },

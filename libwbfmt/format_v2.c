@@ -10,6 +10,7 @@ const struct wb_format wb_format_v2 = {
 	.order_default = 10,
 	.seal = WB_SEAL_CRC,
 	.caches_reads = true,
+	.recovery = WB_RECOVERY_CLEANS | WB_RECOVERY_BUGS | WB_RECOVERY_BLOCKS,
 	.id = { 0, 8 },
 	.checksum = { 8, 4 },
 	.length = { 12, 1 },
