@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common.h"
+#include "explain.h"
 #include "guard.h"
 #include "progress.h"
 #include "report.h"
@@ -18,15 +19,17 @@
 
 struct check_options {
 	struct common common;
-	bool metadata_only, require_clean, find_bitflip, repair, export;
+	bool metadata_only, explain_kernel, require_clean, find_bitflip, repair, export;
 	char *undo_path;
 	uint64_t memory;
 };
 
-enum { OPT_METADATA_ONLY = 1, OPT_REQUIRE_CLEAN, OPT_FIND_BITFLIP, OPT_REPAIR, OPT_UNDO, OPT_EXPORT, OPT_MEMORY };
+enum { OPT_METADATA_ONLY = 1, OPT_REQUIRE_CLEAN, OPT_FIND_BITFLIP, OPT_REPAIR, OPT_UNDO, OPT_EXPORT, OPT_MEMORY,
+       OPT_EXPLAIN_KERNEL };
 
 static const struct poptOption check_table[] = {
 	{ "metadata-only", '\0', POPT_ARG_NONE, NULL, OPT_METADATA_ONLY, "read no data: the ring from headers alone", NULL },
+	{ "explain-kernel", '\0', POPT_ARG_NONE, NULL, OPT_EXPLAIN_KERNEL, "say what the driver would do at the next assembly", NULL },
 	{ "require-clean", '\0', POPT_ARG_NONE, NULL, OPT_REQUIRE_CLEAN, "exit 4 unless nothing is dirty", NULL },
 	{ "find-bitflip", '\0', POPT_ARG_NONE, NULL, OPT_FIND_BITFLIP,
 	  "name the one flipped bit that explains a rotten segment or an alien id", NULL },
@@ -43,6 +46,7 @@ static void handle(void *options, int val, const char *argument)
 
 	switch (val) {
 	case OPT_METADATA_ONLY: check->metadata_only = true; break;
+	case OPT_EXPLAIN_KERNEL: check->explain_kernel = true; break;
 	case OPT_REQUIRE_CLEAN: check->require_clean = true; break;
 	case OPT_FIND_BITFLIP: check->find_bitflip = true; break;
 	case OPT_REPAIR: check->repair = true; break;
@@ -1021,6 +1025,10 @@ int main(int argc, char **argv)
 	work.undo.path = options.undo_path;
 	status = options.export ? export(&work) : check(&work);
 	wb_ring_release(&work.ring);
+	if (options.explain_kernel && !(status & EXIT_STOPPED))
+		status |= explain_kernel(&options.common, work.cache_dev, work.cache_path,
+					 status & EXIT_REFUSED ? NULL : work.backing,
+					 options.memory ? options.memory : default_memory());
 	wb_dev_close(work.backing);
 	wb_dev_close(work.cache_dev);
 	undo_file_close(&work.undo);
