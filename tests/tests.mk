@@ -32,14 +32,18 @@ $(BUILD)/tests/mkcache: tests/sim/mkcache.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 $(WARNINGS) $(WERROR) -O2 -o $@ $<
 
-tests: all $(HOOKED) $(UNIT_TESTS) $(BUILD)/tests/mkcache
+$(BUILD)/tests/foretell: tests/sim/foretell.c $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell pkg-config --libs $(LIB_PKGS))
+
+tests: all $(HOOKED) $(UNIT_TESTS) $(BUILD)/tests/mkcache $(BUILD)/tests/foretell
 .PHONY: tests count
 
 # The same tests twice, side by side: as it is installed, and under the sanitizers of clang.
 ASAN := BUILD=build/asan CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer' \
 	SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
 
-KINDS := unit battery golden fixtures flush undo resume media guard check rules repair dump format
+KINDS := unit battery golden fixtures flush undo resume media guard check rules repair explain dump format
 
 check:
 	rm -f build/*.counts
