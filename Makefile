@@ -56,6 +56,8 @@ help:
 	@echo 'demo          rescue a sample file system'
 	@echo 'check         all tests that fit in five minutes'
 	@echo 'check-all     those and the longer ones'
+	@echo 'deps-kernel   unpack what check-kernel needs, with apt-get (root)'
+	@echo 'check-kernel  the commands next to the real driver, under qemu'
 	@echo 'bench         speed, as ratios'
 	@echo 'install       into DESTDIR and prefix ($(prefix)); uninstall takes it away again'
 
@@ -100,6 +102,7 @@ deps:
 # ---- tests --------------------------------------------------------------------------------------
 
 include tests/tests.mk
+include tests/kernel/kernel.mk
 
 # ---- installing ---------------------------------------------------------------------------------
 
