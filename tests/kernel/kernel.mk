@@ -15,7 +15,12 @@ $(KERNEL)/module/dm-writeboost.ko: $(KERNEL)/version
 	@rm -rf $(@D) && cp -r $(KERNEL)/root/usr/src/dm-writeboost-* $(@D)
 	$(Q)MAKEFLAGS= $(MAKE) -s -C $(KERNEL)/root/usr/src/linux-headers-$(KERNEL_VERSION) M=$(CURDIR)/$(@D) modules
 
-KERNEL_COMMANDS := $(addprefix $(BUILD)/,wb-flush-dirty wb-format)
+# writes the workloads of the guest, and knows what must be left of them
+$(BUILD)/tests/workload: tests/kernel/workload.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -O2 -static -o $@ $<
+
+KERNEL_COMMANDS := $(addprefix $(BUILD)/,wb-flush-dirty wb-format tests/workload)
 $(KERNEL)/initrd.gz: tests/kernel/initrd tests/kernel/init tests/kernel/guest.sh $(KERNEL)/module/dm-writeboost.ko $(KERNEL_COMMANDS)
 	$(Q)tests/kernel/initrd $(KERNEL) $(KERNEL)/module/dm-writeboost.ko $(KERNEL_COMMANDS) > $@
 
