@@ -467,3 +467,98 @@ right() {
 @test "after wb-check --repair of a record among partial blocks the driver takes no sector back in time" {
 	right 2
 }
+
+# ---- holders ----
+
+meet_holders() {
+	golden_pair simple p
+	copy_pair p before
+	guest p >words <<-'JOB'
+		# says HEADING COMMAND...
+		says() {
+			echo "@ $1"
+			shift
+			"$@"
+			echo "status $?"
+		}
+		linear() {
+			dmsetup create held --table "0 $(blockdev --getsz "$1") linear $1 0"
+		}
+		mirror() {
+			mdadm --build /dev/md0 --run --level=1 --raid-devices=2 "$1" missing
+		}
+		flush() {
+			wb-flush-dirty -y --keep /disk/p.cache /disk/p.backing
+		}
+		linear /disk/p.cache
+		says "flush, linear over CACHE" flush
+		says "format, linear over CACHE" wb-format -y --force=dirty,signature /disk/p.cache
+		umount /proc
+		says "flush, linear over CACHE, no /proc" flush
+		mount -t proc proc /proc
+		dmsetup remove held
+		linear /disk/p.backing
+		says "flush, linear over BACKING" flush
+		dmsetup remove held
+		mirror /disk/p.backing
+		says "flush, raid over BACKING" flush
+		mdadm --stop /dev/md0
+		mirror /disk/p.cache
+		says "format, raid over CACHE" wb-format -y --force=dirty,signature /disk/p.cache
+		mdadm --stop /dev/md0
+		umount /proc
+		says "flush, no /proc" flush
+		mount -t proc proc /proc
+		assemble p
+		says "flush, assembled" flush
+		says "format, assembled" wb-format -y --force=dirty,signature /disk/p.cache
+	JOB
+}
+
+# met HEADING STATUS WORDS
+met() {
+	once meet_holders
+	got=$(awk -v heading="@ $1" '/^@/ { on = $0 == heading } on' words)
+	echo "$got"
+	grep -qx "status $2" <<<"$got"
+	grep -qF "$3" <<<"$got"
+}
+
+@test "wb-flush-dirty refuses a CACHE under a linear mapping and names it" {
+	met "flush, linear over CACHE" 8 "CACHE is used: mapped by dm-0 (held)"
+}
+
+@test "wb-flush-dirty names a mapping where /proc is not mounted" {
+	met "flush, linear over CACHE, no /proc" 8 "CACHE is used: mapped by dm-0 (held)"
+}
+
+@test "wb-flush-dirty refuses a BACKING under a linear mapping and names it" {
+	met "flush, linear over BACKING" 8 "BACKING is used: mapped by dm-0 (held)"
+}
+
+@test "wb-flush-dirty refuses a BACKING in a raid and names it" {
+	met "flush, raid over BACKING" 8 "BACKING is used: a member of the raid md0"
+}
+
+@test "wb-flush-dirty refuses a pair that the driver has assembled and names it" {
+	met "flush, assembled" 8 "is used: mapped by dm-0 (p)"
+}
+
+@test "wb-flush-dirty works where /proc is not mounted" {
+	met "flush, no /proc" 0 "flushed"
+	same "BACKING" "$(sum p.backing)" "$(expected simple strict)"
+}
+
+@test "wb-format refuses a CACHE that is held and changes nothing" {
+	for holder in "linear over CACHE" "raid over CACHE" assembled; do
+		met "format, $holder" 8 "p.cache"
+	done
+	cmp p.cache before.cache
+}
+
+@test "wb-format names a mapping and a raid" {
+	need_option wb-format --discard
+	met "format, linear over CACHE" 8 "mapped by dm-0 (held)"
+	met "format, raid over CACHE" 8 "a member of the raid md0"
+	met "format, assembled" 8 "mapped by dm-0 (p)"
+}
