@@ -70,6 +70,7 @@ check-rest:
 check-all:
 	$(MAKE) check
 	$(MAKE) check-rest
+	$(MAKE) check-kernel
 	tests/count build/check-*.counts
 .PHONY: check-plain check-asan check-rest
 
