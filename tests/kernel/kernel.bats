@@ -359,6 +359,16 @@ foretold() {
 	foretold "$BATS_FILE_TMPDIR/cut_power" $names
 }
 
+@test "the image that is forecast after a power cut is what the driver leaves" {
+	command -v foretell >/dev/null || skip "needs the tool foretell"
+	once cut_power
+	once recover_copies
+	for each in $names; do
+		(cd "$BATS_TEST_TMPDIR" && copy_pair "$BATS_FILE_TMPDIR/cut_power/$each" told && foretell told.cache told.backing)
+		same "BACKING of $each" "$(sum "$BATS_TEST_TMPDIR/told.backing")" "$(sum "$each.backing")"
+	done
+}
+
 @test "a forecast of reformatting is right" {
 	need_option wb-check --explain-kernel
 	golden_pair simple p1
