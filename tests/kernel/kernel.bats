@@ -38,7 +38,8 @@ recorded() {
 	fi
 	name=$(sed -n "s/ $1\$//p" names)
 	# both through jq, which rounds large numbers
-	same "applied" "$(said "$name" applied | tr ' ' , | sed 's/.*/[&]/' | jq -c .)" "$(expected "$1" kernel.applied | jq -c .)"
+	same "applied" "$(said "$name" applied | tr ' ' , | sed 's/.*/[&]/' | jq -c .)" \
+		"$(expected "$1" kernel.applied | jq -c .)"
 	same "outcome" "$(said "$name" outcome)" "$(expected "$1" kernel.outcome)"
 	same "BACKING" "$(sum "$name.backing")" "$(expected "$1" kernel.after)"
 }
@@ -397,6 +398,11 @@ poke() {
 	printf "\\x$(printf %x $((byte ^ 1 << $3)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
+# copy_over FILE FROM TO BYTES
+copy_over() {
+	dd if="$1" of="$1" bs=4096 skip=$(($2 / 4096)) seek=$(($3 / 4096)) count=$(($4 / 4096)) conv=notrunc status=none
+}
+
 # damage FILE: one to three changes where the driver looks
 damage() {
 	local slots=$((($(stat -c %s "$1") - 1048576) / 524288)) slot other
@@ -409,8 +415,8 @@ damage() {
 		2)	poke "$1" $((slot + 512 + RANDOM % 3584)) $((RANDOM % 8)) ;;
 		3)	poke "$1" $((slot + RANDOM * 16)) $((RANDOM % 8)) ;;
 		4)	dd if=/dev/zero of="$1" bs=4096 seek=$((slot / 4096)) count=1 conv=notrunc status=none ;;
-		5)	dd if="$1" of="$1" bs=4096 skip=$((slot / 4096)) seek=$((other / 4096)) count=1 conv=notrunc status=none ;;
-		6)	dd if="$1" of="$1" bs=524288 skip=$((slot / 524288)) seek=$((other / 524288)) count=1 conv=notrunc status=none ;;
+		5)	copy_over "$1" $slot $other 4096 ;;
+		6)	copy_over "$1" $slot $other 524288 ;;
 		7)	poke "$1" $((2047 * 512 + RANDOM % 2)) $((RANDOM % 8)) ;;
 		esac
 	done
