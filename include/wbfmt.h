@@ -50,6 +50,7 @@ enum wb_code {
 	WB_EWRAP,     /* over 2 TiB: the caller must choose a reading of the slot addresses */
 	WB_ECHANGED,  /* a block read differently the second time */
 	WB_ESTOPPED,  /* the caller's stop callback asked for it */
+	WB_EPACK,     /* a pack is damaged, or of a version that is not known; offset is a byte of the pack's file */
 };
 
 #define WB_NO_OFFSET UINT64_MAX
@@ -207,6 +208,7 @@ enum wb_open_flags {
 	WB_OPEN_GROW = 8,      /* a regular file that writes behind its end make longer. Goes with WRITE */
 	WB_OPEN_CREATE = 16,   /* the file must not be there yet; others may not read it. Goes with WRITE and GROW */
 	WB_OPEN_PEEK = 32,     /* do not find out who else has it open, not even for a moment; wb_dev_busy() is false */
+	WB_OPEN_PACK = 64,     /* a file that begins as a pack is served as the cache it describes; not with WB_OPEN_WRITE */
 };
 
 /* Opens a block device (past the page cache) or a regular file. A busy one that is opened without
@@ -560,6 +562,65 @@ uint64_t wb_ring_due(const struct wb_ring *ring, uint32_t slot);
 /* Reads a slot's metadata (WB_BLOCK bytes) again, corrections applied; -WB_ECHANGED when it is not what it was, unless
  * the device is busy. */
 int wb_ring_metadata(struct wb_ring *ring, uint32_t slot, uint8_t *meta, struct wb_error *err);
+
+/* ---- packs -------------------------------------------------------------------------------- */
+
+/*
+ * A pack is the metadata of a cache in a small file, without the contents of any block; layout in wbfmt(5). Opened as a
+ * device it reads as a cache of the same size whose segments have the same fields, the same checksums and the same
+ * verdicts: data blocks are zeroes, but the last four bytes that a checksum covers make the computed checksum what it was.
+ * What could not be read cannot be read (-EIO). Nothing can be written to it (-EROFS).
+ */
+
+struct wb_pack_options {
+	bool metadata_only;     /* read no data: no computed checksums */
+	const uint8_t *key;     /* 16 random bytes: move the sector addresses, keeping their order and alignment; NULL: keep them */
+	uint64_t time;          /* seconds since 1970 */
+	uint64_t backing_bytes; /* size of BACKING, 0 when not known */
+	const char *facts;      /* text for people, lines of "name: value", at most WB_PACK_FACTS bytes; NULL: none */
+};
+
+#define WB_PACK_FACTS 65536u
+
+struct wb_pack_result {
+	uint64_t bytes;              /* of the pack */
+	uint64_t segments;           /* slots whose metablocks are in it */
+	uint64_t unreadable_sectors; /* of the cache, among those a check would read */
+	uint64_t padding_bytes;      /* non-zero bytes that no field occupies; counted, not stored */
+};
+
+/* Writes the pack of an opened cache to fd, from its position on, in one pass over the cache: every slot of the device,
+ * whatever number of slots the cache was opened with. -WB_EINVAL for a cache that was opened with wrapped slot
+ * addresses (a pack holds places; both readings can be tried on it). Does not flush fd. */
+int wb_pack_write(struct wb_cache *cache, int fd, const struct wb_pack_options *options, struct wb_pack_result *result,
+		  const struct wb_progress *progress, struct wb_error *err);
+
+/* What the head of a pack says. */
+struct wb_pack_info {
+	bool obfuscated;           /* sectors in metablocks are not the true ones */
+	bool metadata_only;        /* no checksums were computed: wb_ring_load() acts as if told so */
+	bool busy;                 /* the cache was in use when the pack was made */
+	bool block_device;
+	const struct wb_format *format; /* as which it was packed; NULL: nothing was recognised */
+	unsigned order;
+	uint32_t slots;
+	unsigned evidence;         /* wb_cache.evidence then */
+	uint64_t time;             /* seconds since 1970 */
+	uint64_t backing_bytes;    /* 0: not known */
+	uint64_t file_bytes;       /* of the pack */
+	const char *facts;         /* never NULL; not yet fit for a terminal */
+};
+
+/* Serves a pack that inner holds. The whole pack is decoded once to check it: -WB_EPACK when any of it is not as
+ * wb_pack_write() makes it. Takes inner over on success. */
+int wb_dev_pack(struct wb_dev **dev, struct wb_dev *inner, struct wb_error *err);
+/* Of a pack; NULL for any other device. Lives as long as dev. */
+const struct wb_pack_info *wb_dev_pack_info(const struct wb_dev *dev);
+
+/* Writes the cache that a pack describes into fd, an empty regular file, as an image with holes. What cannot be read becomes
+ * zeroes: *lost_sectors. -WB_EINVAL when dev is no pack. Does not flush fd. */
+int wb_pack_unpack(struct wb_dev *dev, int fd, uint64_t *lost_sectors, const struct wb_progress *progress,
+		   struct wb_error *err);
 
 /* ---- plan --------------------------------------------------------------------------------- */
 

@@ -37,6 +37,11 @@ bool wb_dev_same(const struct wb_dev *a, const struct wb_dev *b)
 	return a == b || (a->device == b->device && a->inode == b->inode && a->is_block == b->is_block && a->device);
 }
 
+const struct wb_pack_info *wb_dev_pack_info(const struct wb_dev *dev)
+{
+	return dev->pack;
+}
+
 static int first_failure(const struct wb_io *io, unsigned n, struct wb_error *err)
 {
 	for (unsigned i = 0; i < n; i++)

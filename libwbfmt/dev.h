@@ -27,6 +27,7 @@ struct wb_dev {
 	bool grows; /* writes behind the end make it longer */
 	dev_t device; /* of the file system, or of the block device itself */
 	ino_t inode;  /* 0 for a block device */
+	const struct wb_pack_info *pack; /* NULL for any other device */
 };
 
 /* The io_uring engine; NULL where the kernel refuses it. */

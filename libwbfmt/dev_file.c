@@ -16,6 +16,7 @@
 
 #include "dev.h"
 #include "error.h"
+#include "pack.h"
 
 struct file {
 	struct wb_dev dev;
@@ -313,6 +314,12 @@ int wb_dev_open(struct wb_dev **dev, const char *path, unsigned flags, struct wb
 	}
 	if (!(flags & WB_OPEN_THREADS))
 		file->uring = wb_uring_open();
+	if (flags & WB_OPEN_PACK && !file->dev.is_block && wb_is_pack(&file->dev)) {
+		ret = wb_dev_pack(dev, &file->dev, err);
+		if (ret)
+			file_close(&file->dev);
+		return ret;
+	}
 	*dev = &file->dev;
 	return 0;
 }
