@@ -12,6 +12,7 @@
 #include "common.h"
 #include "explain.h"
 #include "guard.h"
+#include "pack.h"
 #include "progress.h"
 #include "report.h"
 #include "undo_file.h"
@@ -595,7 +596,7 @@ static void summarise(const struct work *work)
 static int open_device(struct work *work)
 {
 	const struct common *common = common_of(work);
-	unsigned flags = work->options->repair ? WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE : WB_OPEN_READ;
+	unsigned flags = work->options->repair ? WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE : WB_OPEN_READ | WB_OPEN_PACK;
 	char words[1024];
 
 	if (work->options->repair && holder_of(work->cache_path, words, sizeof(words)))
@@ -625,6 +626,9 @@ static int open_backing(struct work *work)
 
 	if (!work->backing_path)
 		return 0;
+	if (wb_dev_pack_info(work->cache_dev))
+		return common_refuse(common, work->cache_path, "a pack holds no data that could be compared with BACKING: leave "
+				     "BACKING out");
 	if (devices_overlap(work->cache_path, work->backing_path, words, sizeof(words)))
 		return common_refuse(common, work->backing_path, "CACHE and BACKING are %s", words);
 	status = common_open(common, &work->backing, work->backing_path, WB_OPEN_READ);
@@ -955,7 +959,8 @@ static int report(struct work *work)
 	const struct common *common = common_of(work);
 	int status;
 
-	common_say(common, "cache       %s, %s", work->cache_path, human_size(wb_dev_size(work->cache_dev)));
+	common_say(common, "cache       %s, %s%s", work->cache_path, human_size(wb_dev_size(work->cache_dev)),
+		   pack_words(work->cache_dev));
 	if (log_is_closed(work)) {
 		common_say(common, "verdict     %s", words_marker(&work->cache.marker));
 		return 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common.h"
+#include "pack.h"
 #include "report.h"
 #include "words.h"
 
@@ -22,9 +23,11 @@ struct dump_options {
 	struct common common;
 	bool superblock, segments, metablocks;
 	struct range ids, slots;
+	struct pack_options pack;
 };
 
-enum { OPT_SUPERBLOCK = 1, OPT_SEGMENTS, OPT_SEGMENT, OPT_SLOT, OPT_METABLOCKS };
+enum { OPT_SUPERBLOCK = 1, OPT_SEGMENTS, OPT_SEGMENT, OPT_SLOT, OPT_METABLOCKS, OPT_PACK, OPT_OBFUSCATE,
+       OPT_METADATA_ONLY, OPT_UNPACK };
 
 static const struct poptOption dump_table[] = {
 	{ "superblock", '\0', POPT_ARG_NONE, NULL, OPT_SUPERBLOCK, "the superblock, field by field",
@@ -37,6 +40,10 @@ static const struct poptOption dump_table[] = {
 	  "K[-K]" },
 	{ "metablocks", '\0', POPT_ARG_NONE, NULL, OPT_METABLOCKS,
 	  "metablocks of the live segments, or of the chosen ones", NULL },
+	{ "pack", '\0', POPT_ARG_STRING, NULL, OPT_PACK, "write the metadata, and no data, for a bug report", "FILE" },
+	{ "obfuscate", '\0', POPT_ARG_NONE, NULL, OPT_OBFUSCATE, "with --pack: move the sectors of the backing device", NULL },
+	{ "metadata-only", '\0', POPT_ARG_NONE, NULL, OPT_METADATA_ONLY, "with --pack: read no data, compute no checksums", NULL },
+	{ "unpack", '\0', POPT_ARG_STRING, NULL, OPT_UNPACK, "make an image of a pack that checks the same", "FILE" },
 	POPT_TABLEEND
 };
 
@@ -68,6 +75,10 @@ static void handle(void *options, int val, const char *argument)
 	case OPT_SEGMENT: dump->ids = range_of("--segment", argument); break;
 	case OPT_SLOT: dump->slots = range_of("--slot", argument); break;
 	case OPT_METABLOCKS: dump->metablocks = true; break;
+	case OPT_PACK: pack_set_file("--pack", &dump->pack.pack, argument); break;
+	case OPT_OBFUSCATE: dump->pack.obfuscate = true; break;
+	case OPT_METADATA_ONLY: dump->pack.metadata_only = true; break;
+	case OPT_UNPACK: pack_set_file("--unpack", &dump->pack.unpack, argument); break;
 	default: break;
 	}
 }
@@ -435,7 +446,9 @@ static void say_summary(const struct work *work)
 	common_say(common, "wb-dump      %s", WB_VERSION);
 	common_say(common, "cache        %s, %" PRIu64 " bytes (%s)%s", work->path,
 		   wb_dev_size(work->dev), human_size(wb_dev_size(work->dev)),
-		   wb_dev_busy(work->dev) ? ", in use: the picture may move" : "");
+		   wb_dev_busy(work->dev) ? ", in use: the picture may move" : pack_words(work->dev));
+	if (common->verbose)
+		pack_say_facts(common, work->dev);
 	common_say(common, "superblock   %s", super_words(&work->cache).bytes);
 	if (has_ring(work)) {
 		say_geometry(work);
@@ -1007,10 +1020,14 @@ static int load(struct work *work)
 static int dump(struct work *work)
 {
 	const struct dump_options *options = work->options;
-	int status = common_open(common_of(work), &work->dev, work->path, WB_OPEN_READ);
+	int status = common_open(common_of(work), &work->dev, work->path, WB_OPEN_READ | WB_OPEN_PACK);
 
+	if (!status && options->pack.unpack)
+		return pack_unpack(common_of(work), &options->pack, work->dev, work->path);
 	if (!status)
 		status = open_cache(work);
+	if (!status && options->pack.pack)
+		return pack_write(common_of(work), &options->pack, &work->cache, work->path);
 	if (!status)
 		status = load(work);
 	if (status)
@@ -1038,9 +1055,11 @@ int main(int argc, char **argv)
 	int status;
 
 	common_start(&options.common, &command, &options, argc, argv);
+	pack_check_usage(&options.pack, options.superblock ? "--superblock" : has_tables(&options) ? "tables" : NULL);
 	work.path = options.common.operands[0];
 	status = dump(&work);
 	wb_ring_release(&work.ring);
 	wb_dev_close(work.dev);
+	pack_release(&options.pack);
 	return common_finish(&options.common, status);
 }

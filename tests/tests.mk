@@ -43,7 +43,7 @@ tests: all $(HOOKED) $(UNIT_TESTS) $(BUILD)/tests/mkcache $(BUILD)/tests/foretel
 ASAN := BUILD=build/asan CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer' \
 	SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
 
-KINDS := unit battery golden fixtures flush undo resume media guard check rules repair explain dump format
+KINDS := unit battery golden fixtures flush undo resume media guard check rules repair explain dump pack format
 
 check:
 	rm -f build/*.counts
@@ -77,5 +77,11 @@ check-all:
 demo: all
 	demo/demo.sh $(BUILD)
 
-bench: all $(BUILD)/tests/mkcache
+# counts the time that zlib takes
+$(BUILD)/tests/synth: tests/bench/synth.c $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) -Wl,--wrap=deflate $(BUILD)/libwbfmt.a \
+		$(shell pkg-config --libs $(LIB_PKGS))
+
+bench: all $(BUILD)/tests/mkcache $(BUILD)/tests/synth
 	tests/bench/bench $(BUILD)
