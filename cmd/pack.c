@@ -158,7 +158,8 @@ static void say_pack(const struct common *common, const struct wb_cache *cache, 
 int pack_write(const struct common *common, const struct pack_options *options, struct wb_cache *cache, const char *path)
 {
 	uint8_t key[16];
-	struct wb_pack_options pack = { .metadata_only = options->metadata_only, .time = (uint64_t)time(NULL) };
+	struct wb_pack_options pack = { .metadata_only = options->metadata_only, .time = (uint64_t)time(NULL),
+				       .jobs = (unsigned)common->jobs };
 	struct wb_pack_result result;
 	struct wb_error err;
 	int fd;

@@ -577,6 +577,7 @@ struct wb_pack_options {
 	const uint8_t *key;     /* 16 random bytes: move the sector addresses, keeping their order and alignment; NULL: keep them */
 	uint64_t time;          /* seconds since 1970 */
 	uint64_t backing_bytes; /* size of BACKING, 0 when not known */
+	unsigned jobs;          /* more than 1: what was read is packed in a thread of its own */
 	const char *facts;      /* text for people, lines of "name: value", at most WB_PACK_FACTS bytes; NULL: none */
 };
 

@@ -107,7 +107,7 @@ static void make_metadata(uint8_t *meta, struct image *image, const struct wb_pa
 
 	wb_header_encode(format, meta, &header);
 	for (unsigned i = 0; i < n; i++, block++) {
-		const struct wb_metablock metablock = { .sector = columns->sector[block],
+		const struct wb_metablock metablock = { .sector = columns->sector[block] << 3 | columns->sector[block] >> 61,
 							.dirty = (uint8_t)columns->dirty[block],
 							.lap = (uint32_t)columns->block_lap[block] + header.lap };
 

@@ -287,16 +287,6 @@ static void move_differences(struct cursor *cursor, uint64_t *values, unsigned n
 		values[i] = (values[i] + values[i - 1] + step) & mask;
 }
 
-/* Aligned addresses leave the top three bits of the rotated ones zero. */
-static void move_sectors(struct cursor *cursor, uint64_t *values, unsigned n)
-{
-	for (unsigned i = 0; !cursor->decode && i < n; i++)
-		values[i] = values[i] >> 3 | values[i] << 61;
-	move(cursor, values, n, 8);
-	for (unsigned i = 0; cursor->decode && i < n; i++)
-		values[i] = values[i] << 3 | values[i] >> 61;
-}
-
 static const char *check_flags(const struct wb_pack_columns *columns, unsigned i)
 {
 	const struct wb_geometry *geometry = columns->geometry;
@@ -391,7 +381,7 @@ static void walk(struct cursor *cursor, struct wb_pack_columns *columns)
 	move(cursor, columns->run_first, columns->run_count, 2);
 	move(cursor, columns->run_length, columns->run_count, 2);
 	check_runs(cursor, columns);
-	move_sectors(cursor, columns->sector, columns->block_count);
+	move(cursor, columns->sector, columns->block_count, 8);
 	move(cursor, columns->dirty, columns->block_count, 1);
 	if (format->lap.width)
 		move(cursor, columns->block_lap, columns->block_count, 4);

@@ -79,7 +79,7 @@ struct wb_pack_columns {
 	uint64_t runs[WB_PACK_CHUNK];   /* BAD: how many */
 	unsigned run_count, block_count;
 	uint64_t *run_first, *run_length; /* sectors of the slot; ascending, apart */
-	uint64_t *sector, *dirty;
+	uint64_t *sector, *dirty;         /* sectors rotated right by three bits: of aligned ones the top byte is zero then */
 	uint64_t *block_lap;              /* minus the header's */
 	uint64_t *holds_data;             /* where no checksum covers the data: its block is not all zero */
 };

@@ -5,6 +5,7 @@
  * the device held before.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,22 +15,42 @@
 #include "crc32c.h"
 #include "error.h"
 #include "pack.h"
+#include "relay.h"
 
 #define BATCH_BYTES (4u << 20)
 #define SLOT_MAX (WB_BLOCK * (WB_CAPACITY_MAX + 1))
 
+/* Slots of one chunk that are read together, and their data. */
+struct batch {
+	uint32_t chunk;
+	unsigned from, to;
+	struct wb_io io[WB_PACK_CHUNK]; /* of slots from ... to - 1 */
+	uint8_t *data;
+};
+
+struct headers {
+	uint8_t *metas;
+	uint8_t lost[WB_PACK_CHUNK]; /* sectors of the metadata that cannot be read */
+};
+
+/* One thread reads batches; the other makes columns of them, and chunks of those. */
 struct writer {
 	struct wb_dev *dev;
+	pthread_mutex_t dev_lock;
 	struct wb_geometry geometry;
 	const struct wb_pack_options *options;
 	struct wb_pack_result *result;
 	int fd;
+	struct wb_relay relay;
+	struct batch batches[2];
+	struct headers headers[2]; /* of even and odd chunks */
+	/* of the thread that works */
 	z_stream zlib;
 	struct wb_pack_columns columns;
-	struct wb_io io[WB_PACK_CHUNK];
-	uint8_t lost[WB_PACK_CHUNK]; /* sectors of the metadata that cannot be read */
-	uint8_t *metas, *data, *whole; /* of the chunk's slots, of a batch, of one slot */
+	uint8_t *whole; /* a slot */
 	uint8_t *inflated, *deflated;
+	_Atomic int failed; /* what the caller gets, with: */
+	struct wb_error err;
 };
 
 /* ---- the file ---- */
@@ -114,6 +135,36 @@ static int write_facts(struct writer *writer, struct wb_error *err)
 
 /* ---- reading ---- */
 
+static void submit(struct writer *writer, struct wb_io *io, unsigned n)
+{
+	pthread_mutex_lock(&writer->dev_lock);
+	wb_dev_submit(writer->dev, io, n, NULL); /* each request says for itself how it went */
+	pthread_mutex_unlock(&writer->dev_lock);
+}
+
+static bool read_now(struct writer *writer, uint64_t offset, uint8_t *bytes, uint32_t length)
+{
+	struct wb_io io = { .buffer = bytes, .offset = offset, .length = length };
+
+	submit(writer, &io, 1);
+	return !io.result;
+}
+
+static unsigned slots_of(const struct writer *writer, uint32_t chunk)
+{
+	return (unsigned)wb_min(WB_PACK_CHUNK, writer->geometry.slots - chunk);
+}
+
+static struct headers *headers_of(struct writer *writer, uint32_t chunk)
+{
+	return &writer->headers[chunk / WB_PACK_CHUNK % 2];
+}
+
+static const uint8_t *meta_of(const struct headers *headers, unsigned slot)
+{
+	return headers->metas + (size_t)slot * WB_BLOCK;
+}
+
 static void add_run(struct writer *writer, unsigned slot, uint64_t first, uint64_t sectors)
 {
 	struct wb_pack_columns *columns = &writer->columns;
@@ -137,8 +188,7 @@ static bool reread(struct writer *writer, uint32_t chunk, unsigned slot, uint32_
 	bool lost = false;
 
 	for (uint32_t at = 0; at < length; at += unit) {
-		if (!wb_dev_read(writer->dev, wb_slot_offset(&writer->geometry, chunk + slot) + from + at, bytes + at, unit,
-				 NULL))
+		if (read_now(writer, wb_slot_offset(&writer->geometry, chunk + slot) + from + at, bytes + at, unit))
 			continue;
 		memset(bytes + at, 0, unit);
 		add_run(writer, slot, (from + at) / WB_SECTOR, unit / WB_SECTOR);
@@ -147,29 +197,30 @@ static bool reread(struct writer *writer, uint32_t chunk, unsigned slot, uint32_
 	return lost;
 }
 
-static void read_metadata(struct writer *writer, uint32_t chunk)
+static void read_metadata(struct writer *writer, uint32_t chunk, struct wb_io *io)
 {
-	unsigned n = writer->columns.slots, unit = wb_dev_block(writer->dev);
+	struct headers *headers = headers_of(writer, chunk);
+	unsigned n = slots_of(writer, chunk), unit = wb_dev_block(writer->dev);
 
 	for (unsigned i = 0; i < n; i++)
-		writer->io[i] = (struct wb_io){ .buffer = writer->metas + (size_t)i * WB_BLOCK, .length = WB_BLOCK,
-						.offset = wb_slot_offset(&writer->geometry, chunk + i) };
-	wb_dev_submit(writer->dev, writer->io, n, NULL);
+		io[i] = (struct wb_io){ .buffer = headers->metas + (size_t)i * WB_BLOCK, .length = WB_BLOCK,
+					.offset = wb_slot_offset(&writer->geometry, chunk + i) };
+	submit(writer, io, n);
 	for (unsigned i = 0; i < n; i++) {
-		writer->lost[i] = 0;
-		for (unsigned at = 0; writer->io[i].result && at < WB_BLOCK; at += unit)
-			if (wb_dev_read(writer->dev, writer->io[i].offset + at, (uint8_t *)writer->io[i].buffer + at, unit, NULL))
-				writer->lost[i] |= (uint8_t)(((1u << unit / WB_SECTOR) - 1) << at / WB_SECTOR);
+		headers->lost[i] = 0;
+		for (unsigned at = 0; io[i].result && at < WB_BLOCK; at += unit)
+			if (!read_now(writer, io[i].offset + at, (uint8_t *)io[i].buffer + at, unit))
+				headers->lost[i] |= (uint8_t)(((1u << unit / WB_SECTOR) - 1) << at / WB_SECTOR);
 	}
 }
 
 /* As wb_slot_wants_data(): bytes of data that a check reads to verify this slot. */
-static uint32_t data_wanted(const struct writer *writer, unsigned slot)
+static uint32_t data_wanted(const struct writer *writer, const struct headers *headers, unsigned slot)
 {
-	const uint8_t *meta = writer->metas + (size_t)slot * WB_BLOCK;
+	const uint8_t *meta = meta_of(headers, slot);
 	struct wb_header header;
 
-	if (writer->options->metadata_only || writer->lost[slot] || wb_all_bytes(meta, WB_BLOCK, 0))
+	if (writer->options->metadata_only || headers->lost[slot] || wb_all_bytes(meta, WB_BLOCK, 0))
 		return 0;
 	wb_header_decode(writer->geometry.format, meta, &header);
 	if (!wb_length_in_range(&writer->geometry, header.length))
@@ -179,24 +230,27 @@ static uint32_t data_wanted(const struct writer *writer, unsigned slot)
 	return header.length * WB_BLOCK;
 }
 
-/* Reads the data of slots `from` and on, as many as fit; returns the slot to go on with. A slot without data has an
- * empty request. */
-static unsigned read_data(struct writer *writer, uint32_t chunk, unsigned from)
+/* Reads the slots of a chunk from slot `from` on, as many as fit. A slot without data has an empty request. */
+static void read_batch(struct writer *writer, struct batch *batch, uint32_t chunk, unsigned from)
 {
+	unsigned n = slots_of(writer, chunk);
 	uint32_t used = 0;
-	unsigned i = from;
 
-	for (; i < writer->columns.slots; i++) {
-		uint32_t length = data_wanted(writer, i);
+	if (!from)
+		read_metadata(writer, chunk, batch->io);
+	batch->chunk = chunk;
+	batch->from = from;
+	for (batch->to = from; batch->to < n; batch->to++) {
+		uint32_t length = data_wanted(writer, headers_of(writer, chunk), batch->to);
 
 		if (length > BATCH_BYTES - used)
 			break;
-		writer->io[i] = (struct wb_io){ .buffer = writer->data + used, .length = length,
-						.offset = wb_slot_offset(&writer->geometry, chunk + i) + WB_BLOCK };
+		batch->io[batch->to] = (struct wb_io){ .buffer = batch->data + used, .length = length,
+						       .offset = wb_slot_offset(&writer->geometry, chunk + batch->to) + WB_BLOCK };
 		used += length;
 	}
-	wb_dev_submit(writer->dev, writer->io + from, i - from, NULL);
-	return i;
+	if (used)
+		submit(writer, batch->io + from, batch->to - from);
 }
 
 /* ---- what a slot is ---- */
@@ -205,7 +259,7 @@ static unsigned count_bytes(const uint8_t *bytes, unsigned size)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; !wb_all_bytes(bytes, size, 0) && i < size; i++)
+	for (unsigned i = 0; i < size; i++)
 		n += bytes[i] != 0;
 	return n;
 }
@@ -219,7 +273,8 @@ static void count_padding(struct writer *writer, unsigned slot, const uint8_t *m
 
 	if (!wb_seal_covers_data(format)) /* packed: nothing is unused */
 		return;
-	columns->header_padding[slot] = count_bytes(meta + used, format->metablocks - used);
+	columns->header_padding[slot] = wb_all_bytes(meta + used, format->metablocks - used, 0) ?
+						0 : count_bytes(meta + used, format->metablocks - used);
 	columns->block_padding[slot] = 0;
 	for (unsigned i = 0; i < blocks; i++)
 		columns->block_padding[slot] +=
@@ -270,7 +325,7 @@ static void explain_length(struct writer *writer, uint32_t chunk, unsigned slot,
 	uint8_t *whole = writer->whole;
 	uint32_t size = (geometry->capacity + 1) * WB_BLOCK;
 
-	if (wb_dev_read(writer->dev, wb_slot_offset(geometry, chunk + slot), whole, size, NULL) &&
+	if (!read_now(writer, wb_slot_offset(geometry, chunk + slot), whole, size) &&
 	    reread(writer, chunk, slot, 0, whole, size))
 		return;
 	uint32_t crc = wb_crc32c(~0u, whole + WB_SUMMED_FROM, WB_BLOCK - WB_SUMMED_FROM);
@@ -293,18 +348,21 @@ static void take_metablocks(struct writer *writer, unsigned slot, const uint8_t 
 	const struct wb_format *format = writer->geometry.format;
 	struct wb_pack_columns *columns = &writer->columns;
 	unsigned n = wb_pack_blocks_of(columns, slot);
-	bool looks = header->length && !wb_seal_covers_data(format) && !writer->options->metadata_only;
+	bool looks = header->length && !writer->options->metadata_only;
 
 	for (unsigned i = 0; i < n; i++) {
 		unsigned at = columns->block_count++;
 		struct wb_metablock metablock;
 
 		wb_metablock_decode(format, meta, i, &metablock);
-		columns->sector[at] = writer->options->key ? wb_obfuscate(writer->options->key, metablock.sector) :
-							     metablock.sector;
+		if (writer->options->key)
+			metablock.sector = wb_obfuscate(writer->options->key, metablock.sector);
+		columns->sector[at] = metablock.sector >> 3 | metablock.sector << 61;
 		columns->dirty[at] = metablock.dirty;
-		columns->block_lap[at] = metablock.lap - header->lap;
-		columns->holds_data[at] = looks && !wb_all_bytes(data + (size_t)WB_BLOCK * i, WB_BLOCK, 0);
+		if (format->lap.width)
+			columns->block_lap[at] = metablock.lap - header->lap;
+		if (!wb_seal_covers_data(format))
+			columns->holds_data[at] = looks && !wb_all_bytes(data + (size_t)WB_BLOCK * i, WB_BLOCK, 0);
 	}
 	writer->result->segments++;
 }
@@ -357,19 +415,19 @@ static bool verify(struct writer *writer, uint32_t chunk, unsigned slot, const u
 	return writer->columns.flags[slot] & WB_PACK_FLIP;
 }
 
-static void take_slot(struct writer *writer, uint32_t chunk, unsigned slot)
+static void take_slot(struct writer *writer, uint32_t chunk, unsigned slot, const struct wb_io *io)
 {
 	const struct wb_geometry *geometry = &writer->geometry;
 	struct wb_pack_columns *columns = &writer->columns;
-	const uint8_t *meta = writer->metas + (size_t)slot * WB_BLOCK;
-	const struct wb_io *io = &writer->io[slot];
+	const struct headers *headers = headers_of(writer, chunk);
+	const uint8_t *meta = meta_of(headers, slot);
 	struct wb_header header;
 
 	clear_slot(columns, slot);
 	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
-		if (writer->lost[slot] >> sector & 1)
+		if (headers->lost[slot] >> sector & 1)
 			add_run(writer, slot, sector, 1);
-	if (writer->lost[slot] || wb_all_bytes(meta, WB_BLOCK, 0))
+	if (headers->lost[slot] || wb_all_bytes(meta, WB_BLOCK, 0))
 		return;
 	wb_header_decode(geometry->format, meta, &header);
 	take_header(columns, slot, &header);
@@ -386,21 +444,46 @@ static void take_slot(struct writer *writer, uint32_t chunk, unsigned slot)
 
 /* ---- the whole ---- */
 
-static int write_slots(struct writer *writer, uint32_t chunk, struct wb_error *err)
+static void take_batch(void *context, unsigned turn)
 {
+	struct writer *writer = context;
 	struct wb_pack_columns *columns = &writer->columns;
+	const struct batch *batch = &writer->batches[turn];
 
-	columns->slots = (unsigned)wb_min(WB_PACK_CHUNK, writer->geometry.slots - chunk);
-	columns->run_count = columns->block_count = 0;
-	read_metadata(writer, chunk);
-	for (unsigned from = 0, to; from < columns->slots; from = to) {
-		to = read_data(writer, chunk, from);
-		for (unsigned i = from; i < to; i++)
-			take_slot(writer, chunk, i);
+	if (writer->failed)
+		return;
+	if (!batch->from) {
+		columns->slots = slots_of(writer, batch->chunk);
+		columns->run_count = columns->block_count = 0;
 	}
+	for (unsigned i = batch->from; i < batch->to; i++)
+		take_slot(writer, batch->chunk, i, &batch->io[i]);
+	if (batch->to < columns->slots)
+		return;
 	uint32_t size = wb_pack_columns_encode(columns, writer->inflated);
 
-	return write_chunk(writer, chunk, writer->inflated, size, err);
+	writer->failed = write_chunk(writer, batch->chunk, writer->inflated, size, &writer->err);
+}
+
+static int read_slots(struct writer *writer, const struct wb_progress *progress, struct wb_error *err)
+{
+	uint64_t chunk = 0;
+	unsigned from = 0;
+	int ret = 0;
+
+	for (unsigned turn = 0; chunk < writer->geometry.slots && !ret && !writer->failed; turn ^= 1) {
+		struct batch *batch = &writer->batches[turn];
+
+		ret = wb_poll(progress, "packing", chunk + from, writer->geometry.slots, err);
+		if (ret)
+			break;
+		wb_relay_wait(&writer->relay, turn);
+		read_batch(writer, batch, (uint32_t)chunk, from);
+		from = batch->to < slots_of(writer, (uint32_t)chunk) ? batch->to : 0;
+		chunk += from ? 0 : WB_PACK_CHUNK;
+		wb_relay_hand(&writer->relay, turn);
+	}
+	return ret;
 }
 
 static int write_all(struct writer *writer, const struct wb_cache *cache, const struct wb_progress *progress,
@@ -410,32 +493,56 @@ static int write_all(struct writer *writer, const struct wb_cache *cache, const 
 
 	if (!ret)
 		ret = write_facts(writer, err);
-	for (uint64_t chunk = 0; chunk < writer->geometry.slots && !ret; chunk += WB_PACK_CHUNK) {
-		ret = wb_poll(progress, "packing", chunk, writer->geometry.slots, err);
-		if (!ret)
-			ret = write_slots(writer, (uint32_t)chunk, err);
-	}
-	return ret;
+	if (ret)
+		return ret;
+	wb_relay_start(&writer->relay, writer->options->jobs > 1, take_batch, writer);
+	ret = read_slots(writer, progress, err);
+	wb_relay_stop(&writer->relay);
+	if (ret || !writer->failed)
+		return ret;
+	if (err)
+		*err = writer->err;
+	return writer->failed;
+}
+
+static bool allocate_aligned(uint8_t **bytes, size_t size)
+{
+	void *room = NULL;
+	bool done = !posix_memalign(&room, WB_BLOCK, size);
+
+	*bytes = done ? room : NULL;
+	return done;
 }
 
 static int allocate(struct writer *writer, struct wb_error *err)
 {
-	void *metas = NULL, *data = NULL, *whole = NULL;
-	bool failed = posix_memalign(&metas, WB_BLOCK, WB_PACK_CHUNK * WB_BLOCK) ||
-		      posix_memalign(&data, WB_BLOCK, BATCH_BYTES) || posix_memalign(&whole, WB_BLOCK, SLOT_MAX);
+	bool done = allocate_aligned(&writer->whole, SLOT_MAX);
 
-	writer->metas = metas;
-	writer->data = data;
-	writer->whole = whole;
+	for (unsigned i = 0; i < 2; i++)
+		done = done && allocate_aligned(&writer->headers[i].metas, WB_PACK_CHUNK * WB_BLOCK) &&
+		       allocate_aligned(&writer->batches[i].data, BATCH_BYTES);
 	writer->inflated = malloc(WB_PACK_INFLATED);
 	writer->deflated = malloc(WB_PACK_DEFLATED);
-	failed |= !writer->inflated || !writer->deflated;
-	/* level and strategy: random addresses do not shrink, and nothing is gained by looking longer for what repeats */
-	failed |= deflateInit2(&writer->zlib, 6, Z_DEFLATED, 15, 9, Z_DEFAULT_STRATEGY) != Z_OK;
-	if (failed)
+	if (!done || !writer->inflated || !writer->deflated ||
+	    deflateInit2(&writer->zlib, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15, 9, Z_DEFAULT_STRATEGY) != Z_OK)
 		return wb_no_memory(err, "packing");
 	return writer->geometry.format ?
 		       wb_pack_columns_init(&writer->columns, &writer->geometry, writer->options->metadata_only, err) : 0;
+}
+
+static void release(struct writer *writer)
+{
+	deflateEnd(&writer->zlib);
+	wb_pack_columns_release(&writer->columns);
+	for (unsigned i = 0; i < 2; i++) {
+		free(writer->headers[i].metas);
+		free(writer->batches[i].data);
+	}
+	free(writer->whole);
+	free(writer->inflated);
+	free(writer->deflated);
+	pthread_mutex_destroy(&writer->dev_lock);
+	free(writer);
 }
 
 int wb_pack_write(struct wb_cache *cache, int fd, const struct wb_pack_options *options, struct wb_pack_result *result,
@@ -455,6 +562,7 @@ int wb_pack_write(struct wb_cache *cache, int fd, const struct wb_pack_options *
 	writer->options = options;
 	writer->result = result;
 	writer->fd = fd;
+	pthread_mutex_init(&writer->dev_lock, NULL);
 	if (cache->geometry.format) /* all slots there is room for */
 		ret = wb_geometry_init(&writer->geometry, cache->geometry.format, cache->geometry.order,
 				       wb_dev_size(cache->dev), 0, err);
@@ -462,13 +570,6 @@ int wb_pack_write(struct wb_cache *cache, int fd, const struct wb_pack_options *
 		ret = allocate(writer, err);
 	if (!ret)
 		ret = write_all(writer, cache, progress, err);
-	deflateEnd(&writer->zlib);
-	wb_pack_columns_release(&writer->columns);
-	free(writer->metas);
-	free(writer->data);
-	free(writer->whole);
-	free(writer->inflated);
-	free(writer->deflated);
-	free(writer);
+	release(writer);
 	return ret;
 }
