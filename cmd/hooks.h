@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What only test builds do (WB_TEST_HOOKS): WB_TEST_POWER=LEFT:CUT:SEED in the environment cuts the power of all devices
- * and output files after so many writes, flushes and renames; WB_TEST_STOP=N makes the Nth poll for a signal find one. In installed commands nothing of it is left.
+ * and output files after so many writes, flushes and renames; WB_TEST_STOP=N makes the Nth poll for a signal find one.
+ * In installed commands nothing of it is left.
  */
 #ifndef HOOKS_H
 #define HOOKS_H
