@@ -17,9 +17,11 @@ sbindir ?= $(prefix)/sbin
 libdir ?= $(prefix)/lib
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
+datadir ?= $(prefix)/share/wb-utils
+udevdir ?= $(prefix)/lib/udev/rules.d
 
-PKGS := blkid popt zlib liburing json-c
-LIB_PKGS := liburing
+PKGS := blkid popt zlib liburing json-c nettle
+LIB_PKGS := liburing zlib
 ifdef NO_ISAL
 CPPFLAGS += -DWB_NO_ISAL
 else
@@ -34,11 +36,10 @@ ALL_LDFLAGS = -pthread $(LDFLAGS) $(SANITIZE)
 Q = $(if $(V),,@echo '  $(@F)';)
 COMPILE = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP
 
-COMMANDS := wb-check wb-flush-dirty wb-dump wb-format
+COMMANDS := wb-check wb-flush-dirty wb-dump wb-format wb-undo
 LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard libwbfmt/*.c))
 PIC_OBJECTS := $(LIB_OBJECTS:.o=.pic.o)
-CMD_OBJECTS := $(addprefix $(BUILD)/cmd/,common.o guard.o report.o progress.o words.o)
-DUMP_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/dump*.c) cmd/columns.c)
+CMD_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out cmd/wb-%,$(wildcard cmd/*.c)))
 SONAME := libwbfmt.so.$(SOVERSION)
 
 .DELETE_ON_ERROR:
@@ -55,6 +56,8 @@ help:
 	@echo 'demo          rescue a sample file system'
 	@echo 'check         all tests that fit in five minutes'
 	@echo 'check-all     those and the longer ones'
+	@echo 'deps-kernel   unpack what check-kernel needs, with apt-get (root)'
+	@echo 'check-kernel  the commands next to the real driver, under qemu'
 	@echo 'bench         speed, as ratios'
 	@echo 'install       into DESTDIR and prefix ($(prefix)); uninstall takes it away again'
 
@@ -74,11 +77,12 @@ $(BUILD)/$(SONAME): $(PIC_OBJECTS)
 	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(LIB_PKGS))
 	@ln -sf $(SONAME) $(BUILD)/libwbfmt.so
 
-$(BUILD)/wb-%: $(BUILD)/cmd/wb-%.o $(CMD_OBJECTS) $(BUILD)/libwbfmt.a
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(shell pkg-config --libs $(PKGS))
+$(BUILD)/cmd/common.a: $(CMD_OBJECTS)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
 
-$(addprefix $(BUILD)/,wb-flush-dirty wb-dump): $(BUILD)/cmd/policy_options.o
-$(BUILD)/wb-dump: $(DUMP_OBJECTS)
+$(BUILD)/wb-%: $(BUILD)/cmd/wb-%.o $(BUILD)/cmd/common.a $(BUILD)/libwbfmt.a
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKGS))
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)
 
@@ -88,7 +92,8 @@ clean:
 # ---- what a bare Debian lacks -------------------------------------------------------------------
 
 DEPS := gcc clang libclang-rt-dev libc6-dev pkg-config libblkid-dev libpopt-dev zlib1g-dev libisal-dev \
-	liburing-dev libjson-c-dev libcmocka-dev bats valgrind jq zstd xz-utils gddrescue e2fsprogs mandoc util-linux
+	liburing-dev libjson-c-dev nettle-dev libcmocka-dev bats valgrind jq zstd xz-utils gddrescue e2fsprogs mandoc util-linux \
+	fdisk xfsprogs cryptsetup-bin file
 
 deps:
 	apt-get update -q
@@ -97,6 +102,7 @@ deps:
 # ---- tests --------------------------------------------------------------------------------------
 
 include tests/tests.mk
+include tests/kernel/kernel.mk
 
 # ---- installing ---------------------------------------------------------------------------------
 
@@ -116,6 +122,9 @@ install: all
 		> $(DESTDIR)$(libdir)/pkgconfig/libwbfmt.pc
 	install -m 644 $(MAN8) $(DESTDIR)$(mandir)/man8
 	install -m 644 $(MAN5) $(DESTDIR)$(mandir)/man5
+	install -d $(DESTDIR)$(datadir)/magic $(DESTDIR)$(udevdir)
+	install -m 644 share/magic/dm-writeboost $(DESTDIR)$(datadir)/magic
+	sed 's|/usr/sbin|$(sbindir)|' share/65-dm-writeboost.rules > $(DESTDIR)$(udevdir)/65-dm-writeboost.rules
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(sbindir)/,$(COMMANDS)) $(DESTDIR)$(libdir)/libwbfmt.a \
@@ -123,4 +132,5 @@ uninstall:
 		$(DESTDIR)$(libdir)/pkgconfig/libwbfmt.pc \
 		$(DESTDIR)$(includedir)/wbfmt.h $(DESTDIR)$(includedir)/wbrules.h \
 		$(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(MAN8))) \
-		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(MAN5)))
+		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(MAN5))) \
+		$(DESTDIR)$(datadir)/magic/dm-writeboost $(DESTDIR)$(udevdir)/65-dm-writeboost.rules

@@ -2,6 +2,7 @@
 /* The shared half of every command: see common.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "common.h"
+#include "hooks.h"
 #include "progress.h"
 #include "report.h"
 
@@ -83,6 +85,16 @@ uint64_t size_of(const char *what, const char *text)
 			if (strcmp(end, units[i]) == 0 && value <= UINT64_MAX >> 10 * i)
 				return value << 10 * i;
 	usage_error("%s: '%s' is not a size (bytes, or a number with KiB, MiB, GiB or TiB)", what, text);
+}
+
+void path_option(const char *what, char **path, const char *text)
+{
+	if (!*text)
+		usage_error("%s: a file name is needed", what);
+	free(*path);
+	*path = strdup(text);
+	if (!*path)
+		usage_error("out of memory");
 }
 
 unsigned choice_of(const char *what, const char *text, const char *const *choices)
@@ -189,7 +201,7 @@ static void handle_common(struct common *common, const struct command *command, 
 	static const char *const addresses[] = { "linear", "wrap", NULL };
 
 	if (command->no_overrides && (val == OPT_GENERATION || val == OPT_SLOTS))
-		usage_error("--generation and --slots have no meaning here; see --type and --order");
+		usage_error("--generation and --slots have no meaning here%s", command->no_overrides);
 	switch (val) {
 	case OPT_GENERATION: set_generation(common, argument); break;
 	case OPT_ORDER: set_order(common, argument); break;
@@ -298,7 +310,10 @@ void common_start(struct common *common, const struct command *command, void *op
 int common_finish(struct common *common, int status)
 {
 	progress_clear();
-	report_finish(status);
+	if (report_finish(status)) {
+		fprintf(stderr, "%s: the file of --report could not be written whole\n", common->tool);
+		status |= EXIT_REFUSED;
+	}
 	poptFreeContext(common->context);
 	if (fflush(stdout) || ferror(stdout)) {
 		fprintf(stderr, "%s: writing to stdout failed\n", common->tool);
@@ -397,6 +412,25 @@ const char *plural(uint64_t count)
 	return count == 1 ? "" : "s";
 }
 
+char *shell_quoted(const char *text)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=:,@%";
+	char *quoted = malloc(4 * strlen(text) + 3), *to = quoted;
+
+	if (!quoted)
+		return NULL;
+	if (*text && strspn(text, plain) == strlen(text))
+		return strcpy(quoted, text);
+	*to++ = '\'';
+	for (; *text; text++) {
+		if (*text == '\'')
+			to = stpcpy(to, "'\\'");
+		*to++ = *text;
+	}
+	strcpy(to, "'");
+	return quoted;
+}
+
 const char *human_size(uint64_t bytes)
 {
 	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
@@ -425,7 +459,7 @@ int common_open(const struct common *common, struct wb_dev **dev, const char *pa
 					     NULL);
 	if (wb_dev_busy(*dev))
 		common_warn(common, "%s: the device is in use; what is shown may be moving", path);
-	return 0;
+	return hook_device(dev, &err) ? common_failed(common, path, &err, NULL) : 0;
 }
 
 static const char *next_step(const struct wb_error *err, const struct wb_cache *cache)
@@ -471,6 +505,26 @@ int common_complete(const struct common *common, const char *path, int fd)
 	if (close(fd) && !failed)
 		failed = errno;
 	return failed ? common_refuse(common, path, "cannot be written: %s", strerror(failed)) : 0;
+}
+
+int common_sync_parent(const struct common *common, const char *path)
+{
+	char *copy = strdup(path);
+	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int failed = fd < 0 || fsync(fd) ? errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	free(copy);
+	/* some file systems cannot sync a directory */
+	return failed && failed != EINVAL ? common_refuse(common, path, "its directory cannot be synced: %s", strerror(failed)) : 0;
+}
+
+int common_replace(const struct common *common, const char *path, const char *by)
+{
+	if (!hook_step() || rename(by, path))
+		return common_refuse(common, path, "cannot be replaced: %s", strerror(errno));
+	return common_sync_parent(common, path);
 }
 
 uint64_t default_memory(void)

@@ -46,7 +46,7 @@ struct command {
 	option_handler handle;
 	const char *const *force_names;        /* may be NULL */
 	bool goes_on_without_reader;           /* a closed pipe on stdout does not end it */
-	bool no_overrides;                     /* --generation and --slots are usage errors */
+	const char *no_overrides;              /* when not NULL, --generation and --slots are usage errors; what to say then */
 };
 
 /* Parses everything, sets up signals and progress and starts the report. Ends the program for --help, --version and
@@ -63,6 +63,8 @@ __attribute__((noreturn, format(printf, 1, 2))) void usage_error(const char *for
 /* Values of options; usage errors where they do not parse. what names the option. */
 uint64_t number_of(const char *what, const char *text);
 uint64_t size_of(const char *what, const char *text);
+/* A file name, copied into *path, which is freed first. */
+void path_option(const char *what, char **path, const char *text);
 /* Index of text in a NULL-terminated list. */
 unsigned choice_of(const char *what, const char *text, const char *const *choices);
 
@@ -91,6 +93,11 @@ int common_create(const struct common *common, const char *path, int *fd);
 /* Makes what was written to it durable and closes it; 0 or an exit status. */
 int common_complete(const struct common *common, const char *path, int fd);
 
+/* Makes durable that a file of this name is there; 0 or an exit status. */
+int common_sync_parent(const struct common *common, const char *path);
+/* Puts the file `by` in the place of path, durably and at once; 0 or an exit status. */
+int common_replace(const struct common *common, const char *path, const char *by);
+
 /* The budget for plans: --memory, or by default a quarter of RAM, 1 GiB at most. */
 uint64_t default_memory(void);
 /* Entries that fit in such a budget beside buffers and sums. */
@@ -99,6 +106,8 @@ size_t sums_memory(uint64_t memory);
 
 /* "" or "s" */
 const char *plural(uint64_t count);
+/* As a word for a shell; the caller frees it. NULL without memory. */
+char *shell_quoted(const char *text);
 /* "12.5 MiB" in one of a few static buffers. */
 const char *human_size(uint64_t bytes);
 

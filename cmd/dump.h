@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "common.h"
+#include "pack.h"
 
 struct range {
 	bool given;
@@ -21,6 +22,7 @@ struct dump_options {
 	uint64_t data_id, data_index;
 	char *output; /* the columns; NULL: the default ones */
 	char *domain_map, *svg;
+	struct pack_options pack;
 	struct wb_decide_options decide;
 	struct wb_ring_options ring;
 	uint64_t memory;

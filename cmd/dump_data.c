@@ -111,6 +111,8 @@ int show_data(struct work *work)
 	struct wb_error err;
 	uint8_t meta[WB_BLOCK];
 
+	if (wb_dev_pack_info(work->dev))
+		return common_refuse(common_of(work), work->path, "a pack holds the contents of no block");
 	if (!work->cache.geometry.format)
 		return common_refuse(common_of(work), work->path,
 				     "the log was ended, and nothing tells where its segments lay");

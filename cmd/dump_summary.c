@@ -341,7 +341,9 @@ void say_summary(const struct work *work)
 	common_say(common, "wb-dump      %s", WB_VERSION);
 	common_say(common, "cache        %s, %" PRIu64 " bytes (%s)%s", work->path,
 		   wb_dev_size(work->dev), human_size(wb_dev_size(work->dev)),
-		   wb_dev_busy(work->dev) ? ", in use: the picture may move" : "");
+		   wb_dev_busy(work->dev) ? ", in use: the picture may move" : pack_words(work->dev));
+	if (common->verbose)
+		pack_say_facts(common, work->dev);
 	if (work->backing)
 		common_say(common, "backing      %s, %" PRIu64 " bytes (%s)%s", work->backing_path, wb_dev_size(work->backing),
 			   human_size(wb_dev_size(work->backing)), wb_dev_busy(work->backing) ? ", in use" : "");

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
@@ -283,6 +284,17 @@ static char *copy_of(const char *text)
 	return text && *text ? strdup(text) : NULL;
 }
 
+static bool is_read_only(const char *path, int fd, const struct node *node)
+{
+	int read_only = 0;
+
+	if (fd < 0)
+		return false;
+	if (node->is_block && !ioctl(fd, BLKROGET, &read_only) && read_only)
+		return true;
+	return access(path, W_OK) != 0;
+}
+
 static void find_sizes(struct identity *identity, int fd, const struct node *node)
 {
 	struct stat st;
@@ -460,6 +472,7 @@ void identify(const char *path, struct identity *identity)
 	int fd = open_for_looking(path);
 
 	identity->is_block = node.is_block;
+	identity->read_only = is_read_only(path, fd, &node);
 	find_sizes(identity, fd, &node);
 	if (node.is_block) {
 		find_hardware(identity, node.device);
@@ -494,9 +507,8 @@ static void append_contents(const struct identity *identity, char *text, size_t 
 		append(text, size, ", no signature known to libblkid");
 }
 
-void identity_line(const struct identity *identity, const char *path, char *text, size_t size)
+static void append_hardware(const struct identity *identity, char *text, size_t size)
 {
-	snprintf(text, size, "%s, %s", path, human_size(identity->size));
 	if (identity->model)
 		append(text, size, ", %s", identity->model);
 	if (identity->serial)
@@ -505,14 +517,35 @@ void identity_line(const struct identity *identity, const char *path, char *text
 		append(text, size, ", %s", identity->by_id);
 	if (identity->logical > WB_SECTOR)
 		append(text, size, ", sectors of %u", identity->logical);
+}
+
+void identity_hardware(const struct identity *identity, char *text, size_t size)
+{
+	text[0] = '\0';
+	append_hardware(identity, text, size);
+	make_printable(text);
+}
+
+void identity_line(const struct identity *identity, const char *path, char *text, size_t size)
+{
+	snprintf(text, size, "%s, %s", path, human_size(identity->size));
+	append_hardware(identity, text, size);
 	append_contents(identity, text, size);
 	make_printable(text);
+}
+
+char *stable_name(const struct identity *identity, const char *path)
+{
+	char *name = identity->by_id ? strdup(identity->by_id) : realpath(path, NULL);
+
+	return name ? name : strdup(path);
 }
 
 void identity_report(struct json_object *record, const struct identity *identity)
 {
 	report_u64(record, "size", identity->size);
 	report_bool(record, "block_device", identity->is_block);
+	report_bool(record, "read_only", identity->read_only);
 	report_u64(record, "logical_sector", identity->logical);
 	report_u64(record, "physical_sector", identity->physical);
 	report_text(record, "model", identity->model);
@@ -523,6 +556,135 @@ void identity_report(struct json_object *record, const struct identity *identity
 	report_text(record, "uuid", identity->uuid);
 	report_text(record, "label", identity->label);
 	report_text(record, "partition_table", identity->partition_table);
+}
+
+/* ---- every signature ---- */
+
+#define SIGNATURES_MAX 64u
+
+/* Superblocks and partition tables call the same things by different names. */
+static bool take_signature(struct signature *signature, blkid_probe probe)
+{
+	const char *offset;
+	size_t size = 0;
+
+	*signature = (struct signature){ .offset = UINT64_MAX };
+	signature->is_table = !blkid_probe_has_value(probe, "TYPE");
+	take(&signature->type, probe, signature->is_table ? "PTTYPE" : "TYPE");
+	take(&signature->uuid, probe, signature->is_table ? "PTUUID" : "UUID");
+	take(&signature->label, probe, "LABEL");
+	if (!blkid_probe_lookup_value(probe, signature->is_table ? "PTMAGIC_OFFSET" : "SBMAGIC_OFFSET", &offset, NULL))
+		signature->offset = strtoull(offset, NULL, 10);
+	blkid_probe_lookup_value(probe, signature->is_table ? "PTMAGIC" : "SBMAGIC", NULL, &size);
+	signature->size = size;
+	return signature->type;
+}
+
+static void release_signature(struct signature *signature)
+{
+	free(signature->type);
+	free(signature->uuid);
+	free(signature->label);
+}
+
+static bool add_signature(struct signatures *signatures, blkid_probe probe)
+{
+	struct signature *list = realloc(signatures->list, (signatures->count + 1) * sizeof(*list));
+
+	if (!list)
+		return false;
+	signatures->list = list;
+	if (take_signature(&list[signatures->count], probe))
+		signatures->count++;
+	else
+		release_signature(&list[signatures->count]);
+	return true;
+}
+
+/* Hides what was found from the next probe, in memory: behind the first copy there may be a second. */
+static void probe_all(struct signatures *signatures, blkid_probe probe)
+{
+	int result = 0;
+
+	while (signatures->count < SIGNATURES_MAX && (result = blkid_do_probe(probe)) == 0)
+		if (!add_signature(signatures, probe) || blkid_do_wipe(probe, true)) {
+			signatures->incomplete = true;
+			return;
+		}
+	signatures->incomplete = result != 1;
+}
+
+/* UEFI: without its protective MBR a GUID partition table is none; what has survived at the end is only looked for
+ * because we ask for it. One at the beginning may have lost that sector by accident. */
+static void mark_remnants(struct signatures *signatures)
+{
+	for (unsigned i = 0; i < signatures->count; i++)
+		if (strcmp(signatures->list[i].type, "PMBR") == 0)
+			return;
+	for (unsigned i = 0; i < signatures->count; i++)
+		signatures->list[i].is_remnant = strcmp(signatures->list[i].type, "gpt") == 0 &&
+						 signatures->list[i].offset >= WB_FIRST_SLOT;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+	uint64_t first = ((const struct signature *)a)->offset, second = ((const struct signature *)b)->offset;
+
+	return (first > second) - (first < second);
+}
+
+void find_all_signatures(const char *path, struct signatures *signatures)
+{
+	int fd = open_for_looking(path);
+	blkid_probe probe = fd >= 0 ? blkid_new_probe() : NULL;
+
+	*signatures = (struct signatures){ .incomplete = true };
+	if (probe && !blkid_probe_set_device(probe, fd, 0, 0)) {
+		blkid_probe_enable_superblocks(probe, 1);
+		blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_UUID | BLKID_SUBLKS_LABEL |
+								 BLKID_SUBLKS_MAGIC);
+		blkid_probe_enable_partitions(probe, 1);
+		blkid_probe_set_partitions_flags(probe, BLKID_PARTS_MAGIC | BLKID_PARTS_FORCE_GPT);
+		probe_all(signatures, probe);
+	}
+	if (signatures->count)
+		qsort(signatures->list, signatures->count, sizeof(*signatures->list), by_offset);
+	mark_remnants(signatures);
+	blkid_free_probe(probe);
+	if (fd >= 0)
+		close(fd);
+}
+
+void signatures_release(struct signatures *signatures)
+{
+	for (unsigned i = 0; i < signatures->count; i++)
+		release_signature(&signatures->list[i]);
+	free(signatures->list);
+	*signatures = (struct signatures){ .count = 0 };
+}
+
+void signature_line(const struct signature *signature, char *text, size_t size)
+{
+	snprintf(text, size, "%s%s%s", signature->is_remnant ? "the remnant of a " : "", signature->type,
+		 signature->is_table ? " partition table" : "");
+	if (signature->label)
+		append(text, size, " \"%s\"", signature->label);
+	if (signature->uuid)
+		append(text, size, " UUID %s", signature->uuid);
+	if (signature->offset != UINT64_MAX)
+		append(text, size, " at byte %llu", (unsigned long long)signature->offset);
+	make_printable(text);
+}
+
+void signature_report(struct json_object *record, const struct signature *signature)
+{
+	report_text(record, "signature", signature->type);
+	report_bool(record, "partition_table", signature->is_table);
+	report_text(record, "uuid", signature->uuid);
+	report_text(record, "label", signature->label);
+	if (signature->offset != UINT64_MAX)
+		report_u64(record, "offset", signature->offset);
+	report_bool(record, "remnant", signature->is_remnant);
 }
 
 const char *dangerous_signature(const struct identity *identity)
@@ -704,6 +866,28 @@ bool devices_overlap(const char *a, const char *b, char *text, size_t size)
 		return false;
 	snprintf(text, size, "%s", relation(&chain_a, &chain_b, i, j));
 	return true;
+}
+
+bool file_lives_on(const char *file, const char *device)
+{
+	struct chain chain_file, chain_device;
+	struct node node_file, node_device;
+	char *copy = strdup(file);
+	unsigned i = 0, j = 0;
+	struct stat st;
+	bool found = copy && !stat(dirname(copy), &st) && look(device, &node_device);
+
+	free(copy);
+	if (!found)
+		return false;
+	node_file = block_node(st.st_dev);
+	int fd = open_device(st.st_dev);
+
+	follow(&chain_file, &node_file, fd);
+	if (fd >= 0)
+		close(fd);
+	follow_path(&chain_device, &node_device, device);
+	return chains_meet(&chain_file, &chain_device, &i, &j);
 }
 
 /* ---- holders ---- */

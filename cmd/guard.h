@@ -19,6 +19,7 @@
 struct identity {
 	uint64_t size;
 	bool is_block;
+	bool read_only;                  /* it can be read, but not be written: the device itself, its file system, or permissions */
 	unsigned logical, physical;      /* sector sizes; 0: not known, as of an image */
 	char *model, *serial;            /* of the whole disk */
 	char *by_id;                     /* a stable name, with its directory; never one made of contents if there is another */
@@ -33,6 +34,10 @@ void identity_release(struct identity *identity);
 /* One sentence without control characters, cut to size:
  * /dev/sdb1, 931.5 GiB, Samsung SSD 870 serial S5Y, /dev/disk/by-id/ata-S5Y-part1, ext4 "data" UUID 0f3c... */
 void identity_line(const struct identity *identity, const char *path, char *text, size_t size);
+/* A name by which it will be found again: by_id, or the path without links. The caller frees it; NULL without memory. */
+char *stable_name(const struct identity *identity, const char *path);
+/* What of it is the device and not its contents, to follow its size: ", Samsung SSD 870 serial S5Y, ..." or nothing. */
+void identity_hardware(const struct identity *identity, char *text, size_t size);
 /* Adds every field to a JSON record; type is called "signature" there. Ignores a NULL record. */
 void identity_report(struct json_object *record, const struct identity *identity);
 
@@ -40,10 +45,36 @@ void identity_report(struct json_object *record, const struct identity *identity
  * carries the signature of"; NULL when it is fine. File systems, partition tables, LVM and LUKS are. Static storage. */
 const char *dangerous_signature(const struct identity *identity);
 
+/* One signature or partition table, as found: not yet fit for a terminal, see signature_line(). */
+struct signature {
+	char *type;            /* "ext4"; of a partition table "gpt", "dos", "PMBR" (the protective MBR of a GPT) */
+	char *uuid, *label;    /* NULL: none */
+	uint64_t offset, size; /* of the bytes that give it away; offset UINT64_MAX: not told */
+	bool is_table;
+	bool is_remnant;       /* the copy at the end of a GPT whose beginning is gone: nobody takes it for a partition table */
+};
+
+struct signatures {
+	struct signature *list;
+	unsigned count;
+	bool incomplete; /* something could not be read, or memory ran out */
+};
+
+/* Every signature and partition table that libblkid finds on the whole of path, with every copy it knows of, in the order
+ * of their offsets; where identify() names one. Never fails. */
+void find_all_signatures(const char *path, struct signatures *signatures);
+void signatures_release(struct signatures *signatures);
+/* Without control characters, cut to size: ext4 "data" UUID 0f3c... at byte 1080 */
+void signature_line(const struct signature *signature, char *text, size_t size);
+void signature_report(struct json_object *record, const struct signature *signature);
+
 /* Who uses a device or image, in words that follow "is used: ": "mounted on /mnt/data", "mapped by dm-3 (vg0-root), which
  * is mounted on /srv", "its partition sdb1 is in use as swap", "the backing file of /dev/loop2". False, and an empty
  * text, when nobody does as far as can be seen. An idle loop device counts as a user of its file, not of itself. */
 bool holder_of(const char *path, char *text, size_t size);
+
+/* Whether a file of that name would lie on a file system that lives on this device. False when that cannot be seen. */
+bool file_lives_on(const char *file, const char *device);
 
 /* Whether a byte of one is a byte of the other, in words that follow "CACHE and BACKING are": "the same device", "a disk
  * and a partition of it". Looks through partitions and loop devices; false, and an empty text, when they are apart. */

@@ -105,3 +105,8 @@ void policy_say_refusal(const struct common *common, unsigned refused)
 		report_emit(record);
 	}
 }
+
+const char *policy_reason(unsigned bit)
+{
+	return bit < sizeof(reasons) / sizeof(reasons[0]) ? reasons[bit].name : NULL;
+}

@@ -25,5 +25,7 @@ void policy_settle(const struct common *common, struct wb_decide_options *decide
 /* A warning and a JSON record for each reason (enum wb_refusal) to refuse; where every policy would, only for those: they
  * must be settled first, and often explain the rest. */
 void policy_say_refusal(const struct common *common, unsigned refused);
+/* The name of a reason by its bit; NULL behind the last. */
+const char *policy_reason(unsigned bit);
 
 #endif

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hooks.h"
 #include "progress.h"
 
 #define LINE_SECONDS 5.0
@@ -81,7 +82,7 @@ static void report(void *context, const char *phase, uint64_t done, uint64_t tot
 static int stop(void *context)
 {
 	(void)context;
-	return stop_wanted;
+	return stop_wanted || hook_stop();
 }
 
 static void unless_ignored(int signal_number)

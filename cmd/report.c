@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* JSON lines by json-c. */
+/* JSON lines by json-c, to stdout and to a file. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "report.h"
 #include "wbfmt.h"
 
-static bool enabled;
+static const char *tool_name;
+static bool to_stdout;
+static FILE *file; /* gets the same lines; NULL: none */
 static struct json_object *summary;
 
 bool report_json(void)
 {
-	return enabled;
+	return to_stdout;
 }
 
 struct json_object *report_record(const char *type)
 {
-	struct json_object *record = enabled ? json_object_new_object() : NULL;
+	struct json_object *record = to_stdout || file ? json_object_new_object() : NULL;
 
 	report_text(record, "type", type);
 	return record;
@@ -64,18 +67,13 @@ size_t utf8_length(const unsigned char *p)
 	return length;
 }
 
-void report_text(struct json_object *record, const char *key, const char *value)
+/* NULL for NULL, and without memory. */
+static struct json_object *new_text(const char *value)
 {
-	if (!record)
-		return;
-	if (!value) {
-		json_object_object_add(record, key, NULL);
-		return;
-	}
-	char *valid = malloc(3 * strlen(value) + 1), *to = valid;
+	char *valid = value ? malloc(3 * strlen(value) + 1) : NULL, *to = valid;
 
 	if (!valid)
-		return;
+		return NULL;
 	for (const unsigned char *p = (const unsigned char *)value; *p;) {
 		size_t length = utf8_length(p);
 
@@ -84,15 +82,35 @@ void report_text(struct json_object *record, const char *key, const char *value)
 		p += length ? length : 1;
 	}
 	*to = '\0';
-	json_object_object_add(record, key, json_object_new_string(valid));
+	struct json_object *text = json_object_new_string(valid);
+
 	free(valid);
+	return text;
+}
+
+void report_text(struct json_object *record, const char *key, const char *value)
+{
+	if (record)
+		json_object_object_add(record, key, new_text(value));
+}
+
+void report_add_text(struct json_object *array, const char *value)
+{
+	json_object_array_add(array, new_text(value));
+}
+
+static void print(FILE *to, struct json_object *record)
+{
+	fprintf(to, "%s\n",
+		json_object_to_json_string_ext(record, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
 void report_emit(struct json_object *record)
 {
-	if (!record)
-		return;
-	puts(json_object_to_json_string_ext(record, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+	if (record && to_stdout)
+		print(stdout, record);
+	if (record && file)
+		print(file, record);
 	json_object_put(record);
 }
 
@@ -103,22 +121,49 @@ struct json_object *report_summary(void)
 	return summary;
 }
 
-void report_start(const char *tool, bool json)
+static struct json_object *header(void)
 {
-	enabled = json;
-	struct json_object *header = report_record("header");
+	struct json_object *record = report_record("header");
 
-	report_text(header, "tool", tool);
-	report_text(header, "version", WB_VERSION);
-	report_int(header, "schema", 1);
-	report_emit(header);
+	report_text(record, "tool", tool_name);
+	report_text(record, "version", WB_VERSION);
+	report_int(record, "schema", 1);
+	return record;
 }
 
-void report_finish(int status)
+void report_start(const char *tool, bool json)
+{
+	tool_name = tool;
+	to_stdout = json;
+	report_emit(header());
+}
+
+void report_also_to(int fd)
+{
+	file = fdopen(fd, "w");
+	struct json_object *record = file ? header() : NULL;
+
+	if (record)
+		print(file, record);
+	json_object_put(record);
+}
+
+int report_sync(void)
+{
+	return file && (fflush(file) || fsync(fileno(file))) ? -1 : 0;
+}
+
+int report_finish(int status)
 {
 	struct json_object *last = report_summary();
 
 	report_int(last, "status", status);
 	summary = NULL;
 	report_emit(last);
+	int failed = report_sync();
+
+	if (file && fclose(file))
+		failed = -1;
+	file = NULL;
+	return failed;
 }

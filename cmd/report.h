@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* JSON lines on stdout: a header first, a summary last, whatever happens in between. Without --json nothing. */
+/* JSON lines: a header first, a summary last, whatever happens in between. On stdout with --json, in a file with --report. */
 #ifndef REPORT_H
 #define REPORT_H
 
@@ -8,11 +8,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Starts the report of a tool; prints the header when json. */
+/* Starts the report of a tool, on stdout when json. */
 void report_start(const char *tool, bool json);
+/* The same lines go to this file too, from a header on. The descriptor is taken over. */
+void report_also_to(int fd);
+/* Makes durable what the file holds; -1 with errno. */
+int report_sync(void);
+/* Whether stdout carries JSON. */
 bool report_json(void);
 
-/* A new record of a type; NULL without --json, which all others accept and ignore. */
+/* A new record of a type; NULL when nobody wants records, which all others accept and ignore. */
 struct json_object *report_record(const char *type);
 void report_u64(struct json_object *record, const char *key, uint64_t value);
 void report_int(struct json_object *record, const char *key, int64_t value);
@@ -22,11 +27,14 @@ void report_real(struct json_object *record, const char *key, double value);
 void report_text(struct json_object *record, const char *key, const char *value);
 /* Bytes of the UTF-8 sequence at p, 0 when there is none. */
 size_t utf8_length(const unsigned char *p);
+/* Appends to a JSON array. */
+void report_add_text(struct json_object *array, const char *value);
 /* Prints the record and releases it. */
 void report_emit(struct json_object *record);
 
-/* The summary, created on first use; printed by report_finish(). */
+/* The summary, created on first use. */
 struct json_object *report_summary(void);
-void report_finish(int status);
+/* Prints the summary, and ends the file; -1 when not all of it could be written there. */
+int report_finish(int status);
 
 #endif

@@ -14,7 +14,7 @@
 
 enum { OPT_SUPERBLOCK = 1, OPT_SEGMENTS, OPT_SEGMENT, OPT_SLOT, OPT_METABLOCKS, OPT_OUTPUT, OPT_NO_HEADINGS, OPT_BYTES,
        OPT_METADATA_ONLY, OPT_SECTOR, OPT_DATA, OPT_LIST_DIRTY, OPT_DOMAIN_MAP, OPT_MAP,
-       OPT_SVG };
+       OPT_SVG, OPT_PACK, OPT_OBFUSCATE, OPT_UNPACK };
 
 static const struct poptOption dump_table[] = {
 	{ "superblock", '\0', POPT_ARG_NONE, NULL, OPT_SUPERBLOCK, "the superblock, field by field", NULL },
@@ -32,6 +32,9 @@ static const struct poptOption dump_table[] = {
 	{ "noheadings", '\0', POPT_ARG_NONE, NULL, OPT_NO_HEADINGS, "print no line of column names", NULL },
 	{ "bytes", '\0', POPT_ARG_NONE, NULL, OPT_BYTES, "print sizes in bytes", NULL },
 	{ "metadata-only", '\0', POPT_ARG_NONE, NULL, OPT_METADATA_ONLY, "read no data: classes from the headers alone", NULL },
+	{ "pack", '\0', POPT_ARG_STRING, NULL, OPT_PACK, "write the metadata, and no data, for a bug report", "FILE" },
+	{ "obfuscate", '\0', POPT_ARG_NONE, NULL, OPT_OBFUSCATE, "with --pack: move the sectors of the backing device", NULL },
+	{ "unpack", '\0', POPT_ARG_STRING, NULL, OPT_UNPACK, "make an image of a pack that checks the same", "FILE" },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, (void *)(uintptr_t)policy_options, 0, "What wb-flush-dirty would be told:", NULL },
 	POPT_TABLEEND
 };
@@ -72,16 +75,6 @@ static void set_data(struct dump_options *dump, const char *text)
 	dump->data = true;
 }
 
-static void set_text(const char *what, char **to, const char *text)
-{
-	if (!*text)
-		usage_error("%s: something must follow", what);
-	free(*to);
-	*to = strdup(text);
-	if (!*to)
-		usage_error("out of memory");
-}
-
 static void handle(void *options, int val, const char *argument)
 {
 	struct dump_options *dump = options;
@@ -97,13 +90,16 @@ static void handle(void *options, int val, const char *argument)
 	case OPT_SECTOR: dump->sectors = range_of("--sector", argument); break;
 	case OPT_DATA: set_data(dump, argument); break;
 	case OPT_LIST_DIRTY: dump->list_dirty = true; break;
-	case OPT_DOMAIN_MAP: set_text("--domain-map", &dump->domain_map, argument); break;
+	case OPT_DOMAIN_MAP: path_option("--domain-map", &dump->domain_map, argument); break;
 	case OPT_MAP: dump->map = true; break;
-	case OPT_SVG: set_text("--svg", &dump->svg, argument); break;
-	case OPT_OUTPUT: set_text("--output", &dump->output, argument); break;
+	case OPT_SVG: path_option("--svg", &dump->svg, argument); break;
+	case OPT_OUTPUT: path_option("--output", &dump->output, argument); break;
 	case OPT_NO_HEADINGS: dump->no_headings = true; break;
 	case OPT_BYTES: dump->bytes = true; break;
-	case OPT_METADATA_ONLY: dump->metadata_only = true; break;
+	case OPT_METADATA_ONLY: dump->metadata_only = dump->pack.metadata_only = true; break;
+	case OPT_PACK: path_option("--pack", &dump->pack.pack, argument); break;
+	case OPT_OBFUSCATE: dump->pack.obfuscate = true; break;
+	case OPT_UNPACK: path_option("--unpack", &dump->pack.unpack, argument); break;
 	default: break;
 	}
 }
@@ -135,10 +131,18 @@ static void check_columns(const struct dump_options *options)
 		check_dirty_columns(options);
 }
 
+/* What is asked for beside a pack, NULL when nothing is. */
+static const char *shown(const struct dump_options *options)
+{
+	return options->superblock ? "--superblock" : has_tables(options) || options->sectors.given ? "tables" :
+	       wants_dirty(options) ? "--list-dirty" : options->data ? "--data" : options->map || options->svg ? "pictures" : NULL;
+}
+
 /* What follows from several options together. */
 static void settle_options(struct dump_options *options)
 {
 	check_columns(options);
+	pack_check_usage(&options->pack, shown(options));
 	if (options->data && (options->superblock || has_tables(options) || options->sectors.given || wants_dirty(options) ||
 			      options->map || options->svg))
 		usage_error("--data goes with nothing else that is shown");
@@ -183,6 +187,9 @@ static int open_backing(struct work *work)
 
 	if (!work->backing_path)
 		return 0;
+	if (wb_dev_pack_info(work->dev))
+		return common_refuse(common_of(work), work->path, "a pack holds no data that could be compared with BACKING: leave "
+				     "BACKING out");
 	status = common_open(common_of(work), &work->backing, work->backing_path, WB_OPEN_READ);
 	if (!status && wb_dev_same(work->dev, work->backing))
 		status = common_refuse(common_of(work), work->backing_path, "CACHE and BACKING are the same device");
@@ -280,14 +287,18 @@ static int show(struct work *work)
 
 static int dump(struct work *work)
 {
-	int status = common_open(common_of(work), &work->dev, work->path, WB_OPEN_READ);
+	int status = common_open(common_of(work), &work->dev, work->path, WB_OPEN_READ | WB_OPEN_PACK);
 
+	if (!status && work->options->pack.unpack)
+		return pack_unpack(common_of(work), &work->options->pack, work->dev, work->path);
 	if (!status)
 		status = open_backing(work);
 	if (!status)
 		status = open_cache(work);
 	if (!status && work->options->data)
 		return show_data(work);
+	if (!status && work->options->pack.pack)
+		return pack_write(common_of(work), &work->options->pack, &work->cache, work->backing, work->path);
 	if (!status)
 		status = output_create(work, &work->domain_map, work->options->domain_map);
 	if (!status)
@@ -321,5 +332,6 @@ int main(int argc, char **argv)
 	free(options.output);
 	free(options.domain_map);
 	free(options.svg);
+	pack_release(&options.pack);
 	return common_finish(&options.common, status);
 }

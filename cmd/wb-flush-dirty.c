@@ -3,29 +3,24 @@
  * wb-flush-dirty: replays the dirty segments onto the backing disk, then ends the log. Everything is
  * decided before the first write, and what was decided is said before it is done.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-#include "common.h"
-#include "guard.h"
-#include "policy_options.h"
+#include "custody.h"
+#include "flush.h"
 #include "progress.h"
 #include "report.h"
+#include "space.h"
 #include "words.h"
 
-struct flush_options {
-	struct common common;
-	bool dry_run, verify, compare, detach, keep;
-	char *failed_path, *map_path;
-	struct wb_decide_options decide;
-	struct wb_ring_options ring;
-	uint64_t memory;
-};
-
-enum { OPT_DRY_RUN = 1, OPT_VERIFY, OPT_DETACH, OPT_KEEP, OPT_COMPARE, OPT_RETRY, OPT_FAILED, OPT_CACHE_MAP };
+enum { OPT_DRY_RUN = 1, OPT_VERIFY, OPT_DETACH, OPT_KEEP, OPT_COMPARE, OPT_RETRY, OPT_FAILED, OPT_CACHE_MAP, OPT_UNDO,
+       OPT_STATE, OPT_REPORT };
 
 static const struct poptOption flush_table[] = {
 	{ "dry-run", 'n', POPT_ARG_NONE, NULL, OPT_DRY_RUN, "show the whole plan; open nothing for writing", NULL },
@@ -33,6 +28,9 @@ static const struct poptOption flush_table[] = {
 	{ "compare", '\0', POPT_ARG_NONE, NULL, OPT_COMPARE, "leave out what BACKING holds already", NULL },
 	{ "detach", '\0', POPT_ARG_NONE, NULL, OPT_DETACH, "end the log even if something was left out", NULL },
 	{ "keep", '\0', POPT_ARG_NONE, NULL, OPT_KEEP, "leave CACHE untouched", NULL },
+	{ "undo", '\0', POPT_ARG_STRING, NULL, OPT_UNDO, "record there what is overwritten, for wb-undo", "FILE" },
+	{ "state", '\0', POPT_ARG_STRING, NULL, OPT_STATE, "keep there how far the run has come, to go on from", "FILE" },
+	{ "report", '\0', POPT_ARG_STRING, NULL, OPT_REPORT, "JSON lines of all that was found, decided and done", "FILE" },
 	{ "retry", '\0', POPT_ARG_STRING, NULL, OPT_RETRY, "attempts more at sectors that cannot be read (default: 0)", "N" },
 	{ "failed", '\0', POPT_ARG_STRING, NULL, OPT_FAILED, "ddrescue map of what could not be read of CACHE", "FILE" },
 	{ "cache-map", '\0', POPT_ARG_STRING, NULL, OPT_CACHE_MAP, "ddrescue map of how CACHE, a clone, was made", "MAP" },
@@ -49,16 +47,6 @@ static void set_retry(struct flush_options *flush, const char *text)
 	flush->ring.retry = (unsigned)retry;
 }
 
-static void set_path(const char *what, char **path, const char *text)
-{
-	if (!*text)
-		usage_error("%s: a file name is needed", what);
-	free(*path);
-	*path = strdup(text);
-	if (!*path)
-		usage_error("out of memory");
-}
-
 static void handle(void *options, int val, const char *argument)
 {
 	struct flush_options *flush = options;
@@ -70,8 +58,11 @@ static void handle(void *options, int val, const char *argument)
 	case OPT_VERIFY: flush->verify = true; break;
 	case OPT_COMPARE: flush->compare = true; break;
 	case OPT_RETRY: set_retry(flush, argument); break;
-	case OPT_FAILED: set_path("--failed", &flush->failed_path, argument); break;
-	case OPT_CACHE_MAP: set_path("--cache-map", &flush->map_path, argument); break;
+	case OPT_FAILED: path_option("--failed", &flush->failed_path, argument); break;
+	case OPT_CACHE_MAP: path_option("--cache-map", &flush->map_path, argument); break;
+	case OPT_UNDO: path_option("--undo", &flush->undo_path, argument); break;
+	case OPT_STATE: path_option("--state", &flush->state_path, argument); break;
+	case OPT_REPORT: path_option("--report", &flush->report_path, argument); break;
 	case OPT_DETACH: flush->detach = true; break;
 	case OPT_KEEP: flush->keep = true; break;
 	default: break;
@@ -94,189 +85,9 @@ static const struct command command = {
 	.goes_on_without_reader = true,
 };
 
-/* Ranges of stale sectors that people are shown. */
-#define STALE_SHOWN 16u
-
-struct work {
-	struct flush_options *options;
-	const char *cache_path, *backing_path;
-	struct identity cache_identity, backing_identity;
-	struct wb_dev *cache_dev, *marker_dev, *backing;
-	struct wb_cache cache;
-	struct wb_ring ring;
-	struct wb_proof proof;
-	struct wb_decision decision;
-	struct wb_replay_result result;
-	bool ended;
-	struct wb_map clone_map; /* what was not rescued when CACHE, a clone, was made */
-	struct wb_map failed;    /* what could not be read of CACHE */
-	int failed_fd;
-	uint64_t stale_ranges;
-};
-
-static const struct common *common_of(const struct work *work)
-{
-	return &work->options->common;
-}
-
-/* ---- opening ---- */
-
-/* The longest of what guard.h says about a device. */
-#define WORDS 1024
-
-static int refuse_overlap(const struct work *work)
-{
-	char text[WORDS];
-
-	if (!devices_overlap(work->cache_path, work->backing_path, text, sizeof(text)))
-		return 0;
-	return common_refuse(common_of(work), work->backing_path, "CACHE and BACKING are %s", text);
-}
-
-static void report_identity(const char *role, const char *path, const struct identity *identity, const char *holder)
-{
-	struct json_object *record = report_record("identity");
-
-	report_text(record, "role", role);
-	report_text(record, "device", path);
-	report_bool(record, "busy", holder[0]);
-	report_text(record, "holder", holder[0] ? holder : NULL);
-	identity_report(record, identity);
-	report_emit(record);
-}
-
-/* Says what a device is, and refuses one that is in use; a dry run goes on. */
-static int guard_device(const struct work *work, bool is_backing, struct identity *identity)
-{
-	const char *path = is_backing ? work->backing_path : work->cache_path;
-	const char *operand = is_backing ? "BACKING" : "CACHE";
-	char holder[WORDS];
-	bool busy = holder_of(path, holder, sizeof(holder));
-
-	identify(path, identity);
-	report_identity(is_backing ? "backing" : "cache", path, identity, holder);
-	if (busy && work->options->dry_run)
-		common_warn(common_of(work), "%s: %s is used: %s; a dry run goes on, but what it shows may be moving", path,
-			    operand, holder);
-	else if (busy)
-		return common_refuse(common_of(work), path, "%s is used: %s; end that (unmount it, take down the mapping or "
-				     "the loop device), then run this again", operand, holder);
-	return 0;
-}
-
-static int refuse_signature(const struct work *work)
-{
-	const char *danger = dangerous_signature(&work->backing_identity);
-	char line[WORDS];
-
-	if (!danger || common_forced(common_of(work), "signature"))
-		return 0;
-	identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));
-	return common_refuse(common_of(work), work->backing_path,
-			     "BACKING carries the signature of %s: is this the right disk? (%s; --force=signature overrides this)",
-			     danger, line);
-}
-
-/* CACHE is opened read-only; the closing marker goes through a descriptor of its own. */
-static int open_marker_dev(struct work *work)
-{
-	const struct flush_options *options = work->options;
-	struct wb_error err;
-
-	if (options->dry_run || options->keep)
-		return 0;
-	if (!wb_dev_open(&work->marker_dev, work->cache_path, WB_OPEN_WRITE, &err))
-		return 0;
-	if (options->detach)
-		return common_failed(common_of(work), work->cache_path, &err,
-				     "--detach must write the end of the log to CACHE: make it writable, or leave --detach out");
-	common_warn(common_of(work), "%s: cannot be written (%s); the log will not be ended", work->cache_path, err.text);
-	return 0;
-}
-
-/* What a clone lacks counts as unreadable, not as zeroes. */
-static int mask_clone(struct work *work)
-{
-	const char *path = work->options->map_path;
-	struct wb_fault fault = { .cut_after = UINT64_MAX };
-	struct wb_error err;
-
-	if (!path)
-		return 0;
-	if (wb_map_load(&work->clone_map, path, wb_dev_size(work->cache_dev), &err))
-		return common_failed(common_of(work), path, &err, NULL);
-	if (work->clone_map.covered > wb_dev_size(work->cache_dev))
-		common_warn(common_of(work), "%s: the map speaks of %" PRIu64 " bytes, CACHE has %" PRIu64 ": is it the map of this clone?",
-			    path, work->clone_map.covered, wb_dev_size(work->cache_dev));
-	fault.bad = work->clone_map.bad;
-	fault.bad_count = work->clone_map.count;
-	if (wb_dev_fault(&work->cache_dev, work->cache_dev, &fault, &err))
-		return common_failed(common_of(work), path, &err, NULL);
-	return 0;
-}
-
-static int open_cache(struct work *work)
-{
-	const struct common *common = common_of(work);
-	struct wb_overrides overrides = common->overrides;
-	unsigned exclusive = work->options->dry_run ? 0 : WB_OPEN_EXCLUSIVE;
-	int status = guard_device(work, false, &work->cache_identity);
-
-	if (!status)
-		status = common_open(common, &work->cache_dev, work->cache_path, WB_OPEN_READ | exclusive);
-	overrides.any_super = common_forced(common, "ended");
-	if (!status)
-		status = mask_clone(work);
-	if (!status)
-		status = common_open_cache(common, &work->cache, work->cache_dev, work->cache_path, &overrides);
-	if (!status && work->cache.super == WB_SUPER_DAMAGED)
-		status = common_refuse(common, work->cache_path,
-				       "sector 0 is damaged; wb-check --repair restores it, then run this again");
-	return status;
-}
-
-/* Swapped operands would destroy the log. */
-static int refuse_writeboost_header(struct work *work)
-{
-	struct wb_overrides none = { .order = 0 };
-	struct wb_cache other;
-	struct wb_error err;
-	int failed = wb_cache_open(&other, work->backing, &none, &err);
-
-	if ((failed && err.code != WB_EWRAP) || common_forced(common_of(work), "signature"))
-		return 0;
-	return common_refuse(common_of(work), work->backing_path,
-			     "BACKING carries a writeboost header: are the two operands swapped? (--force=signature overrides this)");
-}
-
-static int open_backing(struct work *work)
-{
-	unsigned flags = work->options->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE;
-	int status = guard_device(work, true, &work->backing_identity);
-
-	if (!status)
-		status = refuse_signature(work);
-	if (!status)
-		status = common_open(common_of(work), &work->backing, work->backing_path, flags);
-	if (status)
-		return status;
-	return refuse_writeboost_header(work);
-}
+#define STATE_SECONDS 20u /* between two checkpoints of --state */
 
 /* ---- what the policies say ---- */
-
-static uint64_t segments_in(const struct work *work, const struct wb_decision *decision)
-{
-	uint64_t count = 0;
-
-	for (uint32_t i = 0; i < work->cache.geometry.slots; i++) {
-		const struct wb_slot *slot = &work->ring.slots[i];
-
-		count += slot->id >= decision->scope.low && slot->id <= decision->scope.high &&
-			 slot->class_ == WB_LIVE;
-	}
-	return count;
-}
 
 /* What another policy would do, for the message of a refusal; salvage comes last because it corrects the ring. */
 static int say_alternative(struct work *work, enum wb_policy policy)
@@ -287,6 +98,7 @@ static int say_alternative(struct work *work, enum wb_policy policy)
 
 	options.policy = policy;
 	options.stale = NULL;
+	options.unusable = NULL;
 	if (wb_decide(&work->ring, work->backing, &options, &decision, &common_of(work)->progress, &err))
 		return common_failed(common_of(work), work->cache_path, &err, NULL);
 	if (decision.refused)
@@ -296,7 +108,7 @@ static int say_alternative(struct work *work, enum wb_policy policy)
 		common_warn(common_of(work),
 			    "  --policy=%s would write %" PRIu64 " segments (%" PRIu64 " to %" PRIu64 "), correct %" PRIu32
 			    ", leave out %" PRIu64 "; %" PRIu64 " sectors may be stale", policies[policy],
-			    segments_in(work, &decision), decision.oldest, decision.scope.high, decision.corrected,
+			    flush_segments_in(work, &decision), decision.oldest, decision.scope.high, decision.corrected,
 			    decision.left_segments, decision.stale_sectors);
 	return 0;
 }
@@ -319,7 +131,7 @@ static int refuse(struct work *work)
 
 /* ---- the pair ---- */
 
-static int refuse_wrong_disk(const struct work *work)
+static int refuse_wrong_disk(struct work *work)
 {
 	if (work->proof.pair != WB_PAIR_CONTRADICTED || common_forced(common_of(work), "pair"))
 		return 0;
@@ -329,7 +141,7 @@ static int refuse_wrong_disk(const struct work *work)
 			     "(--force=pair overrides this)", work->proof.against, work->proof.for_);
 }
 
-static int require_pair(const struct work *work)
+static int require_pair(struct work *work)
 {
 	const struct common *common = common_of(work);
 	char line[WORDS], question[2 * WORDS];
@@ -347,65 +159,55 @@ static int require_pair(const struct work *work)
 
 /* ---- doing it ---- */
 
-static void say_plan(const struct work *work)
+static void count_extent(void *context, uint64_t sector, uint64_t sectors)
 {
-	const struct common *common = common_of(work);
-	const struct wb_decision *decision = &work->decision;
-	char line[WORDS];
+	space_count(context, sector * WB_SECTOR, sectors * WB_SECTOR);
+}
 
-	identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));
-	common_say(common, "cache       %s, %s: %s, %" PRIu32 " segments of %s, newest id %" PRIu64, work->cache_path,
-		   human_size(wb_dev_size(work->cache_dev)), work->cache.geometry.format->name,
-		   work->cache.geometry.slots, human_size(wb_slot_size(&work->cache.geometry)), work->ring.head);
-	common_say(common, "backing     %s", line);
-	common_say(common, "pair        %s: %" PRIu64 " blocks of the log are on BACKING already, %" PRIu64
-		   " clean copies differ from it", wb_pair_name(work->proof.pair), work->proof.for_, work->proof.against);
-	if (decision->oldest)
-		common_say(common, "plan        policy %s: %" PRIu64 " segment%s, %" PRIu64 " to %" PRIu64,
-			   policies[work->options->decide.policy], segments_in(work, decision),
-			   plural(segments_in(work, decision)), decision->oldest, decision->scope.high);
-	else
-		common_say(common, "plan        policy %s: nothing to write", policies[work->options->decide.policy]);
-	if (decision->corrected)
-		common_say(common, "corrected   %" PRIu32 " segment%s by one flipped bit each (chance of an error about 1 in 1000 each)",
-			   decision->corrected, plural(decision->corrected));
-	if (decision->cut)
-		common_say(common, "cut         %s segment %" PRIu64,
-			   work->options->decide.policy == WB_SALVAGE ? "nothing at or below" : "nothing from", decision->cut);
-	if (decision->left_segments)
-		common_say(common, "left out    %" PRIu64 " segment%s with up to %" PRIu64 " dirty sectors",
-			   decision->left_segments, plural(decision->left_segments), decision->left_sectors);
-	if (decision->zeroed_skipped)
-		common_say(common, "skipped     %" PRIu64 " segment%s that read as zeroes", decision->zeroed_skipped,
-			   plural(decision->zeroed_skipped));
-	if (decision->stale_sectors || decision->unknown_holes)
-		common_say(common, "stale       %" PRIu64 " sectors whose newest version is lost%s", decision->stale_sectors,
-			   decision->unknown_holes ? ", and those of segments whose metadata is lost" : "");
-	if (work->ring.classes[WB_TORN_HEAD])
-		common_warn(common, "%s: the oldest slot was being overwritten when power was cut; its segment %" PRIu64
-			    " had been written back before", work->cache_path, work->ring.first);
-	if (work->cache.geometry.format->seal == WB_SEAL_LAP && work->ring.head)
-		common_warn(common, "%s: in this generation nothing covers data blocks, so segment %" PRIu64
-			    " may be torn unnoticed; --until-id=%" PRIu64 " leaves it out", work->cache_path, work->ring.head,
-			    work->ring.head - 1);
+/* An image in a file system that is too full is better refused now than left half written. */
+static int require_space(struct work *work)
+{
+	struct wb_replay_options options = { .capacity = work->options->decide.capacity, .dry_run = true,
+					     .begin = flush_begin(work), .extent = count_extent };
+	struct wb_replay_result result;
+	struct space space;
+	struct wb_error err;
+
+	if (work->options->dry_run || !space_may_be_short(&space, work->backing_path, work->ring.dirty_sectors))
+		return 0;
+	options.context = &space;
+	int ret = wb_replay(&work->ring, &work->decision.scope, work->backing, &options, &result,
+			    &common_of(work)->progress, &err);
+
+	space_close(&space);
+	if (ret)
+		return common_failed(common_of(work), work->cache_path, &err, NULL);
+	if (space.needed <= space.available)
+		return 0;
+	return common_refuse(common_of(work), work->backing_path, "no space left: the holes of this image that would be filled need %s, "
+			     "and its file system has %s; make room there, then run this again",
+			     human_size(space.needed), human_size(space.available));
 }
 
 static int replay(struct work *work)
 {
 	const struct flush_options *options = work->options;
-	const struct wb_replay_options replay_options = { .capacity = options->decide.capacity, .dry_run = options->dry_run,
-							  .verify = options->verify, .compare = options->compare };
+	const struct wb_replay_options replay_options = {
+		.capacity = options->decide.capacity, .dry_run = options->dry_run, .verify = options->verify,
+		.compare = options->compare, .begin = flush_begin(work), .interval = options->state_path ? STATE_SECONDS : 0,
+		.context = work, .flushed = options->state_path ? flush_save_state : NULL,
+	};
 	struct wb_error err;
 
 	if (!wb_replay(&work->ring, &work->decision.scope, work->backing, &replay_options, &work->result,
 		       &options->common.progress, &err))
 		return 0;
-	int status = common_failed(common_of(work), err.code == WB_ECHANGED ? work->cache_path : work->backing_path, &err,
-				   NULL);
+	int status = work->state_status ? work->state_status : undo_file_failure(common_of(work), &work->undo);
 
-	common_warn(common_of(work), "%" PRIu64 " sectors had been written and stay valid; run the same command again to go on. "
-		    "Until then do not mount BACKING, and do not assemble the device", work->result.written_sectors);
-	return status;
+	if (!status)
+		status = common_failed(common_of(work), err.code == WB_ECHANGED ? work->cache_path : work->backing_path, &err,
+				       err.sys == ENOSPC ? "no space left in the file system of this image: make room there" : NULL);
+	return flush_say_interrupted(work, status);
 }
 
 /* Everything of the window is on BACKING now, so that no driver ever needs this log again. */
@@ -414,7 +216,7 @@ static bool log_may_end(const struct work *work)
 	const struct flush_options *options = work->options;
 	const struct wb_decision *decision = &work->decision;
 
-	if (options->dry_run || options->keep || !work->marker_dev || work->result.unreadable_sectors)
+	if (options->dry_run || options->keep || !work->marker_dev || flush_unreadable(work))
 		return false;
 	if (options->detach)
 		return true;
@@ -434,11 +236,15 @@ static int end_log(struct work *work)
 
 	if (!log_may_end(work))
 		return 0;
-	if (wb_cache_end(work->marker_dev, &marker, &err))
-		return common_failed(common_of(work), work->cache_path, &err,
-				     "all data is on BACKING, but the log could not be ended: do not assemble this cache again");
+	if (wb_cache_end(work->marker_dev, &marker, &err)) {
+		int status = undo_file_failure(common_of(work), &work->undo);
+
+		return status ? status : common_failed(common_of(work), work->cache_path, &err, "all data is on BACKING, but the log "
+						       "could not be ended: do not assemble this cache again");
+	}
 	work->ended = true;
-	return 0;
+	work->state.ended = 1;
+	return work->options->state_path ? flush_save_state(work, UINT64_MAX) : 0;
 }
 
 /* The status of a run that came to its end. */
@@ -446,7 +252,7 @@ static int status_of(const struct work *work)
 {
 	const struct wb_decision *decision = &work->decision;
 	bool prefix = work->options->decide.policy == WB_PREFIX;
-	bool left = decision->left_segments || work->result.unreadable_sectors;
+	bool left = decision->left_segments || flush_unreadable(work);
 
 	if (prefix)
 		return left || decision->zeroed_skipped ? EXIT_REPAIRED | EXIT_PROBLEMS :
@@ -457,59 +263,9 @@ static int status_of(const struct work *work)
 	return (decision->damage ? EXIT_REPAIRED : EXIT_FINE) | (left ? EXIT_PROBLEMS : EXIT_FINE);
 }
 
-static void say_result(const struct work *work)
+static int take_sum(struct work *work)
 {
-	const struct common *common = common_of(work);
-	const struct wb_replay_result *result = &work->result;
-
-	if (work->options->dry_run) {
-		common_say(common, "dry run     would write %" PRIu64 " sectors (%s) in %" PRIu64 " request%s, %u pass%s; nothing was changed",
-			   result->planned_sectors, human_size(result->planned_sectors * WB_SECTOR), result->writes,
-			   plural(result->writes), result->passes, result->passes == 1 ? "" : "es");
-		return;
-	}
-	common_say(common, "written     %" PRIu64 " of %" PRIu64 " sectors (%s) in %" PRIu64 " request%s, flushed%s",
-		   result->written_sectors, result->planned_sectors, human_size(result->written_sectors * WB_SECTOR),
-		   result->writes, plural(result->writes), result->verified_sectors ? " and verified" : "");
-	if (result->unreadable_sectors)
-		common_say(common, "unreadable  %" PRIu64 " sectors of the log; BACKING was left as it was there",
-			   result->unreadable_sectors);
-	if (result->skipped_equal)
-		common_say(common, "equal       %" PRIu64 " sectors were on BACKING already and were not written",
-			   result->skipped_equal);
-	if (work->ended)
-		common_say(common, "log         ended: no driver will replay it again\n"
-			   "next        BACKING can be used on its own; CACHE is free (wb-format makes a new cache of it)");
-	else
-		common_say(common, "log         kept: a driver that finds it will replay it again in its own way\n"
-			   "next        keep CACHE away from the driver; --detach ends the log when nothing more is wanted of it");
-}
-
-static void summarise(const struct work *work, double seconds)
-{
-	struct json_object *summary = report_summary();
-	const struct wb_replay_result *result = &work->result;
-
-	report_text(summary, "policy", policies[work->options->decide.policy]);
-	report_u64(summary, "first_id", work->decision.oldest);
-	report_u64(summary, "last_id", work->decision.oldest ? work->decision.scope.high : 0);
-	report_u64(summary, "planned_sectors", result->planned_sectors);
-	report_u64(summary, "written_sectors", result->written_sectors);
-	report_u64(summary, "writes", result->writes);
-	report_u64(summary, "skipped_equal", result->skipped_equal);
-	report_u64(summary, "unreadable_sectors", result->unreadable_sectors);
-	report_u64(summary, "stale_sectors", work->decision.stale_sectors);
-	report_u64(summary, "left_segments", work->decision.left_segments);
-	report_u64(summary, "left_sectors", work->decision.left_sectors);
-	report_u64(summary, "evidence", work->decision.evidence);
-	report_u64(summary, "corrected", work->decision.corrected);
-	report_u64(summary, "passes", result->passes);
-	report_bool(summary, "ended", work->ended);
-	report_text(summary, "pair", wb_pair_name(work->proof.pair));
-	report_u64(summary, "for", work->proof.for_);
-	report_u64(summary, "against", work->proof.against);
-	report_bool(summary, "dry_run", work->options->dry_run);
-	report_real(summary, "seconds", seconds);
+	return work->options->report_path ? custody_metadata(common_of(work), &work->cache, work->cache_path) : 0;
 }
 
 static int load(struct work *work)
@@ -525,22 +281,6 @@ static int load(struct work *work)
 	if (wb_pair_prove(&work->ring, work->backing, options->decide.capacity, 65536, &work->proof, &options->common.progress, &err))
 		return common_failed(common_of(work), work->backing_path, &err, NULL);
 	return 0;
-}
-
-/* Sectors whose newest version is lost: every range in JSON, the first ones for people. */
-static void list_stale(void *context, uint64_t sector, uint64_t sectors)
-{
-	struct work *work = context;
-	struct json_object *record = report_record("stale");
-
-	report_u64(record, "sector", sector);
-	report_u64(record, "sectors", sectors);
-	report_emit(record);
-	if (work->stale_ranges++ < STALE_SHOWN || common_of(work)->verbose)
-		common_say(common_of(work), "stale       sectors %" PRIu64 " to %" PRIu64 " of BACKING: their newest version is lost",
-			   sector, sector + sectors - 1);
-	else if (work->stale_ranges == STALE_SHOWN + 1)
-		common_say(common_of(work), "stale       more of them: --verbose lists all, --json too");
 }
 
 static void note_failed(void *context, uint64_t offset, uint64_t length)
@@ -581,10 +321,13 @@ static int decide(struct work *work)
 	struct wb_error err;
 
 	options->decide.context = work;
-	options->decide.stale = list_stale;
+	options->decide.stale = flush_list_stale;
+	options->decide.unusable = flush_list_unusable;
 
 	if (wb_decide(&work->ring, work->backing, &options->decide, &work->decision, &options->common.progress, &err))
 		return common_failed(common_of(work), work->cache_path, &err, NULL);
+	flush_report_classes(&work->ring);
+	flush_report_decision(work);
 	return work->decision.refused ? refuse(work) : 0;
 }
 
@@ -597,36 +340,27 @@ static int nothing_to_do(struct work *work)
 
 static int flush(struct work *work)
 {
-	int status = refuse_overlap(work);
+	static int (*const steps[])(struct work *) = {
+		flush_open_backing, flush_open_marker, create_failed, load, flush_warn_of_holes, take_sum, refuse_wrong_disk,
+		flush_describe, flush_open_old_undo, flush_resume, decide, flush_say_plan, require_pair, require_space,
+		flush_open_records, replay, end_log,
+	};
+	int status = flush_refuse_overlap(work);
 
+	if (!status && work->options->state_path)
+		status = state_load(common_of(work), work->options->state_path, &work->then, &work->resumable);
 	if (!status)
-		status = open_cache(work);
+		status = flush_open_cache(work);
 	if (status)
 		return status;
 	if (!work->cache.geometry.format)
 		return nothing_to_do(work);
-	status = open_backing(work);
-	if (!status)
-		status = open_marker_dev(work);
-	if (!status)
-		status = create_failed(work);
-	if (!status)
-		status = load(work);
-	if (!status)
-		status = refuse_wrong_disk(work);
-	if (!status)
-		status = decide(work);
-	if (status)
-		return status;
-	say_plan(work);
-	status = require_pair(work);
-	if (!status)
-		status = replay(work);
-	if (!status)
-		status = end_log(work);
-	if (status)
-		return status;
-	say_result(work);
+	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		status = steps[i](work);
+		if (status)
+			return status;
+	}
+	flush_say_result(work);
 	return status_of(work);
 }
 
@@ -642,13 +376,19 @@ static void release(struct work *work)
 	wb_ring_release(&work->ring);
 	wb_dev_close(work->marker_dev);
 	wb_dev_close(work->backing);
+	undo_file_close(&work->undo);
 	wb_dev_close(work->cache_dev);
+	state_release(&work->then);
+	state_release(&work->state);
 	wb_map_release(&work->clone_map);
 	wb_map_release(&work->failed);
 	identity_release(&work->cache_identity);
 	identity_release(&work->backing_identity);
 	free(work->options->failed_path);
 	free(work->options->map_path);
+	free(work->options->undo_path);
+	free(work->options->state_path);
+	free(work->options->report_path);
 }
 
 int main(int argc, char **argv)
@@ -663,10 +403,16 @@ int main(int argc, char **argv)
 	settle_options(&options);
 	work.cache_path = options.common.operands[0];
 	work.backing_path = options.common.operands[1];
-	status = flush(&work);
+	status = flush_refuse_places(&work);
+	if (!status)
+		status = custody_begin(&options.common, options.report_path, argc, argv);
+	if (!status)
+		status = flush(&work);
 	status |= write_failed(&work);
+	if (work.undo.file && options.report_path)
+		status |= custody_file(&options.common, "undo file", options.undo_path);
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	summarise(&work, (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
+	flush_summarise(&work, (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
 	release(&work);
 	return common_finish(&options.common, status);
 }

@@ -3,7 +3,9 @@
  * wb-format: makes an empty cache, or (--reset) only ends the log of one. First it says what is on the
  * device now; what may exist nowhere else is not overwritten without --force=dirty and an answer.
  */
+#include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +13,9 @@
 #include <unistd.h>
 
 #include "common.h"
+#include "guard.h"
 #include "report.h"
+#include "undo_file.h"
 #include "words.h"
 
 /* So many places behind the first MiB are looked at; each begins a slot of the usual orders. */
@@ -22,10 +26,11 @@
 struct format_options {
 	struct common common;
 	const struct wb_format *format;
-	bool dry_run, reset;
+	bool dry_run, reset, discard;
+	char *backing_path, *undo_path;
 };
 
-enum { OPT_TYPE = 1, OPT_DRY_RUN, OPT_RESET };
+enum { OPT_TYPE = 1, OPT_DRY_RUN, OPT_RESET, OPT_BACKING, OPT_DISCARD, OPT_UNDO };
 
 static const struct poptOption format_table[] = {
 	{ "type", '\0', POPT_ARG_STRING, NULL, OPT_TYPE, "generation to make (default: v2)",
@@ -34,6 +39,10 @@ static const struct poptOption format_table[] = {
 	  "show what would be made and lost; write nothing", NULL },
 	{ "reset", '\0', POPT_ARG_NONE, NULL, OPT_RESET,
 	  "only end the log, so that no driver replays it again", NULL },
+	{ "backing", '\0', POPT_ARG_STRING, NULL, OPT_BACKING,
+	  "with --reset: let what this device holds decide what is dirty", "BACKING" },
+	{ "discard", '\0', POPT_ARG_NONE, NULL, OPT_DISCARD, "discard the device first, where it can", NULL },
+	{ "undo", '\0', POPT_ARG_STRING, NULL, OPT_UNDO, "record there what is overwritten, for wb-undo", "FILE" },
 	POPT_TABLEEND
 };
 
@@ -50,6 +59,9 @@ static void handle(void *options, int val, const char *argument)
 		break;
 	case OPT_DRY_RUN: format->dry_run = true; break;
 	case OPT_RESET: format->reset = true; break;
+	case OPT_BACKING: path_option("--backing", &format->backing_path, argument); break;
+	case OPT_UNDO: path_option("--undo", &format->undo_path, argument); break;
+	case OPT_DISCARD: format->discard = true; break;
 	default: break;
 	}
 }
@@ -63,7 +75,7 @@ static const struct command command = {
 	.options = format_table,
 	.handle = handle,
 	.force_names = force_names,
-	.no_overrides = true,
+	.no_overrides = "; see --type and --order",
 };
 
 /* What is on the device now. */
@@ -72,17 +84,92 @@ enum present { PRESENT_BLANK, PRESENT_ENDED, PRESENT_INTERRUPTED, PRESENT_CACHE,
 struct work {
 	const struct format_options *options;
 	const char *path;
-	struct wb_dev *dev;
-	struct wb_geometry geometry; /* of what is to be made */
+	struct identity identity;
+	struct signatures signatures; /* of others */
+	struct wb_dev *dev;           /* all writes go through it */
+	struct wb_dev *backing;       /* of --backing, or NULL */
+	struct wb_geometry geometry;  /* of what is to be made */
 	enum present present;
-	struct wb_cache cache; /* of what is there */
+	struct wb_cache cache;        /* of what is there */
 	struct wb_ring ring;
-	bool formatted, ended;
+	bool compared;                /* with BACKING: then proof is right */
+	struct wb_proof proof;
+	struct undo_file undo;
+	bool formatted, ended, discarded;
 };
 
 static const struct common *common_of(const struct work *work)
 {
 	return &work->options->common;
+}
+
+/* The longest of what guard.h says about a device, and a list of what would be lost. */
+#define WORDS 768
+
+/* ---- opening ---- */
+
+static int refuse_read_only(const struct work *work)
+{
+	return common_refuse(common_of(work), work->path, "it cannot be written: the device is read-only (blockdev --getro), "
+			     "or its file system or permissions forbid it");
+}
+
+static void report_device(const struct work *work, const char *holder)
+{
+	struct json_object *record = report_record("identity");
+
+	report_text(record, "role", "cache");
+	report_text(record, "device", work->path);
+	report_bool(record, "busy", holder[0]);
+	report_text(record, "holder", holder[0] ? holder : NULL);
+	identity_report(record, &work->identity);
+	report_emit(record);
+}
+
+/* Before it is opened: who uses it, and what others have written on it. A dry run goes on. */
+static int guard(struct work *work)
+{
+	char words[WORDS];
+	const char *backing_path = work->options->backing_path;
+
+	if (backing_path && devices_overlap(work->path, backing_path, words, sizeof(words)))
+		return common_refuse(common_of(work), backing_path, "CACHE and BACKING are %s", words);
+	bool busy = holder_of(work->path, words, sizeof(words));
+
+	identify(work->path, &work->identity);
+	find_all_signatures(work->path, &work->signatures);
+	report_device(work, words);
+	if (busy && work->options->dry_run)
+		common_warn(common_of(work), "%s: it is used: %s; a dry run goes on, but what it shows may be moving",
+			    work->path, words);
+	else if (busy)
+		return common_refuse(common_of(work), work->path, "it is used: %s; end that (unmount it, take down the "
+				     "mapping or the loop device), then run this again", words);
+	return 0;
+}
+
+static int open_device(struct work *work)
+{
+	bool dry_run = work->options->dry_run;
+
+	if (work->identity.read_only && !dry_run)
+		return refuse_read_only(work);
+	return common_open(common_of(work), &work->dev, work->path,
+			   dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE);
+}
+
+/* Only read. Swapped operands would end the log of a disk that has none, and keep the other. */
+static int open_backing(struct work *work)
+{
+	const struct wb_overrides none = { .order = 0 };
+	struct wb_cache other;
+	struct wb_error err;
+	int status = common_open(common_of(work), &work->backing, work->options->backing_path, WB_OPEN_READ);
+
+	if (status || (wb_cache_open(&other, work->backing, &none, &err) && err.code != WB_EWRAP))
+		return status;
+	return common_refuse(common_of(work), work->options->backing_path,
+			     "BACKING carries a writeboost header: are the two devices swapped?");
 }
 
 /* ---- what is there now ---- */
@@ -148,9 +235,29 @@ static int open_present(struct work *work, struct wb_error *err)
 	return ret;
 }
 
+/* What BACKING holds already is not dirty. */
+static int compare(struct work *work, struct wb_error *err)
+{
+	if (!work->backing)
+		return 0;
+	work->compared = true;
+	return wb_pair_prove(&work->ring, work->backing, plan_capacity(default_memory()), 0, &work->proof,
+			     &common_of(work)->progress, err);
+}
+
+static int load(struct work *work, struct wb_error *err)
+{
+	const struct wb_ring_options options = {
+		.jobs = (unsigned)common_of(work)->jobs,
+		.backing_sectors = work->backing ? wb_dev_size(work->backing) / WB_SECTOR : 0,
+	};
+	int ret = wb_ring_load(&work->ring, &work->cache, &options, &common_of(work)->progress, err);
+
+	return ret ? ret : compare(work, err);
+}
+
 static int look(struct work *work)
 {
-	const struct wb_ring_options options = { .jobs = (unsigned)common_of(work)->jobs };
 	struct wb_error err;
 	int ret = open_present(work, &err);
 
@@ -161,8 +268,7 @@ static int look(struct work *work)
 	if (!ret) {
 		work->present = present_of(work);
 		if (work->present == PRESENT_CACHE)
-			ret = wb_ring_load(&work->ring, &work->cache, &options,
-					   &common_of(work)->progress, &err);
+			ret = load(work, &err);
 	}
 	return ret ? common_failed(common_of(work), work->path, &err, "nothing was changed") : 0;
 }
@@ -189,12 +295,109 @@ static const char *hiding(const struct work *work)
 	if (work->cache.wraps && common_of(work)->overrides.address == WB_ADDRESS_AUTO &&
 	    ring->classes[WB_EMPTY] < work->cache.geometry.slots)
 		return "over 2 TiB its log can be read in two ways (--slot-address=linear|wrap)";
+	if (work->compared && work->proof.pair == WB_PAIR_CONTRADICTED)
+		return "BACKING is not the disk of this cache, or was written to since";
 	return NULL;
+}
+
+static uint64_t dirty_blocks(const struct work *work)
+{
+	return work->compared ? work->proof.dirty_blocks : work->ring.dirty_blocks;
+}
+
+static uint64_t dirty_sectors(const struct work *work)
+{
+	return work->compared ? work->proof.dirty_sectors : work->ring.dirty_sectors;
 }
 
 static bool may_be_dirty(const struct work *work)
 {
-	return work->present == PRESENT_CACHE && (work->ring.dirty_blocks || hiding(work));
+	return work->present == PRESENT_CACHE && (dirty_blocks(work) || hiding(work));
+}
+
+/* Everything dirty equals BACKING, but so would it equal any other disk full of zeroes. */
+static bool equal_without_proof(const struct work *work)
+{
+	return work->compared && work->ring.dirty_blocks && !work->proof.for_ && !may_be_dirty(work);
+}
+
+/* "up to 297 dirty blocks (1.1 MiB)"; in a static buffer. */
+static const char *dirty_words(const struct work *work)
+{
+	static char text[96];
+	uint64_t blocks = dirty_blocks(work);
+
+	snprintf(text, sizeof(text), "%s%" PRIu64 " dirty block%s (%s)", work->compared ? "" : "up to ", blocks,
+		 plural(blocks), human_size(dirty_sectors(work) * WB_SECTOR));
+	return text;
+}
+
+static bool meets_header(const struct wb_geometry *geometry, uint64_t byte)
+{
+	uint64_t behind = byte - WB_FIRST_SLOT;
+
+	return byte < WB_FIRST_SLOT || (behind / wb_slot_size(geometry) < geometry->slots &&
+					behind % wb_slot_size(geometry) < WB_BLOCK);
+}
+
+/* Whether the bytes that give a signature away are written over, or discarded. */
+static bool is_overwritten(const struct work *work, const struct signature *signature)
+{
+	uint64_t first = signature->offset, last = first + (signature->size ? signature->size - 1 : 0);
+
+	if (first == UINT64_MAX)
+		return true;
+	if (work->options->reset)
+		return first < WB_SECTOR;
+	return work->options->discard || meets_header(&work->geometry, first) || meets_header(&work->geometry, last);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* A further copy of what an earlier one stands for. */
+static bool is_copy(const struct signatures *signatures, unsigned which)
+{
+	const struct signature *copy = &signatures->list[which];
+
+	for (unsigned i = 0; i < which; i++)
+		if (same_text(signatures->list[i].type, copy->type) && same_text(signatures->list[i].uuid, copy->uuid))
+			return true;
+	return false;
+}
+
+/* Under the marker of an interrupted format everything has been given up before. */
+static bool is_given_up(const struct work *work, unsigned which)
+{
+	return work->present != PRESENT_INTERRUPTED && !work->signatures.list[which].is_remnant &&
+	       !is_copy(&work->signatures, which);
+}
+
+static unsigned count_signatures(const struct work *work)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < work->signatures.count; i++)
+		count += is_given_up(work, i);
+	return count;
+}
+
+static void say_signature(const struct work *work, const struct signature *signature)
+{
+	struct json_object *record = report_record("signature");
+	bool overwritten = is_overwritten(work, signature);
+	char line[WORDS];
+
+	signature_line(signature, line, sizeof(line));
+	common_say(common_of(work), "now    %s: %s", line,
+		   !overwritten ? "it stays, nothing is written there" :
+		   work->options->reset || signature->offset < WB_FIRST_SLOT || !work->options->discard ?
+				  "it will be overwritten" : "it will be discarded");
+	signature_report(record, signature);
+	report_bool(record, "overwritten", overwritten);
+	report_emit(record);
 }
 
 static void say_cache(const struct work *work)
@@ -202,23 +405,23 @@ static void say_cache(const struct work *work)
 	const struct common *common = common_of(work);
 	const struct wb_geometry *geometry = &work->cache.geometry;
 	const struct wb_ring *ring = &work->ring;
-	const char *super = work->cache.super == WB_SUPER_GOOD	   ? ""
-			    : work->cache.super == WB_SUPER_ZEROED ? ", its sector 0 all zero"
-								   : ", its sector 0 damaged";
+	const char *super = work->cache.super == WB_SUPER_GOOD ? "" :
+			    work->cache.super == WB_SUPER_ZEROED ? ", its sector 0 all zero" : ", its sector 0 damaged";
 
 	common_say(common, "now    a writeboost cache%s: %s%s, order %u, %" PRIu32 " segment slots",
 		   super, geometry->format->name,
-		   !work->cache.evidence && geometry->format->order_stored && geometry->order <= 10
-			   ? " or v1"
-			   : "",
+		   !work->cache.evidence && geometry->format->order_stored && geometry->order <= 10 ? " or v1" : "",
 		   geometry->order, geometry->slots);
 	if (ring->head)
 		common_say(common, "       newest segment %" PRIu64, ring->head);
-	if (ring->dirty_blocks)
-		common_say(common, "       up to %" PRIu64 " dirty blocks (%s)", ring->dirty_blocks,
-			   human_size(ring->dirty_sectors * WB_SECTOR));
+	if (dirty_blocks(work))
+		common_say(common, "       %s", dirty_words(work));
 	else if (!hiding(work))
 		common_say(common, "       nothing in it is dirty");
+	if (work->compared)
+		common_say(common, "       compared with %s: the pair is %s (for %" PRIu64 ", against %" PRIu64 ")",
+			   work->options->backing_path, wb_pair_name(work->proof.pair), work->proof.for_,
+			   work->proof.against);
 	if (hiding(work))
 		common_say(common, "       uncertain: %s", hiding(work));
 }
@@ -227,10 +430,13 @@ static void say_present(const struct work *work)
 {
 	const struct common *common = common_of(work);
 
+	for (unsigned i = 0; i < work->signatures.count; i++)
+		say_signature(work, &work->signatures.list[i]);
+	if (work->signatures.incomplete)
+		common_warn(common, "%s: not all places where signatures may be could be read", work->path);
 	switch (work->present) {
 	case PRESENT_BLANK:
-		common_say(common,
-			   "now    blank: the first MiB and all of a sample behind it read as zeroes");
+		common_say(common, "now    blank: the first MiB and all of a sample behind it read as zeroes");
 		break;
 	case PRESENT_ENDED:
 	case PRESENT_INTERRUPTED:
@@ -238,9 +444,59 @@ static void say_present(const struct work *work)
 		break;
 	case PRESENT_CACHE: say_cache(work); break;
 	case PRESENT_OTHER:
-		common_say(common, "now    something that is no writeboost cache, and not blank");
+		if (!work->signatures.count)
+			common_say(common, "now    something that is no writeboost cache, and not blank");
 		break;
 	}
+}
+
+/* ---- what would be lost ---- */
+
+#define LISTED 3u /* signatures in a sentence; all of them have been shown before */
+
+__attribute__((format(printf, 3, 4))) static void add_words(char *text, size_t size, const char *format, ...)
+{
+	size_t length = strlen(text);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text + length, size - length, format, args);
+	va_end(args);
+}
+
+static void list_signatures(const struct work *work, char *text, size_t size)
+{
+	char line[WORDS / 4];
+	unsigned listed = 0, count = count_signatures(work);
+
+	for (unsigned i = 0; i < work->signatures.count && listed < LISTED; i++) {
+		if (!is_given_up(work, i))
+			continue;
+		signature_line(&work->signatures.list[i], line, sizeof(line));
+		add_words(text, size, "%s%s", listed++ ? ", " : "", line);
+	}
+	if (count > LISTED)
+		add_words(text, size, " and %u more", count - LISTED);
+}
+
+/* Empty when nothing that may matter is lost. */
+static void list_losses(const struct work *work, char *text, size_t size)
+{
+	text[0] = '\0';
+	list_signatures(work, text, size);
+	if (may_be_dirty(work))
+		add_words(text, size, "%s%s%s, which may exist nowhere else", text[0] ? "; " : "", dirty_words(work),
+			  hiding(work) ? " and whatever its damage hides" : "");
+	if (work->present == PRESENT_OTHER && !text[0])
+		add_words(text, size, "what is on the device now");
+}
+
+static void say_losses(const struct work *work)
+{
+	char text[WORDS];
+
+	list_losses(work, text, sizeof(text));
+	common_say(common_of(work), "lost   %s", text[0] ? text : "nothing");
 }
 
 /* ---- what stands against it ---- */
@@ -248,74 +504,79 @@ static void say_present(const struct work *work)
 /* Names what would be given up, and the way to save it. */
 static int refuse_dirty(const struct work *work)
 {
-	const char *size = human_size(work->ring.dirty_sectors * WB_SECTOR);
+	const char *backing = work->backing ? work->options->backing_path : "BACKING";
 
 	if (!hiding(work))
-		return common_refuse(
-			common_of(work), work->path,
-			"this cache holds up to %" PRIu64 " dirty blocks (%s) that may "
-			"exist nowhere else: write them back with wb-flush-dirty %s BACKING, or give "
-			"--force=dirty to lose them",
-			work->ring.dirty_blocks, size, work->path);
+		return common_refuse(common_of(work), work->path, "this cache holds %s that %s: write them back with "
+				     "wb-flush-dirty %s %s, or give --force=dirty to lose them", dirty_words(work),
+				     work->compared ? "BACKING does not hold" : "may exist nowhere else", work->path,
+				     backing);
 	return common_refuse(common_of(work), work->path,
-			     "this cache may hold dirty data that exists nowhere else: %s, and up "
-			     "to %" PRIu64
-			     " dirty blocks (%s) can be counted. See wb-check %s, rescue it with "
-			     "wb-flush-dirty %s BACKING, or give --force=dirty to lose it",
-			     hiding(work), work->ring.dirty_blocks, size, work->path, work->path);
+			     "this cache may hold dirty data that exists nowhere else: %s, and %s can be counted. See "
+			     "wb-check %s, rescue it with wb-flush-dirty %s %s, or give --force=dirty to lose it",
+			     hiding(work), dirty_words(work), work->path, work->path, backing);
+}
+
+static int refuse_signature(const struct work *work)
+{
+	char list[WORDS] = "";
+
+	list_signatures(work, list, sizeof(list));
+	return common_refuse(common_of(work), work->path, "is this the right device? It carries %s; --force=signature "
+			     "gives that up", list);
 }
 
 static int refuse_wrap(const struct work *work)
 {
 	return common_refuse(common_of(work), work->path,
-			     "the device is larger than 2 TiB: every released driver computes "
-			     "slot addresses modulo 2^32 sectors and would put segments over each "
-			     "other and over sector 0. "
-			     "Use a smaller partition of it, or give --force=wrap");
+			     "the device is larger than 2 TiB: every released driver computes slot addresses modulo 2^32 "
+			     "sectors and would put segments over each other and over sector 0. Use a smaller partition of "
+			     "it, or give --force=wrap");
 }
 
 static int refuse_what_is_forbidden(const struct work *work)
 {
-	int status = 0;
+	int status = work->identity.read_only ? refuse_read_only(work) : 0;
 
-	if (!work->options->reset && wb_geometry_wraps(&work->geometry) &&
-	    !common_forced(common_of(work), "wrap"))
+	if (!work->options->reset && wb_geometry_wraps(&work->geometry) && !common_forced(common_of(work), "wrap"))
 		status |= refuse_wrap(work);
+	if (count_signatures(work) && !common_forced(common_of(work), "signature"))
+		status |= refuse_signature(work);
 	if (may_be_dirty(work) && !common_forced(common_of(work), "dirty"))
 		status |= refuse_dirty(work);
 	return status;
 }
 
-/* Neither dirty data nor bytes that nobody recognised are lost without an answer. */
+/* Neither what was forced nor bytes that nobody recognised are lost without an answer. */
 static int ask(const struct work *work)
 {
-	char question[512], what[160];
+	char question[2 * WORDS], losses[WORDS];
 
-	if (may_be_dirty(work))
-		snprintf(what, sizeof(what),
-			 "Up to %" PRIu64
-			 " dirty blocks (%s)%s, which may exist nowhere else, will be lost.",
-			 work->ring.dirty_blocks, human_size(work->ring.dirty_sectors * WB_SECTOR),
-			 hiding(work) ? " and whatever its damage hides" : "");
-	else if (work->present == PRESENT_OTHER)
-		snprintf(what, sizeof(what), "What is on the device now will be lost.");
-	else
+	list_losses(work, losses, sizeof(losses));
+	if (!losses[0] && !equal_without_proof(work))
 		return 0;
-	snprintf(question, sizeof(question), "%s %s %.200s?", what,
-		 work->options->reset ? "End the log of" : "Format", work->path);
+	if (losses[0])
+		snprintf(question, sizeof(question), "%s will lose %s. Go on?", work->path, losses);
+	else
+		snprintf(question, sizeof(question), "Nothing proves that %s is the disk of %s: all that equals is blocks "
+			 "of one repeated byte. Go on?", work->options->backing_path, work->path);
 	if (common_confirm(common_of(work), question))
 		return 0;
-	return common_refuse(
-		common_of(work), work->path, "nothing was changed: %s",
-		may_be_dirty(work)
-			? "to lose dirty data, answer y on a terminal, or give --yes besides "
-			  "--force=dirty"
-			: "the device is not blank; to overwrite it, answer y, or give --yes");
+	return common_refuse(common_of(work), work->path, "nothing was changed: %s",
+			     may_be_dirty(work)	      ? "to lose dirty data, answer y on a terminal, or give --yes besides "
+							"--force=dirty" :
+			     count_signatures(work)   ? "to give up what is there, answer y on a terminal, or give --yes "
+							"besides --force=signature" :
+			     losses[0]		      ? "the device is not blank; to overwrite it, answer y, or give --yes" :
+							"nothing but blocks of one repeated byte equals BACKING; if it is "
+							"the right disk, answer y, or give --yes");
 }
 
 /* 0: go on. A dry run asks nothing, as if the answer were yes. */
 static int may_go_on(const struct work *work)
 {
+	say_losses(work);
+
 	int status = refuse_what_is_forbidden(work);
 
 	return status || work->options->dry_run ? status : ask(work);
@@ -323,9 +584,14 @@ static int may_go_on(const struct work *work)
 
 /* ---- making a cache ---- */
 
+static uint64_t blocks_of(const struct wb_geometry *geometry)
+{
+	return (uint64_t)geometry->slots * geometry->capacity;
+}
+
 static uint64_t usable_bytes(const struct wb_geometry *geometry)
 {
-	return (uint64_t)geometry->slots * geometry->capacity * WB_BLOCK;
+	return blocks_of(geometry) * WB_BLOCK;
 }
 
 static int plan_geometry(struct work *work)
@@ -337,30 +603,71 @@ static int plan_geometry(struct work *work)
 	if (wb_geometry_init(&work->geometry, format, order ? order : format->order_default,
 			     wb_dev_size(work->dev), 0, &err))
 		return common_failed(common_of(work), work->path, &err, NULL);
-	if ((uint64_t)work->geometry.slots * work->geometry.capacity > BLOCKS_MAX)
+	if (blocks_of(&work->geometry) > BLOCKS_MAX)
 		return common_refuse(common_of(work), work->path,
 				     "the device is too large: drivers count 2^32 blocks of 4 KiB, "
 				     "16 TiB; use a smaller partition of it");
 	return 0;
 }
 
-static void say_made(const struct work *work, const char *label)
+/* v2.2.8 is the first that reads the record as a part of the 4 KiB around it: read_superblock_record(). */
+static void warn_of_large_sectors(const struct work *work)
+{
+	if (wb_dev_block(work->dev) > WB_SECTOR)
+		common_warn(common_of(work), "%s: its sectors are of %u bytes; drivers before 2.2.8 cannot use such a device",
+			    work->path, wb_dev_block(work->dev));
+}
+
+static void say_geometry(const struct work *work, const char *label)
 {
 	const struct wb_geometry *geometry = &work->geometry;
 
-	common_say(common_of(work),
-		   "%s %s, order %u: %" PRIu32 " segments of %" PRIu32 " block%s, %" PRIu64
-		   " usable bytes (%s)",
-		   label, geometry->format->name, geometry->order, geometry->slots, geometry->capacity,
-		   geometry->capacity == 1 ? "" : "s", usable_bytes(geometry),
+	common_say(common_of(work), "%s %s, order %u: %" PRIu32 " segments of %" PRIu32 " block%s, %" PRIu64
+		   " usable bytes (%s)", label, geometry->format->name, geometry->order, geometry->slots,
+		   geometry->capacity, plural(geometry->capacity), usable_bytes(geometry),
 		   human_size(usable_bytes(geometry)));
+}
+
+static void say_plan(const struct work *work)
+{
+	say_geometry(work, "new   ");
+	common_say(common_of(work), "       %" PRIu64 " blocks of 4 KiB; the driver's tables for them take %s of RAM",
+		   blocks_of(&work->geometry), human_size(wb_driver_memory(&work->geometry)));
+	warn_of_large_sectors(work);
 }
 
 static void say_how_to_use(const struct work *work)
 {
+	const struct wb_format *format = work->geometry.format;
+	char order[64] = "";
+
+	if (format->order_argument && work->geometry.order != format->order_default)
+		snprintf(order, sizeof(order), " %s%u", format->order_argument, work->geometry.order);
 	common_say(common_of(work),
-		   "next   dmsetup create NAME --table '0 <sectors of BACKING> writeboost BACKING %s'",
-		   work->path);
+		   "next   dmsetup create NAME --table '0 <sectors of BACKING> writeboost BACKING %s%s'", work->path, order);
+}
+
+static int incomplete(const struct work *work, const struct wb_error *err)
+{
+	int status = undo_file_failure(common_of(work), &work->undo);
+
+	return status ? status : common_failed(common_of(work), work->path, err, err->sys == ENOSPC ?
+		"the file system that holds the image is full, and the format is not complete: make room, then run "
+		"wb-format again" : "the format is not complete: run wb-format again before the device is used");
+}
+
+static int discard(struct work *work)
+{
+	struct wb_error err;
+
+	if (!work->options->discard)
+		return 0;
+	work->discarded = !wb_cache_discard(work->dev, (uint64_t)time(NULL), &common_of(work)->progress, &err);
+	if (!work->discarded && err.sys != EOPNOTSUPP)
+		return incomplete(work, &err);
+	if (!work->discarded)
+		common_warn(common_of(work), "%s: the device cannot discard; going on without", work->path);
+	return 0;
 }
 
 static int format(struct work *work)
@@ -374,13 +681,16 @@ static int format(struct work *work)
 		common_say(common_of(work), "a dry run: nothing was written");
 		return 0;
 	}
-	if (wb_cache_format(work->dev, &work->geometry, (uint64_t)time(NULL),
-			    &common_of(work)->progress, &err))
-		return common_failed(
-			common_of(work), work->path, &err,
-			"the format is not complete: run wb-format again before the device is used");
+	status = undo_file_record(common_of(work), &work->undo, work->path, &work->dev);
+	if (!status)
+		status = discard(work);
+	if (status)
+		return status;
+	if (wb_cache_format(work->dev, &work->geometry, (uint64_t)time(NULL), &common_of(work)->progress, &err))
+		return incomplete(work, &err);
 	work->formatted = true;
-	say_made(work, "made  ");
+	say_geometry(work, "made  ");
+	undo_file_say(common_of(work), &work->undo, "undo   ");
 	say_how_to_use(work);
 	return 0;
 }
@@ -392,13 +702,20 @@ static int end_log(struct work *work)
 	const struct wb_marker marker = { .reason = WB_END_RESET,
 					  .time = (uint64_t)time(NULL),
 					  .head = work->ring.head,
-					  .digest = work->ring.digest };
+					  .digest = work->ring.digest,
+					  .backing_bytes = work->backing ? wb_dev_size(work->backing) : 0 };
 	struct wb_error err;
+	int status = undo_file_record(common_of(work), &work->undo, work->path, &work->dev);
 
-	if (wb_cache_end(work->dev, &marker, &err))
-		return common_failed(common_of(work), work->path, &err,
-				     "the log may not have been ended; see wb-check");
+	if (status)
+		return status;
+	if (wb_cache_end(work->dev, &marker, &err)) {
+		status = undo_file_failure(common_of(work), &work->undo);
+		return status ? status : common_failed(common_of(work), work->path, &err,
+						       "the log may not have been ended; see wb-check");
+	}
 	work->ended = true;
+	undo_file_say(common_of(work), &work->undo, "undo   ");
 	common_say(common_of(work),
 		   "ended  no driver will replay this log again; the next one to use %s formats it",
 		   work->path);
@@ -440,42 +757,74 @@ static void summarise(const struct work *work)
 	struct json_object *summary = report_summary();
 
 	report_text(summary, "present", present[work->present]);
-	report_u64(summary, "dirty_blocks", work->ring.dirty_blocks);
-	report_u64(summary, "dirty_sectors", work->ring.dirty_sectors);
+	report_u64(summary, "newest_id", work->ring.head);
+	report_u64(summary, "dirty_blocks", dirty_blocks(work));
+	report_u64(summary, "dirty_sectors", dirty_sectors(work));
 	report_bool(summary, "may_be_dirty", may_be_dirty(work));
+	if (work->compared) {
+		report_text(summary, "pair", wb_pair_name(work->proof.pair));
+		report_u64(summary, "for", work->proof.for_);
+		report_u64(summary, "against", work->proof.against);
+	}
 	if (geometry->format) {
 		report_text(summary, "generation", geometry->format->name);
 		report_u64(summary, "order", geometry->order);
 		report_u64(summary, "slots", geometry->slots);
 		report_u64(summary, "capacity", geometry->capacity);
+		report_u64(summary, "blocks", blocks_of(geometry));
 		report_u64(summary, "usable_bytes", usable_bytes(geometry));
+		report_u64(summary, "driver_memory", wb_driver_memory(geometry));
 	}
+	report_bool(summary, "discarded", work->discarded);
 	report_bool(summary, "formatted", work->formatted);
 	report_bool(summary, "ended", work->ended);
 	report_bool(summary, "busy", wb_dev_busy(work->dev));
 }
 
-static int run(struct work *work)
+static int prepare(struct work *work)
 {
-	const struct format_options *options = work->options;
-	int status = common_open(&options->common, &work->dev, work->path,
-				 options->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE);
+	int status = guard(work);
 
 	report_bool(report_summary(), "formatted", false);
-	if (!status && !options->reset)
-		status = plan_geometry(work);
 	if (!status)
-		status = look(work);
+		status = open_device(work);
+	if (!status && !work->options->reset)
+		status = plan_geometry(work);
+	if (!status && work->options->backing_path)
+		status = open_backing(work);
+	return status ? status : look(work);
+}
+
+static int run(struct work *work)
+{
+	const struct common *common = common_of(work);
+	bool is_reset = work->options->reset;
+	char hardware[WORDS];
+	int status = prepare(work);
+
 	if (status)
 		return status;
-	common_say(&options->common, "cache  %s, %" PRIu64 " bytes (%s)", work->path,
-		   wb_dev_size(work->dev), human_size(wb_dev_size(work->dev)));
+	identity_hardware(&work->identity, hardware, sizeof(hardware));
+	common_say(common, "cache  %s, %" PRIu64 " bytes (%s)%s", work->path, wb_dev_size(work->dev),
+		   human_size(wb_dev_size(work->dev)), hardware);
 	say_present(work);
-	if (!options->reset)
-		say_made(work, "new   ");
-	status = options->reset ? reset(work) : format(work);
+	if (!is_reset)
+		say_plan(work);
+	status = is_reset ? reset(work) : format(work);
 	summarise(work);
 	return status;
+}
+
+static void release(struct work *work)
+{
+	wb_ring_release(&work->ring);
+	wb_dev_close(work->dev);
+	wb_dev_close(work->backing);
+	identity_release(&work->identity);
+	signatures_release(&work->signatures);
+	undo_file_close(&work->undo);
+	free(work->options->backing_path);
+	free(work->options->undo_path);
 }
 
 static void check_options(struct format_options *options)
@@ -484,6 +833,12 @@ static void check_options(struct format_options *options)
 
 	if (options->reset && (options->format || order))
 		usage_error("--reset only ends the log: --type and --order have no meaning with it");
+	if (options->reset && options->discard)
+		usage_error("--reset only ends the log: --discard has no meaning with it");
+	if (options->discard && options->undo_path)
+		usage_error("--undo cannot record what --discard gives up");
+	if (options->backing_path && !options->reset)
+		usage_error("--backing is for --reset");
 	if (!options->format)
 		options->format = wb_format_find("v2");
 	if (order && (order < options->format->order_min || order > options->format->order_max))
@@ -501,8 +856,8 @@ int main(int argc, char **argv)
 	common_start(&options.common, &command, &options, argc, argv);
 	check_options(&options);
 	work.path = options.common.operands[0];
+	work.undo.path = options.undo_path;
 	status = run(&work);
-	wb_ring_release(&work.ring);
-	wb_dev_close(work.dev);
+	release(&work);
 	return common_finish(&options.common, status);
 }

@@ -50,6 +50,7 @@ enum wb_code {
 	WB_EWRAP,     /* over 2 TiB: the caller must choose a reading of the slot addresses */
 	WB_ECHANGED,  /* a block read differently the second time */
 	WB_ESTOPPED,  /* the caller's stop callback asked for it */
+	WB_EPACK,     /* a pack is damaged, or of a version that is not known; offset is a byte of the pack's file */
 };
 
 #define WB_NO_OFFSET UINT64_MAX
@@ -59,6 +60,15 @@ struct wb_error {
 	int sys;         /* an errno, or 0 */
 	uint64_t offset; /* byte on the device the text speaks of, or WB_NO_OFFSET */
 	char text[256];  /* one sentence, lower case, no full stop, no device name */
+};
+
+/* Progress and cancellation, polled between batches. */
+struct wb_progress {
+	void *context;
+	/* done of total bytes in the named phase; NULL: silent */
+	void (*report)(void *context, const char *phase, uint64_t done, uint64_t total);
+	/* non-zero stops the work: WB_ESTOPPED; NULL: never */
+	int (*stop)(void *context);
 };
 
 /* ---- checksums ---------------------------------------------------------------------------- */
@@ -81,6 +91,19 @@ enum wb_seal_kind {
 	WB_SEAL_CRC,     /* the same, stored raw (2.0.0, 2.0.1) or complemented (2.0.2 and later) */
 };
 
+/* What a generation's driver does when it takes a log in; wb_forecast() follows it. */
+enum wb_recovery {
+	WB_RECOVERY_UPWARD = 1, /* from the smallest id up in slot order, instead of from the slot behind the largest id;
+				 * writes back every version, instead of the newest of a block. 236732eb: recover_cache() */
+	WB_RECOVERY_CLEANS = 2, /* marks clean what is at or below the record; without it such segments are never written
+				 * back, but stay dirty in RAM. v2.2.17, v1.0.1: infer_last_writeback_id() */
+	WB_RECOVERY_BUGS = 4,   /* a length out of range or an address that is no multiple of 8 kills it, and a write that
+				 * fails ends the assembly. v2.2.17: calc_checksum(), ht_register(), apply_metablock_device() */
+	WB_RECOVERY_BLOCKS = 8, /* reads 4 KiB for the superblock and for the record. v2.2.17: read_superblock_header() */
+	WB_RECOVERY_DIES = 16,  /* after a write that fails it ignores all I/O; without it the write is retried for ever.
+				 * v1.0.1: mark_dead() */
+};
+
 /* One generation of the format. Offsets of header fields are from the slot's first byte, those of
  * metablock fields from the metablock's first byte. Sources: v0 the patch of October 2013; v1
  * dm-writeboost.h at v1.0.1; v2 dm-writeboost.h at v2.2.17 (struct segment_header_device, metablock_device). */
@@ -94,10 +117,14 @@ struct wb_format {
 	bool caches_reads;     /* dirty_bits 0 marks a clean copy that hides older dirty ones; v0: unused element */
 	bool record_binds;     /* segments at or below the record are gone (v0 discards them) */
 	bool head_is_old;      /* the slot that the next id overwrites has been written back for certain (v0) */
+	unsigned recovery;     /* enum wb_recovery, of the drivers' newest version */
 	struct wb_field id, checksum, length, lap;
 	unsigned metablocks;   /* byte of metablock 0 */
 	unsigned stride;       /* bytes from one metablock to the next */
 	struct wb_field mb_sector, mb_dirty, mb_lap;
+	unsigned ram_slot;     /* bytes of RAM that the driver needs for a slot, on a 64-bit kernel: struct segment_header */
+	unsigned ram_block;    /* and for each of its blocks: struct metablock, and a head of the hash table */
+	const char *order_argument; /* what stands before the order in the driver's table line, behind CACHE; NULL: no order */
 };
 
 /* The i-th known generation, oldest first, NULL past the last. Static, never freed. */
@@ -124,6 +151,9 @@ int wb_geometry_init(struct wb_geometry *geometry, const struct wb_format *forma
 bool wb_geometry_wraps(const struct wb_geometry *geometry);
 
 uint64_t wb_slot_size(const struct wb_geometry *geometry);
+/* RAM of the driver's tables, on a 64-bit kernel; its buffers need some MiB more. v2.2.17:
+ * init_segment_header_array(), ht_empty_init(). */
+uint64_t wb_driver_memory(const struct wb_geometry *geometry);
 /* First byte of a slot below geometry->slots. v2.2.17: calc_segment_header_start(). */
 uint64_t wb_slot_offset(const struct wb_geometry *geometry, uint32_t slot);
 /* Slot of an id that is not 0. v2.2.17: segment_id_to_idx(). */
@@ -175,6 +205,10 @@ enum wb_open_flags {
 	WB_OPEN_WRITE = 1,     /* open for writing too */
 	WB_OPEN_EXCLUSIVE = 2, /* O_EXCL on a block device, an exclusive advisory lock on an image; WB_EBUSY when held */
 	WB_OPEN_THREADS = 4,   /* do not use io_uring */
+	WB_OPEN_GROW = 8,      /* a regular file that writes behind its end make longer. Goes with WRITE */
+	WB_OPEN_CREATE = 16,   /* the file must not be there yet; others may not read it. Goes with WRITE and GROW */
+	WB_OPEN_PEEK = 32,     /* do not find out who else has it open, not even for a moment; wb_dev_busy() is false */
+	WB_OPEN_PACK = 64,     /* a file that begins as a pack is served as the cache it describes; not with WB_OPEN_WRITE */
 };
 
 /* Opens a block device (past the page cache) or a regular file. A busy one that is opened without
@@ -190,12 +224,19 @@ struct wb_range {
 	uint64_t offset, length;
 };
 
+/* What several fault devices have in common: when it goes, all of them end. */
+struct wb_power {
+	uint64_t left; /* writes and flushes that still succeed; the next one and all I/O after it fails */
+	bool dead;
+};
+
 struct wb_fault {
 	/* ranges whose reads fail with EIO, as many as you like: ascending and not overlapping; caller's, must outlive
 	 * the device */
 	const struct wb_range *bad;
 	unsigned bad_count;
-	uint64_t cut_after; /* writes and flushes that still succeed; the next one and all I/O after it fails. UINT64_MAX: never */
+	uint64_t cut_after; /* as wb_power.left, of this device alone; UINT64_MAX: never. Not used with power */
+	struct wb_power *power; /* the caller's, must outlive the device; NULL: its own */
 	enum wb_cut cut;
 	uint64_t seed;      /* of what is torn and reordered */
 };
@@ -207,6 +248,9 @@ int wb_dev_fault(struct wb_dev **dev, struct wb_dev *inner, const struct wb_faul
 uint64_t wb_dev_size(const struct wb_dev *dev);
 /* Logical block size: what one write must be a multiple of, 512 for images. */
 unsigned wb_dev_block(const struct wb_dev *dev);
+/* What the device writes at once inside (512e disks: 4096), at least wb_dev_block(). A device whose first byte lies in the
+ * middle of one is not rounded for: its logical block size. */
+unsigned wb_dev_physical_block(const struct wb_dev *dev);
 bool wb_dev_is_block(const struct wb_dev *dev);
 bool wb_dev_busy(const struct wb_dev *dev);
 /* Two devices are the same file, or the same block device. */
@@ -219,10 +263,74 @@ int wb_dev_read(struct wb_dev *dev, uint64_t offset, void *buffer, uint32_t leng
 int wb_dev_write(struct wb_dev *dev, uint64_t offset, const void *buffer, uint32_t length, struct wb_error *err);
 /* What has been written is on the medium when this returns 0. */
 int wb_dev_flush(struct wb_dev *dev, struct wb_error *err);
+/* Gives up what a range holds: BLKDISCARD, or a hole in an image. Until it is written again it may read as anything. sys is
+ * EOPNOTSUPP in *err where the device cannot; wrappers cannot. */
+int wb_dev_discard(struct wb_dev *dev, uint64_t offset, uint64_t length, struct wb_error *err);
 /* Best effort: the next reads come from the medium, not from the page cache. */
 void wb_dev_forget(struct wb_dev *dev);
 /* Releases everything. NULL is fine. */
 void wb_dev_close(struct wb_dev *dev);
+
+/* ---- undo files ---------------------------------------------------------------------------- */
+
+/* A device that an undo file speaks of. */
+struct wb_undo_device {
+	char *name;    /* a stable name by which it can be opened again */
+	uint64_t size;
+};
+
+#define WB_UNDO_DEVICES 4u
+
+/* An undo file: what stood on the devices before a command overwrote it. Layout in wbfmt(5). Read-only for the caller. */
+struct wb_undo {
+	struct wb_dev *file;            /* the caller's, must outlive this */
+	uint64_t id;                    /* random, tells one undo file from another */
+	uint64_t created;               /* seconds since 1970 */
+	uint64_t undone;                /* when it was put back last; 0: never */
+	struct wb_undo_device devices[WB_UNDO_DEVICES];
+	unsigned device_count;
+	uint64_t count;                 /* records since it was put back last */
+	uint64_t sectors[WB_UNDO_DEVICES]; /* in those records, by device, every version */
+	bool torn;                      /* behind the last record are bytes of some that were cut off; what those speak of was
+					 * not overwritten before it was recorded again */
+	struct wb_error failure;        /* of the file while recording: then the write that was to be recorded failed, and so
+					 * do all others. code WB_OK: none */
+	/* private */
+	uint64_t begin, end;            /* bytes of the file: of those records */
+	uint64_t sequence, durable;     /* records in all; those that have been flushed for certain */
+	uint32_t previous;
+};
+
+/* Begins an undo file in an empty file opened with WB_OPEN_GROW. On return it is durable, but for its directory
+ * entry. Names are copied. WB_EINVAL when the file is not empty, or for the devices. After a failure there is nothing to
+ * release. */
+int wb_undo_create(struct wb_undo *undo, struct wb_dev *file, const struct wb_undo_device *devices, unsigned count,
+		   uint64_t id, uint64_t now, struct wb_error *err);
+/* Reads all of one, to put it back or (opened with WB_OPEN_GROW) to go on with it. What is no undo file, or is damaged in a
+ * place where later records are whole: WB_EINVAL, and err->offset says where. After a failure there is nothing to release. */
+int wb_undo_load(struct wb_undo *undo, struct wb_dev *file, const struct wb_progress *progress, struct wb_error *err);
+/* Closes nothing. Zero-initialised or released is fine. */
+void wb_undo_release(struct wb_undo *undo);
+
+/* A wrapper that records what each write is about to overwrite, makes that durable, and then writes. A write whose offset
+ * or length is no multiple of WB_SECTOR fails with -EINVAL, one whose old bytes cannot be read with that error; a failure of
+ * the undo file is in undo->failure too. A batch with such a write is not started at all. Takes over inner; on failure
+ * inner stays the caller's. WB_EINVAL when the file knows no such device, or one of another size. undo must outlive it. */
+int wb_dev_undo(struct wb_dev **dev, struct wb_dev *inner, struct wb_undo *undo, unsigned device, struct wb_error *err);
+
+struct wb_undo_result {
+	unsigned device;          /* the one a failure is about; device_count: the undo file */
+	uint64_t sectors;         /* in records, every version */
+	uint64_t changed_sectors; /* hold nothing that was recorded or written then, or cannot be read */
+	uint64_t written_sectors; /* every version */
+};
+
+/* Puts everything back, newest first, and marks the file. devs: one for each of its devices, in order, of the recorded size
+ * or larger: WB_EINVAL. Every sector must hold what one of its records found there or what was written then, or nothing is
+ * written: WB_ECHANGED, unless force. dry_run only looks, and does not fail for what has changed. When it is cut off, the next
+ * run does all of it again. Takes up to 64 bytes of memory for each record. */
+int wb_undo_restore(struct wb_undo *undo, struct wb_dev *const *devs, bool force, bool dry_run, uint64_t now,
+		    struct wb_undo_result *result, const struct wb_progress *progress, struct wb_error *err);
 
 /* ---- ddrescue maps ------------------------------------------------------------------------ */
 
@@ -310,14 +418,9 @@ bool wb_marker_decode(const uint8_t *sector, struct wb_marker *marker);
 /* Ends the log: writes the marker into sector 0 of writable (CACHE, opened for writing) and flushes. */
 int wb_cache_end(struct wb_dev *writable, const struct wb_marker *marker, struct wb_error *err);
 
-/* Progress and cancellation, polled between batches. */
-struct wb_progress {
-	void *context;
-	/* done of total bytes in the named phase; NULL: silent */
-	void (*report)(void *context, const char *phase, uint64_t done, uint64_t total);
-	/* non-zero stops the work: WB_ESTOPPED; NULL: never */
-	int (*stop)(void *context);
-};
+/* For wb_cache_format(), before it: writes its marker and flushes, then discards everything behind the first MiB and
+ * flushes. sys is EOPNOTSUPP in *err where the device cannot, and a format may follow all the same. */
+int wb_cache_discard(struct wb_dev *dev, uint64_t now, const struct wb_progress *progress, struct wb_error *err);
 
 /* Writes what the driver leaves after creating a cache for the first time: the marker (reason FORMAT), flush;
  * zeroes over each slot's first 4 KiB and the rest of the first MiB, flush; the header, flush; then rereads it all.
@@ -426,6 +529,10 @@ struct wb_ring {
 	bool resized, shifted;          /* the geometry does not fit the segments */
 	uint64_t candidates[WB_CANDIDATES]; /* numbers of slots that would make it fit, ascending */
 	unsigned candidate_count;       /* may exceed WB_CANDIDATES; that many are listed */
+	/* shifted: with so many slots (0: any number) the device began so many slots before its present start; negative
+	 * where it began behind it. Modulo slots: start - slots explains the same */
+	struct { uint64_t slots; int64_t start; } starts[WB_CANDIDATES];
+	unsigned start_count;           /* as candidate_count */
 	uint64_t torn_tail;             /* newest id of the torn tail, 0 when there is none */
 	uint64_t newest_ahead;          /* largest id ahead, 0 when there is none */
 	uint64_t raw_seals, plain_seals; /* valid segments by dialect of their checksum */
@@ -455,6 +562,66 @@ uint64_t wb_ring_due(const struct wb_ring *ring, uint32_t slot);
 /* Reads a slot's metadata (WB_BLOCK bytes) again, corrections applied; -WB_ECHANGED when it is not what it was, unless
  * the device is busy. */
 int wb_ring_metadata(struct wb_ring *ring, uint32_t slot, uint8_t *meta, struct wb_error *err);
+
+/* ---- packs -------------------------------------------------------------------------------- */
+
+/*
+ * A pack is the metadata of a cache in a small file, without the contents of any block; layout in wbfmt(5). Opened as a
+ * device it reads as a cache of the same size whose segments have the same fields, the same checksums and the same
+ * verdicts: data blocks are zeroes, but the last four bytes that a checksum covers make the computed checksum what it was.
+ * What could not be read cannot be read (-EIO). Nothing can be written to it (-EROFS).
+ */
+
+struct wb_pack_options {
+	bool metadata_only;     /* read no data: no computed checksums */
+	const uint8_t *key;     /* 16 random bytes: move the sector addresses, keeping their order and alignment; NULL: keep them */
+	uint64_t time;          /* seconds since 1970 */
+	uint64_t backing_bytes; /* size of BACKING, 0 when not known */
+	unsigned jobs;          /* more than 1: what was read is packed in a thread of its own */
+	const char *facts;      /* text for people, lines of "name: value", at most WB_PACK_FACTS bytes; NULL: none */
+};
+
+#define WB_PACK_FACTS 65536u
+
+struct wb_pack_result {
+	uint64_t bytes;              /* of the pack */
+	uint64_t segments;           /* slots whose metablocks are in it */
+	uint64_t unreadable_sectors; /* of the cache, among those a check would read */
+	uint64_t padding_bytes;      /* non-zero bytes that no field occupies; counted, not stored */
+};
+
+/* Writes the pack of an opened cache to fd, from its position on, in one pass over the cache: every slot of the device,
+ * whatever number of slots the cache was opened with. -WB_EINVAL for a cache that was opened with wrapped slot
+ * addresses (a pack holds places; both readings can be tried on it). Does not flush fd. */
+int wb_pack_write(struct wb_cache *cache, int fd, const struct wb_pack_options *options, struct wb_pack_result *result,
+		  const struct wb_progress *progress, struct wb_error *err);
+
+/* What the head of a pack says. */
+struct wb_pack_info {
+	bool obfuscated;           /* sectors in metablocks are not the true ones */
+	bool metadata_only;        /* no checksums were computed: wb_ring_load() acts as if told so */
+	bool busy;                 /* the cache was in use when the pack was made */
+	bool block_device;
+	const struct wb_format *format; /* as which it was packed; NULL: nothing was recognised */
+	unsigned order;
+	uint32_t slots;
+	unsigned evidence;         /* wb_cache.evidence then */
+	uint64_t time;             /* seconds since 1970 */
+	uint64_t backing_bytes;    /* 0: not known */
+	uint64_t file_bytes;       /* of the pack */
+	const char *facts;         /* never NULL; not yet fit for a terminal */
+};
+
+/* Serves a pack that inner holds. The whole pack is decoded once to check it: -WB_EPACK when any of it is not as
+ * wb_pack_write() makes it. Takes inner over on success. */
+int wb_dev_pack(struct wb_dev **dev, struct wb_dev *inner, struct wb_error *err);
+/* Of a pack; NULL for any other device. Lives as long as dev. */
+const struct wb_pack_info *wb_dev_pack_info(const struct wb_dev *dev);
+
+/* Writes the cache that a pack describes into fd, an empty regular file, as an image with holes. What cannot be read becomes
+ * zeroes: *lost_sectors. -WB_EINVAL when dev is no pack. Does not flush fd. */
+int wb_pack_unpack(struct wb_dev *dev, int fd, uint64_t *lost_sectors, const struct wb_progress *progress,
+		   struct wb_error *err);
 
 /* ---- plan --------------------------------------------------------------------------------- */
 
@@ -529,10 +696,15 @@ struct wb_decide_options {
 	uint64_t until;        /* cut after this id; 0: no cut */
 	enum { WB_ZEROED_AUTO, WB_ZEROED_SKIP, WB_ZEROED_REPLAY } zeroed;
 	bool force_regress, force_size;
+	bool resumed;          /* go on with what an interrupted run decided: evidence is not looked for, because the data
+				* that run has written would be some */
+	uint64_t cut;          /* resumed: wb_decision.cut of that run */
 	size_t capacity;       /* entries in memory, as for wb_plan_open() */
 	void *context;
 	/* each run of sectors of BACKING whose newest version is lost, ascending within a pass; NULL: none */
 	void (*stale)(void *context, uint64_t sector, uint64_t sectors);
+	/* each dirty metablock of a segment that takes part which no plan can use: misaligned, or beyond BACKING; NULL: none */
+	void (*unusable)(void *context, uint64_t id, unsigned index, uint64_t sector, uint8_t dirty);
 };
 
 struct wb_decision {
@@ -584,7 +756,8 @@ struct wb_replay_options {
 	uint64_t begin;    /* byte of BACKING: everything below has been written before; a multiple of WB_BLOCK */
 	unsigned interval; /* seconds between calls of flushed(); 0: only at the end of a pass */
 	void *context;
-	/* everything below this byte of BACKING is written, flushed and verified; non-zero stops with -WB_ESTOPPED; NULL: none */
+	/* everything below this byte of BACKING is written, flushed and verified; UINT64_MAX: everything at all. Also called
+	 * when the work is stopped. Non-zero stops with -WB_ESTOPPED; NULL: none */
 	int (*flushed)(void *context, uint64_t below);
 	/* each write request as it is submitted, ascending; NULL: none */
 	void (*extent)(void *context, uint64_t sector, uint64_t sectors);
@@ -603,6 +776,80 @@ struct wb_replay_result {
 int wb_replay(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev *backing,
 	      const struct wb_replay_options *options, struct wb_replay_result *result,
 	      const struct wb_progress *progress, struct wb_error *err);
+
+/* Rereads about `sample` blocks (0: all) of what a replay of this scope writes below a byte of BACKING: how many sectors
+ * are different there. */
+int wb_replay_compare(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev *backing, size_t capacity,
+		      uint64_t below, uint64_t sample, uint64_t *differing, const struct wb_progress *progress,
+		      struct wb_error *err);
+
+/* ---- forecast ----------------------------------------------------------------------------- */
+
+enum wb_outcome {
+	WB_OUTCOME_OK,          /* the device is assembled */
+	WB_OUTCOME_NOTHING,     /* so it is, but no segment was taken: ids begin again at 1 (v1, v2) */
+	WB_OUTCOME_HANG,        /* dmsetup does not return */
+	WB_OUTCOME_CRASH,       /* a BUG or an invalid access in the kernel */
+	WB_OUTCOME_REFORMAT,    /* sector 0 has no magic: an empty cache is made over it */
+	WB_OUTCOME_NO_ASSEMBLY, /* an error is returned, and nothing on CACHE has changed */
+};
+/* "ok", "nothing", "hang", "crash", "reformat", "no-assembly" */
+const char *wb_outcome_name(enum wb_outcome outcome);
+
+/* What decided it, or where the driver stopped taking segments. */
+enum wb_forecast_cause {
+	WB_CAUSE_NONE,
+	WB_CAUSE_NO_MAGIC,
+	WB_CAUSE_ORDER,      /* the order byte is not the order of the log: no table line fits both */
+	WB_CAUSE_UNREADABLE, /* at offset */
+	WB_CAUSE_SEAL,       /* the checksum (laps) of that slot do not hold, as this driver computes them */
+	WB_CAUSE_FALLS,      /* the id in that slot is not larger than the one before it (v0) */
+	WB_CAUSE_LENGTH,     /* of that slot, beyond a segment */
+	WB_CAUSE_MISALIGNED, /* a metablock in that slot */
+	WB_CAUSE_BEYOND,     /* that slot has a write beyond the end of BACKING */
+	WB_CAUSE_RECORD,     /* the record is so large that marking segments clean does not end */
+	WB_CAUSE_ID,         /* the last id taken is so large that waiting for writeback does not end */
+	WB_CAUSE_DIRTY,      /* that slot is to be reused first and holds dirty blocks: BUG() */
+};
+
+struct wb_walk; /* private: what the driver's walk over the slots left behind */
+
+/* What the driver of the cache's generation would do at the next assembly, and what BACKING would hold when it then has
+ * written everything back: v0 the patch of October 2013 (236732eb), v1 1.0.1, v2 2.2.17. Read-only for the caller.
+ *
+ * A sector is abandoned when its newest whole version on CACHE is not on BACKING and never gets there. It is regressed
+ * when the driver writes an older version over a newer one. With BACKING both are exact, by content; without it they are
+ * what may happen at worst, where versions at or below a record that can be true, clean copies and what is older than the
+ * window count as being on BACKING. Where the assembly fails nothing is abandoned: the log stays. */
+struct wb_forecast {
+	enum wb_outcome outcome;
+	enum wb_forecast_cause cause;
+	uint32_t slot;            /* of the cause, or WB_NO_SLOT */
+	uint64_t slot_id;         /* the id that stands there */
+	uint64_t offset;          /* byte on CACHE, of an unreadable cause, or WB_NO_OFFSET */
+	uint64_t applied;         /* segments it takes into its table (v0: those above the record) */
+	uint64_t first_id, last_id; /* in the order it takes them; 0: none */
+	uint64_t dropped;         /* whole segments on CACHE that it does not take (v0: those above the record) */
+	uint64_t record;          /* as it reads it */
+	uint64_t written_sectors; /* sectors of BACKING that it writes, each counted once */
+	uint64_t abandoned_sectors, regressed_sectors;
+	bool compared;            /* with BACKING: the counts are exact */
+	struct wb_walk *walk;     /* private */
+};
+
+/* Reads the whole of CACHE. cache is the caller's and must outlive the forecast; it may have been opened with any_super,
+ * its geometry.format may be NULL. The number of slots and their addresses are those the driver computes. backing may be
+ * NULL. memory: bytes for the table of blocks beside 16 for a slot, at least 32 KiB are used; with less, metadata is read
+ * more often. Damage is an outcome; failures are those of memory, of BACKING, and WB_ECHANGED. Release it after success. */
+int wb_forecast(struct wb_forecast *forecast, struct wb_cache *cache, struct wb_dev *backing, size_t memory,
+		const struct wb_progress *progress, struct wb_error *err);
+/* The ids taken, in that order, as ranges of ids that follow each other. *cursor begins at 0; false at the end. */
+bool wb_forecast_range(const struct wb_forecast *forecast, uint64_t *cursor, uint64_t *first, uint64_t *last);
+/* Does to target, a copy of BACKING of the same size, what the driver would do to BACKING: up to its end, its crash or
+ * its refusal. */
+int wb_forecast_replay(const struct wb_forecast *forecast, struct wb_dev *target, const struct wb_progress *progress,
+		       struct wb_error *err);
+void wb_forecast_release(struct wb_forecast *forecast);
 
 /* ---- findings ----------------------------------------------------------------------------- */
 
@@ -646,6 +893,41 @@ int wb_check(struct wb_ring *ring, const struct wb_proof *proof,
 /* What can be said of a cache that did not open: sector 0 alone. */
 int wb_check_super(const struct wb_cache *cache, int (*found)(void *context, const struct wb_finding *finding),
 		   void *context);
+
+/* ---- repair ------------------------------------------------------------------------------- */
+
+enum wb_repair_kind {
+	WB_REPAIR_BIT,    /* a bit of a segment or of its id that wb_ring_correct() took as flipped is flipped back */
+	WB_REPAIR_RECORD, /* the record becomes 0: it is garbage or a hazard. Never where it binds (v0) */
+	WB_REPAIR_HEAD,   /* the id of a torn head becomes 0, which drivers skip. v2.2.17: do_apply_valid_segments() */
+	WB_REPAIR_SUPER,  /* sector 0 becomes what a driver writes. v2.2.17: format_superblock_header() */
+};
+
+/* One change within one sector of CACHE. */
+struct wb_repair {
+	enum wb_repair_kind kind;
+	uint32_t slot;                 /* or WB_NO_SLOT */
+	uint64_t id;                   /* of the segment, as corrected; 0: none */
+	uint64_t offset;               /* byte on CACHE */
+	uint32_t length;               /* 1 ... WB_SECTOR */
+	uint8_t before[WB_SECTOR], after[WB_SECTOR]; /* length bytes each, as found and as they are to be */
+	uint64_t odds;                 /* WB_REPAIR_BIT: bytes of chance would look like this once in so many times; else 0 */
+};
+
+/* What hinders a kind of repair, as one clause ("the window has a hole"); NULL: nothing does. zeroed_super: the caller
+ * knows that an all-zero sector 0 is an accident; without that such a cache is left alone. Static storage. */
+const char *wb_repair_obstacle(const struct wb_ring *ring, enum wb_repair_kind kind, bool zeroed_super);
+
+/* Calls visit() for every repair that this log needs and that nothing hinders, in the order in which they are to be
+ * written: a power cut between any two leaves a log that a driver treats no worse than before. Nothing is written here;
+ * visit() may. It returns 0, or a negative code that ends the walk. The ring must have been loaded with its data. */
+int wb_repair_each(struct wb_ring *ring, bool zeroed_super,
+		   int (*visit)(void *context, const struct wb_repair *repair, struct wb_error *err), void *context,
+		   const struct wb_progress *progress, struct wb_error *err);
+
+/* Writes the sector of a repair, flushes, and reads it again. WB_ECHANGED when it does not hold repair->before first, or
+ * does not read as written afterwards. */
+int wb_repair_write(struct wb_dev *dev, const struct wb_repair *repair, struct wb_error *err);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,7 @@
 #include "bytes.h"
 #include "error.h"
 #include "format.h"
+#include "pack.h"
 #include "probe.h"
 
 /* The marker's layout; see wbfmt(5). */
@@ -73,6 +74,9 @@ static int read_super(struct wb_cache *cache, struct wb_error *err)
 	uint8_t record[8];
 	int ret;
 
+	if (wb_is_pack(cache->dev))
+		return wb_fail(err, WB_ENOTCACHE, 0, WB_NO_OFFSET,
+			       "this is a pack, the metadata of a cache without its data; only commands that do nothing but look read it");
 	if (wb_dev_size(cache->dev) < WB_FIRST_SLOT)
 		return wb_fail(err, WB_ENOTCACHE, 0, WB_NO_OFFSET,
 			       "not a writeboost cache: %llu bytes, and the superblock alone takes %u",

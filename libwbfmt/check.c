@@ -72,7 +72,7 @@ int wb_check_super(const struct wb_cache *cache, int (*found)(void *context, con
 }
 
 /* The driver goes back in time where a newer partial block meets an older one (v2.2.17: prepare_overwrite()). */
-static bool record_is_hazard(const struct wb_ring *ring)
+bool wb_record_is_hazard(const struct wb_ring *ring)
 {
 	if (ring->record_state != WB_RECORD_SOUND || ring->cache->geometry.format->record_binds)
 		return false;
@@ -98,7 +98,7 @@ static void check_patterns(const struct wb_ring *ring, struct report *report)
 		tell_device(report, WB_RULE_RECORD_GARBAGE, ring->cache->record, WB_RECORD_OFFSET);
 	if (ring->record_state == WB_RECORD_MISSING)
 		tell_device(report, WB_RULE_RECORD_MISSING, ring->cache->record, WB_RECORD_OFFSET);
-	if (record_is_hazard(ring))
+	if (wb_record_is_hazard(ring))
 		tell_device(report, WB_RULE_RECORD_HAZARD, ring->cache->record, WB_RECORD_OFFSET);
 	if (ring->raw_seals && ring->plain_seals)
 		tell_device(report, WB_RULE_MIXED_CHECKSUMS, 0, WB_NO_OFFSET);

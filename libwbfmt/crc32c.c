@@ -60,6 +60,14 @@ static uint32_t step_back(uint32_t crc)
 	return crc & 0x80000000u ? (crc ^ POLYNOMIAL) << 1 | 1 : crc << 1;
 }
 
+/* Appending four bytes is: exclusive or, then 32 steps. */
+uint32_t wb_crc_force(uint32_t before, uint32_t target)
+{
+	for (unsigned i = 0; i < 32; i++)
+		target = step_back(target);
+	return before ^ target;
+}
+
 static void tabulate(struct wb_crc_shift *shift, const uint32_t image[32])
 {
 	memset(shift, 0, sizeof(*shift));

@@ -25,6 +25,9 @@ static inline uint32_t wb_crc_shift(const struct wb_crc_shift *shift, uint32_t c
 	       shift->table[3][crc >> 24];
 }
 
+/* The four bytes, as a le32, that take the CRC of a message from `before` to `target` when they are appended to it. */
+uint32_t wb_crc_force(uint32_t before, uint32_t target);
+
 #define WB_BITFIND_STEPS 2048u
 
 /* Answers "which single bit of a message makes this difference of CRCs": baby steps in a sorted table, giant steps

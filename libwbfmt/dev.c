@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "bytes.h"
 #include "dev.h"
 #include "error.h"
 
@@ -14,6 +15,11 @@ uint64_t wb_dev_size(const struct wb_dev *dev)
 unsigned wb_dev_block(const struct wb_dev *dev)
 {
 	return dev->block;
+}
+
+unsigned wb_dev_physical_block(const struct wb_dev *dev)
+{
+	return dev->physical > dev->block ? dev->physical : dev->block;
 }
 
 bool wb_dev_is_block(const struct wb_dev *dev)
@@ -31,6 +37,11 @@ bool wb_dev_same(const struct wb_dev *a, const struct wb_dev *b)
 	return a == b || (a->device == b->device && a->inode == b->inode && a->is_block == b->is_block && a->device);
 }
 
+const struct wb_pack_info *wb_dev_pack_info(const struct wb_dev *dev)
+{
+	return dev->pack;
+}
+
 static int first_failure(const struct wb_io *io, unsigned n, struct wb_error *err)
 {
 	for (unsigned i = 0; i < n; i++)
@@ -41,12 +52,26 @@ static int first_failure(const struct wb_io *io, unsigned n, struct wb_error *er
 	return 0;
 }
 
+static bool in_range_of(const struct wb_dev *dev, const struct wb_io *io)
+{
+	uint64_t size = dev->grows && io->write ? INT64_MAX : dev->size;
+
+	return io->offset <= size && io->length <= size - io->offset;
+}
+
+static void grow(struct wb_dev *dev, const struct wb_io *io, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (io[i].write && !io[i].result)
+			dev->size = wb_max(dev->size, io[i].offset + io[i].length);
+}
+
 int wb_dev_submit(struct wb_dev *dev, struct wb_io *io, unsigned n, struct wb_error *err)
 {
 	bool in_range = true;
 
 	for (unsigned i = 0; i < n; i++) {
-		bool inside = io[i].offset <= dev->size && io[i].length <= dev->size - io[i].offset;
+		bool inside = in_range_of(dev, &io[i]);
 
 		io[i].result = inside ? 0 : -ERANGE;
 		in_range &= inside;
@@ -55,6 +80,8 @@ int wb_dev_submit(struct wb_dev *dev, struct wb_io *io, unsigned n, struct wb_er
 		io[i].result = io[i].result ? io[i].result : -ECANCELED;
 	if (in_range)
 		dev->ops->submit(dev, io, n);
+	if (dev->grows)
+		grow(dev, io, n);
 	return first_failure(io, n, err);
 }
 
@@ -78,6 +105,17 @@ int wb_dev_flush(struct wb_dev *dev, struct wb_error *err)
 
 	if (failed)
 		return wb_fail(err, WB_EIO, -failed, WB_NO_OFFSET, "flushing: %s", strerror(-failed));
+	return 0;
+}
+
+int wb_dev_discard(struct wb_dev *dev, uint64_t offset, uint64_t length, struct wb_error *err)
+{
+	int failed = offset > dev->size || length > dev->size - offset ? -ERANGE :
+		     dev->ops->discard ? dev->ops->discard(dev, offset, length) : -EOPNOTSUPP;
+
+	if (failed)
+		return wb_fail(err, WB_EIO, -failed, offset, "discarding %llu bytes at byte %llu: %s",
+			       (unsigned long long)length, (unsigned long long)offset, strerror(-failed));
 	return 0;
 }
 

@@ -11,6 +11,8 @@ struct wb_dev_ops {
 	/* Every request lies within the device. Sets each result; runs in any order, but starts no write after one failed. */
 	void (*submit)(struct wb_dev *dev, struct wb_io *io, unsigned n);
 	int (*flush)(struct wb_dev *dev); /* 0 or a negative errno */
+	/* The range lies within the device. 0 or a negative errno; NULL: it cannot. */
+	int (*discard)(struct wb_dev *dev, uint64_t offset, uint64_t length);
 	void (*forget)(struct wb_dev *dev);
 	void (*close)(struct wb_dev *dev); /* frees dev */
 };
@@ -20,9 +22,12 @@ struct wb_dev {
 	const struct wb_dev_ops *ops;
 	uint64_t size;
 	unsigned block;
+	unsigned physical; /* sector size inside, where it is known and aligned; else 0 */
 	bool is_block, busy;
+	bool grows; /* writes behind the end make it longer */
 	dev_t device; /* of the file system, or of the block device itself */
 	ino_t inode;  /* 0 for a block device */
+	const struct wb_pack_info *pack; /* NULL for any other device */
 };
 
 /* The io_uring engine; NULL where the kernel refuses it. */

@@ -22,10 +22,10 @@ struct fault {
 	struct wb_dev dev;
 	struct wb_dev *inner;
 	struct wb_fault plan;
-	uint64_t left; /* writes and flushes until the cut */
+	struct wb_power own, *power;
 	uint64_t random;
 	struct pending *first, **last;
-	bool dead;
+	bool ended; /* what was pending when the power went has met its fate */
 };
 
 /* A range may reach beyond the end of everything. */
@@ -111,7 +111,15 @@ static void cut_power(struct fault *fault)
 	}
 	wb_dev_flush(fault->inner, NULL);
 	drop_all(fault);
-	fault->dead = true;
+	fault->power->dead = fault->ended = true;
+}
+
+/* The power may have gone while another device was at work. */
+static bool is_dead(struct fault *fault)
+{
+	if (fault->power->dead && !fault->ended)
+		cut_power(fault);
+	return fault->power->dead;
 }
 
 static int remember(struct fault *fault, const struct wb_io *io)
@@ -127,9 +135,20 @@ static int remember(struct fault *fault, const struct wb_io *io)
 	return 0;
 }
 
+/* One that grows has not got what waits behind its end. */
+static int read_inner(struct fault *fault, const struct wb_io *io)
+{
+	uint64_t size = wb_dev_size(fault->inner);
+	struct wb_io inside = *io;
+
+	inside.length = (uint32_t)wb_min(io->length, size - wb_min(size, io->offset));
+	memset((uint8_t *)io->buffer + inside.length, 0, io->length - inside.length);
+	return inside.length ? inner_io(fault, &inside) : 0;
+}
+
 static int read_through(struct fault *fault, const struct wb_io *io)
 {
-	int result = bad(fault, io->offset, io->length) ? -EIO : inner_io(fault, io);
+	int result = bad(fault, io->offset, io->length) ? -EIO : read_inner(fault, io);
 
 	for (struct pending *write = fault->first; write && !result; write = write->next) {
 		uint64_t begin = wb_max(io->offset, write->offset);
@@ -145,10 +164,10 @@ static int read_through(struct fault *fault, const struct wb_io *io)
 /* Counts one write or flush; false when the power goes instead. A torn write is the one under way. */
 static bool still_powered(struct fault *fault, const struct wb_io *io)
 {
-	if (fault->dead)
+	if (is_dead(fault))
 		return false;
-	if (fault->left) {
-		fault->left -= fault->left != UINT64_MAX;
+	if (fault->power->left) {
+		fault->power->left -= fault->power->left != UINT64_MAX;
 		return true;
 	}
 	if (io && fault->plan.cut != WB_CUT_LOST)
@@ -163,7 +182,7 @@ static void fault_submit(struct wb_dev *dev, struct wb_io *io, unsigned n)
 	bool write_failed = false;
 
 	for (unsigned i = 0; i < n; i++) {
-		if (fault->dead)
+		if (is_dead(fault))
 			io[i].result = -EIO;
 		else if (!io[i].write)
 			io[i].result = read_through(fault, &io[i]);
@@ -205,7 +224,7 @@ static void fault_close(struct wb_dev *dev)
 {
 	struct fault *fault = (struct fault *)dev;
 
-	if (!fault->dead)
+	if (!is_dead(fault))
 		settle(fault);
 	wb_dev_close(fault->inner);
 	free(fault);
@@ -231,7 +250,8 @@ int wb_dev_fault(struct wb_dev **dev, struct wb_dev *inner, const struct wb_faul
 	fault->dev.ops = &fault_ops;
 	fault->inner = inner;
 	fault->plan = *plan;
-	fault->left = plan->cut_after;
+	fault->own.left = plan->cut_after;
+	fault->power = plan->power ? plan->power : &fault->own;
 	fault->random = plan->seed;
 	fault->last = &fault->first;
 	*dev = &fault->dev;

@@ -16,6 +16,7 @@
 
 #include "dev.h"
 #include "error.h"
+#include "pack.h"
 
 struct file {
 	struct wb_dev dev;
@@ -157,6 +158,18 @@ static int file_flush(struct wb_dev *dev)
 	return fsync(file->fd) ? -errno : 0;
 }
 
+/* Of an image the room is given back; reads then give zeroes. */
+static int file_discard(struct wb_dev *dev, uint64_t offset, uint64_t length)
+{
+	struct file *file = (struct file *)dev;
+	uint64_t range[2] = { offset, length };
+	int failed = dev->is_block ? ioctl(file->fd, BLKDISCARD, range) :
+				     fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+					       (off_t)length);
+
+	return failed ? -errno : 0;
+}
+
 static void file_forget(struct wb_dev *dev)
 {
 	struct file *file = (struct file *)dev;
@@ -177,6 +190,7 @@ static void file_close(struct wb_dev *dev)
 static const struct wb_dev_ops file_ops = {
 	.submit = file_submit,
 	.flush = file_flush,
+	.discard = file_discard,
 	.forget = file_forget,
 	.close = file_close,
 };
@@ -193,8 +207,7 @@ static int identify(struct file *file, const char *path, mode_t *mode, struct wb
 			       S_ISDIR(st.st_mode) ? "this is a directory" : "this is a special file");
 	*mode = st.st_mode;
 	file->dev.is_block = S_ISBLK(st.st_mode);
-	file->dev.device = file->dev.is_block ? st.st_rdev : st.st_dev;
-	file->dev.inode = file->dev.is_block ? 0 : st.st_ino;
+	file->dev.device = st.st_rdev; /* of an image, open_image() sets it */
 	return 0;
 }
 
@@ -218,7 +231,7 @@ static int open_block(struct file *file, const char *path, unsigned flags, struc
 	unsigned attempts = 0;
 
 	do
-		file->fd = open(path, mode | O_EXCL);
+		file->fd = open(path, flags & WB_OPEN_PEEK ? mode : mode | O_EXCL);
 	while (file->fd < 0 && errno == EBUSY && flags & WB_OPEN_EXCLUSIVE && wait_for_the_dead(&attempts));
 	if (file->fd < 0 && errno == EBUSY) {
 		if (flags & WB_OPEN_EXCLUSIVE)
@@ -226,32 +239,36 @@ static int open_block(struct file *file, const char *path, unsigned flags, struc
 				       "the device is in use (mounted, mapped, in swap, or opened exclusively)");
 		file->dev.busy = true;
 	}
-	if (!(flags & WB_OPEN_EXCLUSIVE)) {
+	if (!(flags & (WB_OPEN_EXCLUSIVE | WB_OPEN_PEEK))) {
 		if (file->fd >= 0)
 			close(file->fd);
 		file->fd = open(path, mode);
 	}
 	if (file->fd < 0)
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
-	int sector = 0;
+	unsigned physical = 0;
+	int sector = 0, misaligned = 0;
 
 	if (ioctl(file->fd, BLKGETSIZE64, &file->dev.size) || ioctl(file->fd, BLKSSZGET, &sector))
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "asking for the size: %s", strerror(errno));
 	file->dev.block = (unsigned)sector;
+	if (!ioctl(file->fd, BLKPBSZGET, &physical) && !ioctl(file->fd, BLKALIGNOFF, &misaligned) && !misaligned)
+		file->dev.physical = physical;
 	file->direct = true;
 	return 0;
 }
 
 static int open_image(struct file *file, const char *path, unsigned flags, struct wb_error *err)
 {
+	int mode = (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | (flags & WB_OPEN_CREATE ? O_CREAT | O_EXCL : 0);
 	struct stat st;
 
-	file->fd = open(path, (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	file->fd = open(path, mode | O_CLOEXEC, 0600); /* what it will hold comes from a device that not everybody may read */
 	if (file->fd < 0 || fstat(file->fd, &st))
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
 	unsigned attempts = 0;
 
-	while (flock(file->fd, (flags & WB_OPEN_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
+	while (!(flags & WB_OPEN_PEEK) && flock(file->fd, (flags & WB_OPEN_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
 		if (flags & WB_OPEN_EXCLUSIVE && wait_for_the_dead(&attempts))
 			continue;
 		if (flags & WB_OPEN_EXCLUSIVE)
@@ -259,32 +276,50 @@ static int open_image(struct file *file, const char *path, unsigned flags, struc
 		file->dev.busy = true;
 		break;
 	}
+	file->dev.device = st.st_dev;
+	file->dev.inode = st.st_ino;
 	file->dev.size = (uint64_t)st.st_size;
+	file->dev.grows = flags & WB_OPEN_GROW;
 	file->dev.block = WB_SECTOR;
 	file->sparse = !(flags & WB_OPEN_WRITE) && !file->dev.busy && (uint64_t)st.st_blocks * 512 < file->dev.size;
 	posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM); /* requests are as large as they are meant to be */
 	return 0;
 }
 
+static int open_any(struct file *file, const char *path, unsigned flags, struct wb_error *err)
+{
+	mode_t mode = S_IFREG;
+	int ret = flags & WB_OPEN_CREATE ? 0 : identify(file, path, &mode, err);
+
+	if (ret)
+		return ret;
+	if (S_ISBLK(mode) && flags & WB_OPEN_GROW)
+		return wb_fail(err, WB_EOPEN, ENOTSUP, WB_NO_OFFSET, "this is a device, and a file is needed");
+	return S_ISBLK(mode) ? open_block(file, path, flags, err) : open_image(file, path, flags, err);
+}
+
 int wb_dev_open(struct wb_dev **dev, const char *path, unsigned flags, struct wb_error *err)
 {
 	struct file *file = calloc(1, sizeof(*file));
-	mode_t mode = 0;
 	int ret;
 
 	if (!file)
 		return wb_no_memory(err, "a device");
 	file->dev.ops = &file_ops;
 	file->fd = -1;
-	ret = identify(file, path, &mode, err);
-	if (!ret)
-		ret = S_ISBLK(mode) ? open_block(file, path, flags, err) : open_image(file, path, flags, err);
+	ret = open_any(file, path, flags, err);
 	if (ret) {
 		file_close(&file->dev);
 		return ret;
 	}
 	if (!(flags & WB_OPEN_THREADS))
 		file->uring = wb_uring_open();
+	if (flags & WB_OPEN_PACK && !file->dev.is_block && wb_is_pack(&file->dev)) {
+		ret = wb_dev_pack(dev, &file->dev, err);
+		if (ret)
+			file_close(&file->dev);
+		return ret;
+	}
 	*dev = &file->dev;
 	return 0;
 }

@@ -56,6 +56,13 @@ uint64_t wb_slot_size(const struct wb_geometry *geometry)
 	return (uint64_t)WB_SECTOR << geometry->order;
 }
 
+uint64_t wb_driver_memory(const struct wb_geometry *geometry)
+{
+	const struct wb_format *format = geometry->format;
+
+	return geometry->slots * (format->ram_slot + (uint64_t)geometry->capacity * format->ram_block);
+}
+
 static uint64_t slot_sector(const struct wb_geometry *geometry, uint32_t slot)
 {
 	return WB_FIRST_SLOT / WB_SECTOR + ((uint64_t)slot << geometry->order);

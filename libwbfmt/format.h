@@ -10,6 +10,9 @@
 
 extern const struct wb_format wb_format_v0, wb_format_v1, wb_format_v2;
 
+/* Sector 0 as a driver writes it. v2.2.17: format_superblock_header(); v1.0.1 and the patch add the order */
+void wb_super_encode(uint8_t *sector, const struct wb_geometry *geometry);
+
 /* length is one the geometry allows. */
 static inline bool wb_length_in_range(const struct wb_geometry *geometry, uint32_t length)
 {

@@ -14,6 +14,7 @@ const struct wb_format wb_format_v0 = {
 	.caches_reads = false,
 	.record_binds = true,
 	.head_is_old = true,
+	.recovery = WB_RECOVERY_UPWARD,
 	.id = { 0, 8 },
 	.length = { 8, 1 },
 	.lap = { 9, 4 },
@@ -22,4 +23,7 @@ const struct wb_format wb_format_v0 = {
 	.mb_sector = { 0, 8 },
 	.mb_dirty = { 8, 1 },
 	.mb_lap = { 9, 4 },
+	.ram_slot = 112,
+	.ram_block = 40 + 8,
+	.order_argument = "",
 };

@@ -11,6 +11,7 @@ const struct wb_format wb_format_v1 = {
 	.order_stored = true,
 	.seal = WB_SEAL_CRC_RAW,
 	.caches_reads = true,
+	.recovery = WB_RECOVERY_DIES,
 	.id = { 0, 8 },
 	.checksum = { 8, 4 },
 	.length = { 12, 1 },
@@ -18,4 +19,7 @@ const struct wb_format wb_format_v1 = {
 	.stride = 16,
 	.mb_sector = { 0, 8 },
 	.mb_dirty = { 8, 1 },
+	.ram_slot = 32,
+	.ram_block = 40 + 8,
+	.order_argument = "2 segment_size_order ",
 };

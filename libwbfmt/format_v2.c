@@ -10,6 +10,7 @@ const struct wb_format wb_format_v2 = {
 	.order_default = 10,
 	.seal = WB_SEAL_CRC,
 	.caches_reads = true,
+	.recovery = WB_RECOVERY_CLEANS | WB_RECOVERY_BUGS | WB_RECOVERY_BLOCKS,
 	.id = { 0, 8 },
 	.checksum = { 8, 4 },
 	.length = { 12, 1 },
@@ -17,4 +18,6 @@ const struct wb_format wb_format_v2 = {
 	.stride = 16,
 	.mb_sector = { 0, 8 },
 	.mb_dirty = { 8, 1 },
+	.ram_slot = 32,
+	.ram_block = 40 + 8,
 };

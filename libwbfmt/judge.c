@@ -210,6 +210,7 @@ struct misfit {
 	uint64_t misplaced, whole;
 	uint64_t of_places;   /* gcd of id - 1 - slot */
 	uint64_t of_distances; /* gcd of the differences of those */
+	uint64_t first_id, first_slot; /* of one of them */
 	uint64_t low, high;   /* a candidate is at least low, at most high */
 };
 
@@ -226,7 +227,11 @@ static struct misfit measure(const struct wb_ring *ring)
 		uint64_t place = slot->id - 1 - i; /* modulo 2^64 */
 
 		misfit.misplaced += !in_place(ring, i) || !wb_slot_valid(slot);
-		first_place = misfit.whole++ ? first_place : place;
+		if (!misfit.whole++) {
+			first_place = place;
+			misfit.first_id = slot->id;
+			misfit.first_slot = i;
+		}
 		misfit.of_places = gcd(misfit.of_places, distance(slot->id - 1, i));
 		misfit.of_distances = gcd(misfit.of_distances,
 					  (int64_t)(place - first_place) < 0 ? first_place - place :
@@ -253,32 +258,43 @@ static void find_candidates(struct wb_ring *ring, const struct misfit *misfit)
 	}
 }
 
-static bool fits_a_shift(const struct misfit *misfit)
+static void add_start(struct wb_ring *ring, uint64_t slots, int64_t start)
 {
-	uint64_t g = misfit->of_distances;
+	if (ring->start_count < WB_CANDIDATES) {
+		ring->starts[ring->start_count].slots = slots;
+		ring->starts[ring->start_count].start = start;
+	}
+	ring->start_count++;
+}
 
-	/* a moved start moves every segment; one odd id among segments in place is no such thing */
+/* A moved start moves every segment; one odd id among segments in place is no such thing. */
+static void find_starts(struct wb_ring *ring, const struct misfit *misfit)
+{
+	uint64_t g = misfit->of_distances, at = misfit->first_id - 1;
+
 	if (misfit->whole < 2 || misfit->misplaced <= misfit->whole / 2 || misfit->low > CANDIDATE_MAX)
-		return false;
+		return;
+	/* all by the same distance, which is less than a lap: else that distance is a candidate for the number of slots */
 	if (!g)
-		return true;
-	for (uint64_t n = misfit->low; n <= wb_min(misfit->high, g); n++)
+		add_start(ring, 0, (int64_t)(at - misfit->first_slot));
+	for (uint64_t n = misfit->low; g && n <= wb_min(misfit->high, g); n++)
 		if (g % n == 0)
-			return true;
-	return false;
+			add_start(ring, n, (int64_t)((at % n + n - misfit->first_slot % n) % n));
 }
 
 static void judge_geometry(struct wb_ring *ring)
 {
 	struct misfit misfit = measure(ring);
 
-	ring->candidate_count = 0;
+	ring->candidate_count = ring->start_count = 0;
 	ring->resized = ring->shifted = false;
 	if (!misfit.misplaced)
 		return;
 	find_candidates(ring, &misfit);
 	ring->resized = ring->candidate_count > 0;
-	ring->shifted = !ring->resized && fits_a_shift(&misfit);
+	if (!ring->resized)
+		find_starts(ring, &misfit);
+	ring->shifted = ring->start_count > 0;
 }
 
 /* ---- classes ---- */

@@ -11,12 +11,27 @@
 #include "format.h"
 
 #define BATCH 256u
+#define DISCARD (UINT64_C(1) << 30) /* so much at once: a signal is heeded in between */
 
 static int write_marker(struct wb_dev *dev, uint64_t now, struct wb_error *err)
 {
 	const struct wb_marker marker = { .reason = WB_END_FORMAT, .time = now };
 
 	return wb_cache_end(dev, &marker, err);
+}
+
+/* What is discarded may come back, sector 0 too: it keeps its marker, and is written again with the rest of the first MiB. */
+int wb_cache_discard(struct wb_dev *dev, uint64_t now, const struct wb_progress *progress, struct wb_error *err)
+{
+	uint64_t end = wb_dev_size(dev) - wb_dev_size(dev) % wb_dev_block(dev);
+	int ret = write_marker(dev, now, err);
+
+	for (uint64_t at = WB_FIRST_SLOT; !ret && at < end; at += DISCARD) {
+		ret = wb_poll(progress, "discarding", at, end, err);
+		if (!ret)
+			ret = wb_dev_discard(dev, at, wb_min(DISCARD, end - at), err);
+	}
+	return ret ? ret : wb_dev_flush(dev, err);
 }
 
 /* The metadata of every slot, or its reread: n requests of one block each. */
@@ -53,7 +68,7 @@ static int zero_first_mib(struct wb_dev *dev, uint8_t *bytes, struct wb_error *e
 	return wb_dev_write(dev, WB_SECTOR, bytes + WB_SECTOR, WB_FIRST_SLOT - WB_SECTOR, err);
 }
 
-static void encode_super(uint8_t *sector, const struct wb_geometry *geometry)
+void wb_super_encode(uint8_t *sector, const struct wb_geometry *geometry)
 {
 	memset(sector, 0, WB_SECTOR);
 	wb_put_le(sector, 4, WB_MAGIC);
@@ -67,7 +82,7 @@ static int reread_first_mib(struct wb_dev *dev, const struct wb_geometry *geomet
 	uint8_t super[WB_SECTOR];
 	int ret = wb_dev_read(dev, 0, bytes, WB_FIRST_SLOT, err);
 
-	encode_super(super, geometry);
+	wb_super_encode(super, geometry);
 	if (!ret && (memcmp(bytes, super, WB_SECTOR) ||
 		     !wb_all_bytes(bytes + WB_SECTOR, WB_FIRST_SLOT - WB_SECTOR, 0)))
 		ret = wb_fail(err, WB_EIO, 0, 0, "the first MiB does not hold what was written to it");
@@ -83,7 +98,7 @@ int wb_cache_format(struct wb_dev *dev, const struct wb_geometry *geometry, uint
 
 	if (posix_memalign(&bytes, WB_BLOCK, WB_FIRST_SLOT))
 		return wb_no_memory(err, "formatting");
-	encode_super(super, geometry);
+	wb_super_encode(super, geometry);
 	ret = write_marker(dev, now, err);
 	if (!ret)
 		ret = zero_first_mib(dev, bytes, err);

@@ -168,10 +168,11 @@ static int cut_prefix(struct work *work, struct wb_error *err)
 	decision->scope.high = decision->cut - 1;
 	evidence.cut = decision->cut;
 	decision->record_is_evidence = record_proves(ring, decision->cut);
-	if (work->backing)
+	if (work->backing && !work->options->resumed)
 		ret = gather_evidence(ring, work->backing, work->options->capacity, &evidence, work->progress, err);
 	decision->evidence = evidence.sectors;
-	if ((evidence.sectors || decision->record_is_evidence) && !work->options->force_regress)
+	if ((evidence.sectors || decision->record_is_evidence) && !work->options->force_regress &&
+	    !work->options->resumed)
 		decision->refused |= WB_REFUSE_REGRESS;
 	return ret;
 }
@@ -189,14 +190,14 @@ static int cut_salvage(struct work *work, struct wb_error *err)
 	decision->scope.part = true;
 	decision->scope.high = ring->head;
 	ret = 0;
-	if (ring->holes && work->backing)
+	if (ring->holes && work->backing && !work->options->resumed)
 		ret = gather_evidence(ring, work->backing, work->options->capacity, &evidence, work->progress, err);
 	if (ret)
 		return ret;
 	uint64_t by_content = last_hole_up_to(ring, evidence.newest);
 	uint64_t by_record = record_proves(ring, 1) ? last_hole_up_to(ring, ring->record) : 0;
 
-	decision->cut = wb_max(by_content, by_record);
+	decision->cut = work->options->resumed ? work->options->cut : wb_max(by_content, by_record);
 	decision->record_is_evidence = by_record && by_record >= by_content;
 	decision->scope.low = wb_max(ring->first, decision->cut + 1);
 	return 0;
@@ -222,8 +223,9 @@ static bool matters(const struct wb_slot *slot)
 }
 
 /* Dirty sectors of metablocks that no plan can use: misaligned, or beyond BACKING. */
-static int count_unusable(struct wb_ring *ring, uint32_t index, struct wb_decision *decision, struct wb_error *err)
+static int count_unusable(struct work *work, uint32_t index, struct wb_error *err)
 {
+	struct wb_ring *ring = work->ring;
 	uint8_t meta[WB_BLOCK];
 	int ret = wb_ring_metadata(ring, index, meta, err);
 
@@ -231,21 +233,28 @@ static int count_unusable(struct wb_ring *ring, uint32_t index, struct wb_decisi
 		struct wb_metablock metablock;
 
 		wb_metablock_decode(ring->cache->geometry.format, meta, i, &metablock);
-		if (!wb_metablock_usable(ring, &metablock))
-			decision->left_sectors += (unsigned)__builtin_popcount(metablock.dirty);
+		if (!metablock.dirty || wb_metablock_usable(ring, &metablock))
+			continue;
+		work->decision->left_sectors += (unsigned)__builtin_popcount(metablock.dirty);
+		if (work->options->unusable)
+			work->options->unusable(work->options->context, ring->slots[index].id, i, metablock.sector,
+						metablock.dirty);
 	}
-	decision->left_segments++;
+	work->decision->left_segments++;
 	return ret;
 }
 
-static int count_left(struct wb_ring *ring, struct wb_decision *decision, struct wb_error *err)
+static int count_left(struct work *work, struct wb_error *err)
 {
+	struct wb_decision *decision = work->decision;
+	struct wb_ring *ring = work->ring;
+
 	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++) {
 		const struct wb_slot *slot = &ring->slots[i];
 
 		if (wb_ring_takes_part(ring, &decision->scope, slot->id)) {
 			int ret = slot->flags & (WB_SLOT_MISALIGNED | WB_SLOT_BEYOND) ?
-					  count_unusable(ring, i, decision, err) : 0;
+					  count_unusable(work, i, err) : 0;
 
 			if (ret)
 				return ret;
@@ -340,5 +349,5 @@ int wb_decide(struct wb_ring *ring, struct wb_dev *backing, const struct wb_deci
 	if (decision->refused)
 		decision->scope = (struct wb_scope){ .low = 1, .high = 0 };
 	find_oldest(ring, decision);
-	return count_left(ring, decision, err);
+	return count_left(&work, err);
 }

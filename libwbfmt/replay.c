@@ -21,7 +21,8 @@ struct writer {
 	const struct wb_replay_options *options;
 	struct wb_replay_result *result;
 	struct wb_sweep sweep;
-	bool whole_blocks;           /* BACKING takes nothing smaller than a block: merge with what it holds */
+	bool whole_blocks;           /* BACKING writes nothing smaller inside than a block: merge with what it holds */
+	bool only_whole;             /* and takes nothing smaller */
 	time_t last_flush;
 	uint8_t *arena;
 	size_t used;
@@ -136,10 +137,15 @@ static uint8_t without_equal(struct writer *writer, const struct wb_view *view, 
 	return result;
 }
 
-/* A device of larger logical blocks: the rest of the block stays what BACKING holds. */
+static bool mergeable(const struct wb_view *view, uint8_t defined)
+{
+	return !(view->inside & ~defined & ~view->backing_readable);
+}
+
+/* A device of larger blocks: the rest of the block stays what BACKING holds. */
 static int merge(const struct wb_view *view, uint8_t *block, uint8_t defined, struct wb_error *err)
 {
-	if (view->inside & ~defined & ~view->backing_readable)
+	if (!mergeable(view, defined))
 		return wb_fail(err, WB_EIO, 0, view->block * WB_BLOCK,
 			       "this block of the backing device must be merged and cannot be read");
 	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
@@ -178,7 +184,7 @@ static int write_block(void *context, const struct wb_view *view, struct wb_erro
 	writer->sweep.pause = checkpoint_due(writer);
 	if (writer->options->compare)
 		defined = without_equal(writer, view, block, defined);
-	if (!defined || !writer->whole_blocks)
+	if (!defined || !writer->whole_blocks || (!writer->only_whole && !mergeable(view, defined)))
 		return append_runs(writer, view->block * WB_BLOCK, block, defined, err);
 	int ret = merge(view, block, defined, err);
 
@@ -230,6 +236,16 @@ static int settle_stretch(struct writer *writer, struct wb_entry *entries, size_
 	return wb_sweep_run(&verification, entries, n, progress, err);
 }
 
+static int tell_flushed(struct writer *writer, uint64_t block, struct wb_error *err)
+{
+	uint64_t below = block > UINT64_MAX / WB_BLOCK ? UINT64_MAX : block * WB_BLOCK;
+
+	if (!writer->options->flushed || writer->options->dry_run ||
+	    !writer->options->flushed(writer->options->context, below))
+		return 0;
+	return wb_fail(err, WB_ESTOPPED, 0, WB_NO_OFFSET, "stopped by the caller");
+}
+
 static int replay_pass(struct writer *writer, struct wb_plan *plan, const struct wb_progress *progress,
 		       struct wb_error *err)
 {
@@ -241,21 +257,23 @@ static int replay_pass(struct writer *writer, struct wb_plan *plan, const struct
 		ret = wb_sweep_run(&sum, plan->entries, plan->count, progress, err);
 	for (; !ret && end < plan->count; begin = end) {
 		ret = wb_sweep_some(&writer->sweep, plan->entries, plan->count, &end, progress, err);
-		if (!ret)
-			ret = settle_stretch(writer, plan->entries + begin, end - begin, progress, err);
-		uint64_t below = end < plan->count ? plan->entries[end].block : plan->end;
+		bool stopped = ret == -WB_ESTOPPED;
 
-		if (!ret && writer->options->flushed && !writer->options->dry_run &&
-		    writer->options->flushed(writer->options->context, below > UINT64_MAX / WB_BLOCK ? UINT64_MAX :
-											      below * WB_BLOCK))
-			ret = wb_fail(err, WB_ESTOPPED, 0, WB_NO_OFFSET, "stopped after writing the state");
+		/* a wish to stop is not heard again until what was visited is settled */
+		if (!ret || stopped)
+			ret = settle_stretch(writer, plan->entries + begin, end - begin, stopped ? NULL : progress, err);
+		if (!ret)
+			ret = tell_flushed(writer, end < plan->count ? plan->entries[end].block : plan->end, err);
+		if (!ret && stopped)
+			ret = wb_fail(err, WB_ESTOPPED, 0, WB_NO_OFFSET, "stopped while %s", writer->sweep.phase);
 	}
 	return ret;
 }
 
 static void prepare(struct writer *writer, struct wb_ring *ring, struct wb_dev *backing)
 {
-	writer->whole_blocks = wb_dev_block(backing) > WB_SECTOR;
+	writer->only_whole = wb_dev_block(backing) > WB_SECTOR;
+	writer->whole_blocks = wb_dev_physical_block(backing) > WB_SECTOR;
 	writer->last_flush = time(NULL);
 	writer->sweep = (struct wb_sweep){
 		.ring = ring, .backing_sectors = wb_dev_size(backing) / WB_SECTOR, .context = writer,
@@ -288,10 +306,70 @@ int wb_replay(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev 
 		result->passes = plan.passes;
 		ret = replay_pass(writer, &plan, progress, err);
 	}
-	if (ret == -WB_ESTOPPED && !options->dry_run) /* what was written so far shall stay */
+	if (ret == -WB_ESTOPPED && !options->dry_run)
 		wb_dev_flush(backing, NULL);
 	wb_plan_close(&plan);
 	free(arena);
 	free(writer);
 	return ret;
+}
+
+/* ---- what an earlier run has written ---- */
+
+struct comparison {
+	uint64_t differing;
+};
+
+static int count_differing(void *context, const struct wb_view *view, struct wb_error *err)
+{
+	struct comparison *comparison = context;
+
+	(void)err;
+	for (size_t i = 0; i < view->count; i++) {
+		uint8_t wanted = view->entries[i].dirty & view->inside & view->readable[i];
+
+		for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
+			if (wanted >> sector & 1 &&
+			    (!(view->backing_readable >> sector & 1) ||
+			     memcmp(view->data + i * WB_BLOCK + sector * WB_SECTOR, view->backing + sector * WB_SECTOR,
+				    WB_SECTOR)))
+				comparison->differing++;
+	}
+	return 0;
+}
+
+/* Keeps the entries of every stride-th block below `end`; returns how many. */
+static size_t thin_out(struct wb_entry *entries, size_t n, uint64_t end, uint64_t stride)
+{
+	uint64_t blocks = 0;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n && entries[i].block < end; i++) {
+		blocks += i && entries[i].block != entries[i - 1].block;
+		if (blocks % stride == 0)
+			entries[kept++] = entries[i];
+	}
+	return kept;
+}
+
+int wb_replay_compare(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev *backing, size_t capacity,
+		      uint64_t below, uint64_t sample, uint64_t *differing, const struct wb_progress *progress,
+		      struct wb_error *err)
+{
+	struct comparison comparison = { .differing = 0 };
+	struct wb_sweep sweep = { .ring = ring, .backing = backing, .backing_sectors = wb_dev_size(backing) / WB_SECTOR,
+				  .context = &comparison, .visit = count_differing,
+				  .phase = "rereading what an earlier run wrote" };
+	uint64_t end = below / WB_BLOCK, stride = sample ? ring->dirty_blocks / sample + 1 : 1;
+	struct wb_plan plan;
+	int ret = wb_plan_open(&plan, ring, scope, capacity, err);
+
+	while (!ret && plan.end < end && (ret = wb_plan_next(&plan, progress, err)) > 0) {
+		size_t n = thin_out(plan.entries, plan.count, end, stride);
+
+		ret = wb_sweep_run(&sweep, plan.entries, n, progress, err);
+	}
+	wb_plan_close(&plan);
+	*differing = comparison.differing;
+	return ret < 0 ? ret : 0;
 }

@@ -209,15 +209,17 @@ int wb_ring_load(struct wb_ring *ring, struct wb_cache *cache, const struct wb_r
 	assert(cache->geometry.format);
 	*ring = (struct wb_ring){ .cache = cache, .options = *options, .lap_high = UINT64_MAX,
 				  .digest = 0xcbf29ce484222325u };
+	if (wb_dev_pack_info(cache->dev) && wb_dev_pack_info(cache->dev)->metadata_only)
+		ring->options.metadata_only = true; /* its checksums would hold because they are made to */
 	ret = allocate(ring, &buffer, err);
 	if (!ret)
 		ret = load_headers(ring, progress, buffer, err);
-	if (!ret && options->metadata_only)
+	if (!ret && ring->options.metadata_only)
 		believe_headers(ring);
 	free(buffer);
-	if (!ret && !options->metadata_only)
+	if (!ret && !ring->options.metadata_only)
 		ret = wb_ring_verify(ring, progress, err);
-	if (!ret && !options->metadata_only)
+	if (!ret && !ring->options.metadata_only)
 		ret = wb_ring_find_bits(ring, progress, err);
 	if (!ret)
 		ret = wb_ring_judge(ring, err);

@@ -17,6 +17,9 @@ static inline bool wb_before_window(const struct wb_ring *ring, uint64_t id)
 	return id - 1 < ring->first - 1;
 }
 
+/* The record is sound, and partial blocks in the log make the driver take sectors back in time because of it. */
+bool wb_record_is_hazard(const struct wb_ring *ring);
+
 /* The segment takes part in a replay of this scope. */
 bool wb_ring_takes_part(const struct wb_ring *ring, const struct wb_scope *scope, uint64_t id);
 

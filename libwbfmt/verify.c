@@ -3,12 +3,12 @@
  * Verifies the seals: reads the segments that headers announce, whole and in device order, and sums
  * them. With more than one job a second thread sums one batch while the next one is read.
  */
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "bytes.h"
 #include "crc32c.h"
 #include "error.h"
+#include "relay.h"
 #include "ring.h"
 
 #define BATCH_SLOTS 256u
@@ -85,75 +85,32 @@ static void retry_data(struct wb_ring *ring, uint8_t *span, const struct wb_crc_
 	}
 }
 
-/* Segments read together. The reader fills one batch while the summer works on the other. */
+/* Segments read together. */
 struct batch {
 	struct wb_io io[BATCH_SLOTS];
 	uint32_t index[BATCH_SLOTS];
 	unsigned count;
 	uint8_t *bytes;
-	bool full;
 };
 
 struct pipeline {
 	struct wb_ring *ring;
 	struct wb_crc_shift over_block;
 	struct batch batches[2];
-	pthread_t summer;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool threaded, ended;
+	struct wb_relay relay;
 };
 
-static void sum_batch(struct pipeline *pipeline, const struct batch *batch)
+static void sum_batch(void *context, unsigned turn)
 {
+	struct pipeline *pipeline = context;
+	const struct batch *batch = &pipeline->batches[turn];
+
 	for (unsigned i = 0; i < batch->count; i++) {
 		if (batch->io[i].result)
 			pipeline->ring->slots[batch->index[i]].flags |= WB_SLOT_NO_DATA;
 		else
 			verify(pipeline->ring, batch->index[i], batch->io[i].buffer, false, &pipeline->over_block);
 	}
-}
-
-static void *summer_main(void *context)
-{
-	struct pipeline *pipeline = context;
-
-	pthread_mutex_lock(&pipeline->lock);
-	for (unsigned turn = 0;; turn ^= 1) {
-		struct batch *batch = &pipeline->batches[turn];
-
-		while (!batch->full && !pipeline->ended)
-			pthread_cond_wait(&pipeline->changed, &pipeline->lock);
-		if (!batch->full)
-			break;
-		pthread_mutex_unlock(&pipeline->lock);
-		sum_batch(pipeline, batch);
-		pthread_mutex_lock(&pipeline->lock);
-		batch->full = false;
-		pthread_cond_signal(&pipeline->changed);
-	}
-	pthread_mutex_unlock(&pipeline->lock);
-	return NULL;
-}
-
-static void wait_until_empty(struct pipeline *pipeline, struct batch *batch)
-{
-	pthread_mutex_lock(&pipeline->lock);
-	while (batch->full)
-		pthread_cond_wait(&pipeline->changed, &pipeline->lock);
-	pthread_mutex_unlock(&pipeline->lock);
-}
-
-static void hand_over(struct pipeline *pipeline, struct batch *batch)
-{
-	if (!pipeline->threaded) {
-		sum_batch(pipeline, batch);
-		return;
-	}
-	pthread_mutex_lock(&pipeline->lock);
-	batch->full = true;
-	pthread_cond_signal(&pipeline->changed);
-	pthread_mutex_unlock(&pipeline->lock);
 }
 
 /* Fills a batch with segments from slot `next` on; returns the slot to go on with. */
@@ -186,34 +143,14 @@ static int run(struct pipeline *pipeline, const struct wb_progress *progress, st
 	int ret = 0;
 
 	for (unsigned turn = 0; next < slots && !ret; turn ^= 1) {
-		struct batch *batch = &pipeline->batches[turn];
-
 		ret = wb_poll(progress, "verifying", next, slots, err);
 		if (ret)
 			break;
-		wait_until_empty(pipeline, batch);
-		next = read_batch(ring, batch, next);
-		hand_over(pipeline, batch);
+		wb_relay_wait(&pipeline->relay, turn);
+		next = read_batch(ring, &pipeline->batches[turn], next);
+		wb_relay_hand(&pipeline->relay, turn);
 	}
 	return ret;
-}
-
-/* Without a second thread everything is done in turn. */
-static void start_summer(struct pipeline *pipeline)
-{
-	pipeline->threaded = pipeline->ring->options.jobs > 1 &&
-			     !pthread_create(&pipeline->summer, NULL, summer_main, pipeline);
-}
-
-static void stop_summer(struct pipeline *pipeline)
-{
-	if (!pipeline->threaded)
-		return;
-	pthread_mutex_lock(&pipeline->lock);
-	pipeline->ended = true;
-	pthread_cond_signal(&pipeline->changed);
-	pthread_mutex_unlock(&pipeline->lock);
-	pthread_join(pipeline->summer, NULL);
 }
 
 int wb_ring_verify(struct wb_ring *ring, const struct wb_progress *progress, struct wb_error *err)
@@ -230,15 +167,11 @@ int wb_ring_verify(struct wb_ring *ring, const struct wb_progress *progress, str
 	pipeline->batches[0].bytes = bytes;
 	pipeline->batches[1].bytes = (uint8_t *)bytes + BATCH_BYTES;
 	wb_crc_shift_init(&pipeline->over_block, WB_BLOCK);
-	pthread_mutex_init(&pipeline->lock, NULL);
-	pthread_cond_init(&pipeline->changed, NULL);
-	start_summer(pipeline);
+	wb_relay_start(&pipeline->relay, ring->options.jobs > 1, sum_batch, pipeline);
 	ret = run(pipeline, progress, err);
-	stop_summer(pipeline);
+	wb_relay_stop(&pipeline->relay);
 	if (!ret)
 		retry_data(ring, bytes, &pipeline->over_block);
-	pthread_mutex_destroy(&pipeline->lock);
-	pthread_cond_destroy(&pipeline->changed);
 	free(bytes);
 	free(pipeline);
 	return ret;

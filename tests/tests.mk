@@ -8,26 +8,42 @@ $(BUILD)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(BUILD)/l
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell pkg-config --libs $(LIB_PKGS)) $(CMOCKA)
 
-# looks at fake trees instead of /sys, /proc and /dev
-$(BUILD)/tests/guard.o: cmd/guard.c
+# The commands as they are tested in places where installed ones do not go: fake /sys, /proc and /dev trees, and power cuts.
+HOOKED := $(addprefix $(BUILD)/tests/,$(COMMANDS))
+
+$(BUILD)/hooked/%.o: cmd/%.c
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -DWB_TEST_HOOKS -c -o $@ $<
 
-$(BUILD)/tests/test_guard: tests/unit/test_guard.c $(BUILD)/tests/guard.o $(filter-out %/guard.o,$(CMD_OBJECTS)) \
-		$(BUILD)/libwbfmt.a
-	$(Q)$(COMPILE) -o $@ $(filter %.c %.o %.a,$^) $(ALL_LDFLAGS) $(shell pkg-config --libs $(PKGS)) $(CMOCKA)
+$(BUILD)/hooked/common.a: $(CMD_OBJECTS:$(BUILD)/cmd/%=$(BUILD)/hooked/%)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+$(HOOKED): $(BUILD)/tests/wb-%: $(BUILD)/hooked/wb-%.o $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKGS))
+
+$(BUILD)/tests/test_guard: tests/unit/test_guard.c $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -o $@ $(filter %.c %.a,$^) $(ALL_LDFLAGS) $(shell pkg-config --libs $(PKGS)) $(CMOCKA)
 
 # shares nothing with the library, so it is built without its headers and flags
 $(BUILD)/tests/mkcache: tests/sim/mkcache.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 $(WARNINGS) $(WERROR) -O2 -o $@ $<
 
-tests: all $(UNIT_TESTS) $(BUILD)/tests/mkcache
+$(BUILD)/tests/foretell: tests/sim/foretell.c $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell pkg-config --libs $(LIB_PKGS))
+
+tests: all $(HOOKED) $(UNIT_TESTS) $(BUILD)/tests/mkcache $(BUILD)/tests/foretell
 .PHONY: tests count
 
 # The same tests twice, side by side: as it is installed, and under the sanitizers of clang.
 ASAN := BUILD=build/asan CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer' \
 	SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
+
+KINDS := unit battery golden fixtures flush undo resume media guard check rules repair explain dump pack format
 
 check:
 	rm -f build/*.counts
@@ -36,12 +52,11 @@ check:
 	$(MAKE) -j2 --no-print-directory check-plain check-asan; status=$$?; tests/count build/check-*.counts && exit $$status
 
 check-plain:
-	@tests/run plain build unit battery golden fixtures flush media guard check dump format docs install demo > build/check-plain.counts; \
+	@tests/run plain build $(KINDS) udev docs install demo > build/check-plain.counts; \
 		status=$$?; cat build/check-plain.counts; exit $$status
 
 check-asan:
-	@tests/run sanitized build/asan unit battery golden fixtures flush media guard check dump format \
-		> build/check-asan.counts; status=$$?; cat build/check-asan.counts; exit $$status
+	@tests/run sanitized build/asan $(KINDS) > build/check-asan.counts; status=$$?; cat build/check-asan.counts; exit $$status
 
 # What takes longer than `check` may.
 check-rest:
@@ -55,11 +70,18 @@ check-rest:
 check-all:
 	$(MAKE) check
 	$(MAKE) check-rest
+	$(MAKE) check-kernel
 	tests/count build/check-*.counts
 .PHONY: check-plain check-asan check-rest
 
 demo: all
 	demo/demo.sh $(BUILD)
 
-bench: all $(BUILD)/tests/mkcache
+# counts the time that zlib takes
+$(BUILD)/tests/synth: tests/bench/synth.c $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) -Wl,--wrap=deflate $(BUILD)/libwbfmt.a \
+		$(shell pkg-config --libs $(LIB_PKGS))
+
+bench: all $(BUILD)/tests/mkcache $(BUILD)/tests/synth
 	tests/bench/bench $(BUILD)

@@ -74,6 +74,7 @@ finds() {
 	truncate -s 2200G cache.img || skip "no sparse file of that size here"
 	expect 0 wb-check --json --metadata-only cache.img
 	[ "$(classes)" = wrap ]
+	[ "$(grep '"type":"reading"' <<<"$output" | jq -r .name | tr '\n' ' ')" = "linear wrap " ]
 	expect 8 wb-flush-dirty -n cache.img backing.before.img
 	[[ $stderr == *"--slot-address"* ]]
 }
@@ -159,6 +160,49 @@ finds() {
 	unpack v2/wrapped-d1
 	expect 4 wb-check --slots=10 cache.img
 	[[ $output == *"--slots=9"* ]]
+}
+
+@test "both time lines of a restarted ring are shown" {
+	make_cache v2-restarted
+	expect 4 wb-check --json cache.img
+	[ "$(grep '"type":"timeline"' <<<"$output" | jq -r '"\(.name) \(.first) \(.head) \(.live)"')" = $'new 1 2 2\nold 12 17 4' ]
+	expect 4 wb-check cache.img
+	[[ $output == *"two histories"*"--timeline=new"*"segments 1 to 2"*"segments 12 to 17"* ]]
+}
+
+@test "geometries that would fit are listed, for people and in JSON" {
+	make_cache v2-grown
+	expect 4 wb-check --json cache.img
+	[ "$(record finding | jq -c .candidates)" = "[6]" ]
+	make_cache v2-shifted
+	expect 4 wb-check --json cache.img
+	[ "$(record finding | jq -c .starts)" = '[{"slots":6,"start":2}]' ]
+	expect 4 wb-check cache.img
+	[[ $output == *"of 6 slots, begun 2 slots before this start"* ]]
+}
+
+@test "both readings of an all-zero sector 0 are given, with what to do" {
+	make_cache v2-sector0-zero
+	expect 4 wb-check cache.img
+	[[ $output == *"ended by hand"*"an accident"*"wb-format --reset"*"--force=superblock"* ]]
+}
+
+@test "operands that are swapped or overlap are refused" {
+	make_cache v2-simple
+	ln -s cache.img other.img
+	expect 8 wb-check cache.img other.img
+	[[ $stderr == *"the same device"* ]]
+	cp cache.img copy.img
+	expect 8 wb-check cache.img copy.img
+	[[ $stderr == *swapped* ]]
+}
+
+@test "a driver that would lose or age data is warned of in the verdict" {
+	for name in v2-torn-head v2-record-sound; do
+		make_cache $name
+		expect 0 wb-check cache.img
+		[[ ${lines[1]} == *"at risk if a driver assembles"* && ${lines[3]} == *--repair* ]]
+	done
 }
 
 @test "both engines and one job find the same" {

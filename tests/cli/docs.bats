@@ -23,7 +23,7 @@ options_of_page() {
 options_of_tables() {
 	local files=("$TOP/cmd/$1.c" "$TOP/cmd/common.c")
 
-	! grep -q '"policy_options.h"' "$TOP/cmd/$1.c" || files+=("$TOP/cmd/policy_options.c")
+	! grep -q policy_options "$TOP/cmd/$1.c" || files+=("$TOP/cmd/policy_options.c")
 	sed -nE "s/^\t\{ \"([a-z-]+)\", '(\\\\0|.)', POPT_ARG.*/\2 \1/p" "${files[@]}" |
 		sed 's/^\\0 /- /' | sort
 }
@@ -54,7 +54,7 @@ options_of_tables() {
 
 @test "every force a command knows is explained, and no other" {
 	local command
-	for command in wb-flush-dirty wb-format; do
+	for command in wb-check wb-flush-dirty wb-format wb-undo; do
 		diff <(grep -E 'static const char \*const force(s|_names)\[\]' "$TOP/cmd/$command.c" | grep -o '"[a-z]*"' | tr -d '"' | sort) \
 			<(awk '/^\.It Fl f , -force/ { on = 1 } on && /^\.It Cm / { print $3 } on && /^\.El/ { exit }' \
 				"$TOP/man/$command.8" | sort)
@@ -83,6 +83,7 @@ example() {
 	tar -xJf "$TOP/demo/sample.tar.xz" --no-same-owner --strip-components=1
 	example wb-check wb-check cache.img backing.img
 	example wb-flush-dirty wb-flush-dirty -n cache.img backing.img
+	example wb-flush-dirty wb-flush-dirty --verify --undo=wb.undo cache.img backing.img
 	make_cache v2-rotten-data-bit
 	example wb-flush-dirty wb-flush-dirty cache.img backing.img
 	make_cache v2-wrapped
@@ -95,6 +96,14 @@ example() {
 	rm cache.img
 	truncate -s 64M cache.img
 	example wb-format wb-format -n cache.img
+}
+
+@test "every test that TESTING.md names is there" {
+	local name
+	while read -r name; do
+		grep -qFx -e "@test \"$name\" {" "$TOP"/tests/cli/*.bats ||
+			grep -qF "static void $name(void **state)" "$TOP"/tests/unit/*.c || { echo "no test: $name"; false; }
+	done < <(sed -nE 's/^\| [^|]+ \| ([^|]+) \|$/\1/p' "$TOP/TESTING.md" | grep -v '^test$')
 }
 
 @test "mandoc has nothing to say about the pages" {

@@ -62,11 +62,31 @@ check_facts() {
 	same "restarted" "$(ids_of restarted)" "${want_restarted#0}"
 }
 
+# The forecast is what the driver did: the ids it took, in its order, how it ended, and what BACKING then held.
+check_forecast() {
+	local kernel forecast ids= first last
+	kernel=$(jq -c --arg set "$1" '.[$set].kernel' "$TOP/tests/golden/expected.json")
+	[ "$kernel" != null ] || return 0
+	run --separate-stderr wb-check --json --explain-kernel cache.img backing.before.img
+	same "exit status of wb-check --explain-kernel" "$status" "$want_check_status"
+	forecast=$(record forecast)
+	while read -r first last; do
+		[ -z "$first" ] || for ((; first <= last; first++)); do ids+=${ids:+,}$first; done
+	done < <(sed 's/.*"applied_ids":\[\([^a-z]*\)\],.*/\1/; s/\],\[/\n/g; s/[][]//g; s/,/ /g' <<<"$forecast")
+	same "ids applied" "$(jq -c . <<<"[$ids]")" "$(jq -c .applied <<<"$kernel")"
+	same "number applied" "$(jq .applied <<<"$forecast")" "$(jq '.applied | length' <<<"$kernel")"
+	same "outcome" "$(jq -r .outcome <<<"$forecast")" "$(jq -r .outcome <<<"$kernel")"
+	cp backing.before.img backing.img
+	"$BUILD/tests/foretell" cache.img backing.img
+	same "BACKING after the driver" "$(sum backing.img)" "$(jq -r .after <<<"$kernel")"
+}
+
 golden() {
 	unset want_timeline_new want_ignore_record want_prefix_regress
 	unpack "$1"
 	load_expected "$1"
 	check_facts
+	check_forecast "$1"
 	replay "$want_strict"
 	replay "$want_prefix" --policy=prefix
 	[ -z "${want_prefix_regress-}" ] || same "sectors of evidence" "$got_evidence" "$want_prefix_regress"

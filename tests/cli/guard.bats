@@ -110,7 +110,7 @@ refused() {
 }
 
 @test "no installed command reads what only tests set" {
-	for command in wb-check wb-dump wb-flush-dirty wb-format; do
+	for command in wb-check wb-dump wb-flush-dirty wb-format wb-undo; do
 		run ! grep -q WB_TEST_ "$BUILD/$command"
 	done
 }
@@ -272,4 +272,17 @@ refused() {
 	attach disk.img -P
 	[ -b "${LOOP}p2" ] || skip "needs a kernel that reads DOS partition tables"
 	refused "CACHE and BACKING are two partitions that overlap" wb-flush-dirty -y "${LOOP}p1" "${LOOP}p2"
+}
+
+@test "files that would lie on a device itself are refused" {
+	need_loop
+	printf '%s\n' 'generation v2' 'slots 4' 'backing 8192' 'segment 1' 'block 8 ff' | "$BUILD/tests/mkcache" - cache.img backing.img
+	make_ext4 disk.img 16M
+	attach disk.img
+	mkdir -p mnt
+	mount "$LOOP" mnt || skip "needs ext4"
+	for option in --undo --state --failed --report; do
+		refused "mnt/file: this file would lie on CACHE or BACKING" wb-flush-dirty -n $option=mnt/file cache.img "$LOOP"
+	done
+	[ ! -e mnt/file ]
 }

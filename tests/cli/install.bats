@@ -9,10 +9,10 @@ install_here() {
 
 @test "install puts commands, library, header, pkg-config file and man pages in place" {
 	install_here install
-	for file in sbin/wb-check sbin/wb-flush-dirty sbin/wb-dump sbin/wb-format lib/libwbfmt.a lib/libwbfmt.so.0 \
+	for file in sbin/wb-check sbin/wb-flush-dirty sbin/wb-dump sbin/wb-format sbin/wb-undo lib/libwbfmt.a lib/libwbfmt.so.0 \
 		include/wbfmt.h include/wbrules.h lib/pkgconfig/libwbfmt.pc share/man/man8/wb-check.8 \
-		share/man/man8/wb-flush-dirty.8 share/man/man8/wb-dump.8 share/man/man8/wb-format.8 \
-		share/man/man5/wbfmt.5; do
+		share/man/man8/wb-flush-dirty.8 share/man/man8/wb-dump.8 share/man/man8/wb-format.8 share/man/man8/wb-undo.8 \
+		share/man/man5/wbfmt.5 share/wb-utils/magic/dm-writeboost lib/udev/rules.d/65-dm-writeboost.rules; do
 		[ -e "root/usr/$file" ] || { echo "$file is missing"; false; }
 	done
 	install_here uninstall

@@ -165,6 +165,17 @@ static void two_bits_are_no_single_bit(void **state)
 	}
 }
 
+static void four_bytes_take_a_checksum_anywhere(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 1000; i++) {
+		uint32_t before = i * 2654435761u, target = ~i * 2246822519u, force = wb_crc_force(before, target);
+		const uint8_t four[4] = { (uint8_t)force, (uint8_t)(force >> 8), (uint8_t)(force >> 16), (uint8_t)(force >> 24) };
+
+		assert_int_equal(wb_crc32c(before, four, 4), target);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -177,6 +188,7 @@ int main(void)
 		cmocka_unit_test(bits_of_a_long_message_are_found),
 		cmocka_unit_test(bit_beyond_the_message_is_none),
 		cmocka_unit_test(two_bits_are_no_single_bit),
+		cmocka_unit_test(four_bytes_take_a_checksum_anywhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* libwbfmt/dev.c, dev_file.c, dev_uring.c and dev_mem.c: ranges, both engines, locks, and what is refused. */
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -47,6 +49,58 @@ static struct wb_dev *open_memory(uint8_t *bytes, uint64_t size)
 
 	assert_int_equal(wb_dev_memory(&dev, bytes, size, NULL), 0);
 	return dev;
+}
+
+/* ---- discarding ---- */
+
+static void discarded_range_of_an_image_is_a_hole_and_the_rest_stays(void **state)
+{
+	struct wb_dev *dev = open_image(WB_OPEN_WRITE);
+	uint8_t *bytes = malloc(SIZE);
+	struct wb_error err = { 0 };
+
+	(void)state;
+	memset(bytes, 0xa5, SIZE);
+	assert_int_equal(wb_dev_write(dev, 0, bytes, SIZE, NULL), 0);
+	int ret = wb_dev_discard(dev, 8192, 65536, &err);
+
+	if (!ret) {
+		assert_int_equal(wb_dev_read(dev, 0, bytes, SIZE, NULL), 0);
+		assert_true(wb_all_bytes(bytes, 8192, 0xa5));
+		assert_true(wb_all_bytes(bytes + 8192, 65536, 0));
+		assert_true(wb_all_bytes(bytes + 8192 + 65536, SIZE - 8192 - 65536, 0xa5));
+	} else { /* a file system that has no holes */
+		assert_int_equal(err.sys, EOPNOTSUPP);
+	}
+	wb_dev_close(dev);
+	free(bytes);
+}
+
+static void discards_beyond_the_end_are_refused(void **state)
+{
+	struct wb_dev *dev = open_image(WB_OPEN_WRITE);
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		const uint64_t offsets[] = { SIZE - 4096, UINT64_MAX - 4095 };
+		struct wb_error err = { 0 };
+
+		assert_int_equal(wb_dev_discard(dev, offsets[i], 8192, &err), -WB_EIO);
+		assert_int_equal(err.sys, ERANGE);
+	}
+	wb_dev_close(dev);
+}
+
+static void memory_cannot_discard(void **state)
+{
+	static uint8_t bytes[4096];
+	struct wb_dev *dev = open_memory(bytes, sizeof(bytes));
+	struct wb_error err = { 0 };
+
+	(void)state;
+	assert_int_equal(wb_dev_discard(dev, 0, 4096, &err), -WB_EIO);
+	assert_int_equal(err.sys, EOPNOTSUPP);
+	wb_dev_close(dev);
 }
 
 /* ---- ranges ---- */
@@ -324,6 +378,132 @@ static void large_images_are_addressed_beyond_4_gib(void **state)
 	}
 }
 
+/* ---- files that grow ---- */
+
+static void growing_file_is_as_long_as_what_was_written(void **state)
+{
+	(void)state;
+	for (size_t e = 0; e < LENGTH_OF(engines); e++) {
+		struct wb_dev *dev;
+		uint8_t out[3][700], in[3][700];
+		struct wb_io io[3];
+
+		assert_int_equal(truncate(path, 100), 0);
+		dev = open_image(WB_OPEN_WRITE | WB_OPEN_GROW | engines[e]);
+		assert_int_equal(wb_dev_size(dev), 100);
+		assert_int_equal(wb_dev_write(dev, 50, "inside", 6, NULL), 0);
+		assert_int_equal(wb_dev_size(dev), 100);
+		for (unsigned i = 0; i < 3; i++) {
+			memset(out[i], (int)i + 1, 700);
+			io[i] = (struct wb_io){ .buffer = out[i], .offset = 5000 - 1000 * i, .length = 700, .write = true };
+		}
+		assert_int_equal(wb_dev_submit(dev, io, 3, NULL), 0);
+		assert_int_equal(wb_dev_size(dev), 5700);
+		assert_int_equal(wb_dev_read(dev, 5001, in[0], 700, NULL), -WB_EIO);
+		for (unsigned i = 0; i < 3; i++)
+			io[i] = (struct wb_io){ .buffer = in[i], .offset = 5000 - 1000 * i, .length = 700 };
+		assert_int_equal(wb_dev_submit(dev, io, 3, NULL), 0);
+		assert_memory_equal(in, out, sizeof(in));
+		wb_dev_close(dev);
+		dev = open_image(WB_OPEN_READ);
+		assert_int_equal(wb_dev_size(dev), 5700);
+		wb_dev_close(dev);
+	}
+}
+
+static void growing_file_has_an_end_all_the_same(void **state)
+{
+	static const struct { uint64_t offset; uint32_t length; } cases[] = {
+		{ INT64_MAX, 1 }, { (uint64_t)INT64_MAX + 1, 0 }, { UINT64_MAX, 1 }, { UINT64_MAX - 511, 512 },
+		{ INT64_MAX - 510, 512 },
+	};
+	struct wb_dev *dev = open_image(WB_OPEN_WRITE | WB_OPEN_GROW);
+	uint8_t bytes[512] = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct wb_error err = { 0 };
+
+		assert_int_equal(wb_dev_write(dev, cases[i].offset, bytes, cases[i].length, &err), -WB_EIO);
+		assert_int_equal(err.sys, ERANGE);
+		assert_int_equal(wb_dev_size(dev), SIZE);
+	}
+	wb_dev_close(dev);
+}
+
+static void write_that_fails_behind_the_end_does_not_count_as_size(void **state)
+{
+	struct wb_dev *dev = open_image(WB_OPEN_WRITE | WB_OPEN_GROW | WB_OPEN_THREADS);
+	uint8_t bytes[512] = { 1 };
+	struct wb_error err = { 0 };
+	struct rlimit before;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ SIZE + 1000, before.rlim_max }), 0);
+	assert_int_equal(wb_dev_write(dev, SIZE + 900, bytes, 512, &err), -WB_EIO);
+	assert_int_equal(err.sys, EFBIG);
+	assert_int_equal(wb_dev_size(dev), SIZE);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	wb_dev_close(dev);
+}
+
+static void created_file_is_new_empty_and_private(void **state)
+{
+	mode_t mask = umask(0);
+	struct wb_dev *dev;
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(unlink(path), 0);
+	dev = open_image(WB_OPEN_WRITE | WB_OPEN_GROW | WB_OPEN_CREATE | WB_OPEN_EXCLUSIVE);
+	umask(mask);
+	assert_int_equal(wb_dev_size(dev), 0);
+	assert_int_equal(wb_dev_write(dev, 0, "x", 1, NULL), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(st.st_size, 1);
+	wb_dev_close(dev);
+}
+
+static void file_that_is_there_is_not_created(void **state)
+{
+	char link[sizeof(path) + 8];
+	struct wb_dev *dev = NULL;
+	struct wb_error err = { 0 };
+	struct stat st;
+
+	(void)state;
+	snprintf(link, sizeof(link), "%s.link", path);
+	assert_int_equal(symlink("nowhere", link), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(wb_dev_open(&dev, i ? link : path, WB_OPEN_WRITE | WB_OPEN_GROW | WB_OPEN_CREATE, &err),
+				 -WB_EOPEN);
+		assert_int_equal(err.sys, EEXIST);
+	}
+	assert_int_equal(unlink(link), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, SIZE);
+}
+
+static void devices_do_not_grow(void **state)
+{
+	static const char *const candidates[] = { "/dev/loop0", "/dev/vda", "/dev/sda", "/dev/nvme0n1", "/dev/ram0" };
+	struct wb_dev *dev = NULL;
+	struct wb_error err = { 0 };
+	struct stat st;
+	size_t i = 0;
+
+	(void)state;
+	while (i < LENGTH_OF(candidates) && (stat(candidates[i], &st) || !S_ISBLK(st.st_mode)))
+		i++;
+	if (i == LENGTH_OF(candidates))
+		skip(); /* there is no block device to try it with */
+	assert_int_equal(wb_dev_open(&dev, candidates[i], WB_OPEN_WRITE | WB_OPEN_GROW, &err), -WB_EOPEN);
+	assert_int_equal(err.sys, ENOTSUP);
+}
+
 /* ---- opening ---- */
 
 static void device_opened_for_reading_is_not_written(void **state)
@@ -471,6 +651,18 @@ static void readers_do_not_disturb_each_other(void **state)
 	wb_dev_close(b);
 }
 
+static void peeking_neither_asks_nor_holds(void **state)
+{
+	struct wb_dev *peek = open_image(WB_OPEN_PEEK), *holder = open_image(WB_OPEN_EXCLUSIVE | WB_OPEN_WRITE);
+	struct wb_dev *other = open_image(WB_OPEN_PEEK);
+
+	(void)state;
+	assert_false(wb_dev_busy(other));
+	wb_dev_close(peek);
+	wb_dev_close(other);
+	wb_dev_close(holder);
+}
+
 /* ---- identity ---- */
 
 static void same_file_under_another_name_is_the_same_device(void **state)
@@ -534,6 +726,9 @@ static void memory_is_the_callers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		with_image(discarded_range_of_an_image_is_a_hole_and_the_rest_stays),
+		with_image(discards_beyond_the_end_are_refused),
+		cmocka_unit_test(memory_cannot_discard),
 		cmocka_unit_test(ranges_of_memory_are_checked),
 		with_image(ranges_of_files_are_checked_and_nothing_grows),
 		cmocka_unit_test(request_out_of_range_does_not_pretend_that_the_others_ran),
@@ -544,6 +739,12 @@ int main(void)
 		with_image(short_device_fails_alike_in_both_engines),
 		with_image(empty_requests_succeed_alike_in_both_engines),
 		with_image(large_images_are_addressed_beyond_4_gib),
+		with_image(growing_file_is_as_long_as_what_was_written),
+		with_image(growing_file_has_an_end_all_the_same),
+		with_image(write_that_fails_behind_the_end_does_not_count_as_size),
+		with_image(created_file_is_new_empty_and_private),
+		with_image(file_that_is_there_is_not_created),
+		cmocka_unit_test(devices_do_not_grow),
 		with_image(device_opened_for_reading_is_not_written),
 		with_image(images_are_no_block_devices),
 		cmocka_unit_test(directories_are_refused),
@@ -555,6 +756,7 @@ int main(void)
 		with_image(exclusive_images_are_held_once),
 		with_image(reader_of_a_held_image_is_told),
 		with_image(readers_do_not_disturb_each_other),
+		with_image(peeking_neither_asks_nor_holds),
 		with_image(same_file_under_another_name_is_the_same_device),
 		cmocka_unit_test(two_memories_are_two_devices),
 		cmocka_unit_test(memory_is_the_callers),

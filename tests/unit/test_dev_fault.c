@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* libwbfmt/dev_fault.c: the device that the other tests trust to fail as told. */
+#include <unistd.h>
+
 #include "cache_builder.h"
 
 #define SIZE 16384u
@@ -353,6 +355,118 @@ static void cut_in_a_flush_is_a_cut_of_what_waits(void **state)
 	}
 }
 
+/* ---- one power supply for several devices ---- */
+
+static uint8_t memories[2][SIZE];
+
+static void make_two(struct wb_dev **devs, struct wb_power *power, enum wb_cut cut)
+{
+	const struct wb_fault fault = { .power = power, .cut_after = 0, .cut = cut, .seed = 3 };
+
+	memset(memories, 0, sizeof(memories));
+	for (unsigned i = 0; i < 2; i++) {
+		struct wb_dev *inner;
+
+		assert_int_equal(wb_dev_memory(&inner, memories[i], SIZE, NULL), 0);
+		assert_int_equal(wb_dev_fault(&devs[i], inner, &fault, NULL), 0);
+	}
+}
+
+static void shared_power_counts_what_all_devices_do(void **state)
+{
+	(void)state;
+	for (uint64_t after = 0; after < 9; after++) {
+		struct wb_power power = { .left = after };
+		struct wb_dev *devs[2];
+
+		make_two(devs, &power, WB_CUT_LOST);
+		for (uint64_t i = 0; i < 12; i++) {
+			struct wb_dev *dev = devs[i / 2 % 2];
+			int ret = i % 3 == 2 ? wb_dev_flush(dev, NULL) : put_bytes(dev, 512 * i, 1, 512);
+
+			assert_int_equal(ret, i < after ? 0 : -WB_EIO);
+			assert_int_equal(power.dead, i >= after);
+		}
+		for (unsigned i = 0; i < 2; i++)
+			wb_dev_close(devs[i]);
+	}
+}
+
+static void everything_on_every_device_fails_after_the_cut(void **state)
+{
+	struct wb_power power = { .left = 0 };
+	struct wb_dev *devs[2];
+	uint8_t byte;
+
+	(void)state;
+	make_two(devs, &power, WB_CUT_KEPT);
+	assert_int_equal(wb_dev_read(devs[1], 0, &byte, 1, NULL), 0);
+	assert_int_equal(wb_dev_flush(devs[0], NULL), -WB_EIO);
+	assert_int_equal(wb_dev_read(devs[1], 0, &byte, 1, NULL), -WB_EIO);
+	assert_int_equal(put_bytes(devs[1], 0, 1, 512), -WB_EIO);
+	assert_int_equal(wb_dev_flush(devs[1], NULL), -WB_EIO);
+	for (unsigned i = 0; i < 2; i++)
+		wb_dev_close(devs[i]);
+	assert_int_equal(memories[1][0], 0);
+}
+
+/* Both have a flushed write and one that waits; the cut comes at a write to the first. */
+static void what_waits_on_the_other_device_meets_the_cut_too(void **state)
+{
+	static const struct { enum wb_cut cut; uint8_t waiting; } cases[] = { { WB_CUT_LOST, 0 }, { WB_CUT_KEPT, 2 } };
+
+	(void)state;
+	for (unsigned touched = 0; touched < 2; touched++) /* or only closed */
+		for (size_t c = 0; c < LENGTH_OF(cases); c++) {
+			struct wb_power power = { .left = 6 };
+			struct wb_dev *devs[2];
+			uint8_t byte;
+
+			make_two(devs, &power, cases[c].cut);
+			for (unsigned i = 0; i < 2; i++) {
+				assert_int_equal(put_bytes(devs[i], 0, 1, 512), 0);
+				assert_int_equal(wb_dev_flush(devs[i], NULL), 0);
+				assert_int_equal(put_bytes(devs[i], 512, 2, 512), 0);
+			}
+			assert_int_equal(put_bytes(devs[0], 1024, 3, 512), -WB_EIO);
+			if (touched)
+				assert_int_equal(wb_dev_read(devs[1], 0, &byte, 1, NULL), -WB_EIO);
+			for (unsigned i = 0; i < 2; i++)
+				wb_dev_close(devs[i]);
+			for (unsigned i = 0; i < 2; i++) {
+				assert_true(wb_all_bytes(memories[i], 512, 1));
+				assert_true(wb_all_bytes(memories[i] + 512, 512, cases[c].waiting));
+			}
+		}
+}
+
+/* ---- files that grow ---- */
+
+static void reads_behind_the_end_see_writes_that_wait(void **state)
+{
+	const struct wb_fault fault = { .cut_after = NEVER };
+	const char *folder = getenv("TMPDIR");
+	char path[4096];
+	struct wb_dev *inner, *dev;
+	uint8_t bytes[2048];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/test_dev_fault.%d", folder && *folder ? folder : "/tmp", (int)getpid());
+	assert_int_equal(wb_dev_open(&inner, path, WB_OPEN_WRITE | WB_OPEN_GROW | WB_OPEN_CREATE, NULL), 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(wb_dev_write(inner, 0, "abcd", 4, NULL), 0);
+	assert_int_equal(wb_dev_fault(&dev, inner, &fault, NULL), 0);
+	assert_int_equal(put_bytes(dev, 1024, 7, 1024), 0);
+	assert_int_equal(wb_dev_size(dev), 2048);
+	assert_int_equal(wb_dev_size(inner), 4);
+	assert_int_equal(wb_dev_read(dev, 0, bytes, 2048, NULL), 0);
+	assert_memory_equal(bytes, "abcd", 4);
+	assert_true(wb_all_bytes(bytes + 4, 1020, 0));
+	assert_true(wb_all_bytes(bytes + 1024, 1024, 7));
+	assert_int_equal(wb_dev_read(dev, 2047, bytes, 2, NULL), -WB_EIO);
+	wb_dev_close(dev);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,6 +489,10 @@ int main(void)
 		cmocka_unit_test(reordered_cut_keeps_any_of_them_whole),
 		cmocka_unit_test(same_seed_makes_the_same_cut),
 		cmocka_unit_test(cut_in_a_flush_is_a_cut_of_what_waits),
+		cmocka_unit_test(shared_power_counts_what_all_devices_do),
+		cmocka_unit_test(everything_on_every_device_fails_after_the_cut),
+		cmocka_unit_test(what_waits_on_the_other_device_meets_the_cut_too),
+		cmocka_unit_test(reads_behind_the_end_see_writes_that_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -397,6 +397,23 @@ static void slot_and_lap_of_an_id(void **state)
 	}
 }
 
+/* Of the C structs of the drivers on x86-64: segment header, metablock 40, hash head 8. */
+static void driver_memory_grows_with_slots_and_blocks(void **state)
+{
+	static const struct { const char *format; unsigned order; uint64_t slot, blocks; } cases[] = {
+		{ "v0", 4, 112, 1 }, { "v0", 11, 112, 255 }, { "v1", 10, 32, 127 }, { "v2", 10, 32, 127 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct wb_geometry geometry;
+
+		assert_int_equal(wb_geometry_init(&geometry, wb_format_find(cases[i].format), cases[i].order,
+						  UINT64_C(1) << 44, 0, NULL), 0);
+		assert_true(wb_driver_memory(&geometry) == geometry.slots * (cases[i].slot + cases[i].blocks * 48));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -419,6 +436,7 @@ int main(void)
 		cmocka_unit_test(over_two_tib_slot_4194302_lands_on_sector_0),
 		cmocka_unit_test(wrap_begins_with_the_first_slot_beyond),
 		cmocka_unit_test(slots_below_two_tib_are_the_same_wrapped),
+		cmocka_unit_test(driver_memory_grows_with_slots_and_blocks),
 		cmocka_unit_test(slot_and_lap_of_an_id),
 	};
 

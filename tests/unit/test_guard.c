@@ -132,6 +132,16 @@ static void write_at(const char *path, long offset, const void *bytes, size_t si
 	assert_int_equal(fclose(file), 0);
 }
 
+static void read_at(const char *path, long offset, void *bytes, size_t size)
+{
+	FILE *file = fopen(path, "r");
+
+	assert_non_null(file);
+	assert_int_equal(fseek(file, offset, SEEK_SET), 0);
+	assert_int_equal(fread(bytes, 1, size, file), size);
+	fclose(file);
+}
+
 static void mount_at(const char *number, const char *where, const char *source)
 {
 	put(at("proc/self/mountinfo"),
@@ -784,6 +794,116 @@ static void a_partition_table_is_described_and_no_danger(void **state)
 	identity_release(&identity);
 }
 
+/* ---- every signature ---- */
+
+static void assert_signatures(const char *path, const char *lines)
+{
+	struct signatures signatures;
+	char text[1024] = "", line[256];
+
+	find_all_signatures(path, &signatures);
+	for (unsigned i = 0; i < signatures.count; i++) {
+		signature_line(&signatures.list[i], line, sizeof(line));
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s\n", line);
+	}
+	assert_string_equal(text, lines);
+	assert_false(signatures.incomplete);
+	signatures_release(&signatures);
+	assert_int_equal(signatures.count, 0);
+}
+
+static void a_blank_image_has_no_signatures(void **state)
+{
+	(void)state;
+	assert_signatures(add_image("disk.img", 4 << 20), "");
+}
+
+static void contradicting_signatures_are_all_found_in_order_of_their_offsets(void **state)
+{
+	const char *path = add_image("disk.img", 4 << 20);
+
+	(void)state;
+	make_raid(path, 4 << 20);
+	make_reiserfs(path);
+	make_swap(path);
+	assert_signatures(path, "swap at byte 4086\n"
+				"reiserfs at byte 65588\n"
+				"linux_raid_member UUID 12345678-0000-0000-0000-000000000000 at byte 4128768\n");
+}
+
+static void a_partition_table_beside_a_superblock_is_found(void **state)
+{
+	const char *path = add_image("disk.img", 4 << 20);
+
+	(void)state;
+	make_swap(path);
+	make_partition_table(path);
+	assert_signatures(path, "dos partition table at byte 510\nswap at byte 4086\n");
+}
+
+static void signatures_are_only_looked_at(void **state)
+{
+	const char *path = add_image("disk.img", 4 << 20);
+	uint8_t before[4096], after[4096];
+
+	(void)state;
+	make_swap(path);
+	read_at(path, 0, before, sizeof(before));
+	assert_signatures(path, "swap at byte 4086\n");
+	read_at(path, 0, after, sizeof(after));
+	assert_memory_equal(before, after, sizeof(before));
+}
+
+static void control_characters_of_a_label_are_not_printed(void **state)
+{
+	char type[] = "ext4", label[] = "a\033[2J";
+	const struct signature signature = { .type = type, .label = label, .offset = UINT64_MAX };
+	char text[64];
+
+	(void)state;
+	signature_line(&signature, text, sizeof(text));
+	assert_string_equal(text, "ext4 \"a?[2J\"");
+	signature_line(&signature, text, 6);
+	assert_string_equal(text, "ext4 ");
+}
+
+static void what_cannot_be_looked_at_is_incomplete(void **state)
+{
+	struct signatures signatures;
+
+	(void)state;
+	find_all_signatures(at("nowhere"), &signatures);
+	assert_int_equal(signatures.count, 0);
+	assert_true(signatures.incomplete);
+	signatures_release(&signatures);
+}
+
+static void an_image_without_write_permission_is_read_only(void **state)
+{
+	const char *path = add_image("disk.img", 1 << 20);
+	struct identity identity;
+
+	(void)state;
+	identify(path, &identity);
+	assert_false(identity.read_only);
+	identity_release(&identity);
+	chmod(path, 0400);
+	identify(path, &identity);
+	assert_int_equal(identity.read_only, access(path, W_OK) != 0); /* root may write it */
+	identity_release(&identity);
+}
+
+static void hardware_is_described_without_contents(void **state)
+{
+	char model[] = "SSD\n870", type[] = "ext4";
+	const struct identity identity = { .size = 512, .model = model, .type = type, .logical = 4096 };
+	char text[64];
+
+	(void)state;
+	identity_hardware(&identity, text, sizeof(text));
+	assert_string_equal(text, ", SSD?870, sectors of 4096");
+}
+
 static void signatures_are_judged_by_type_and_usage(void **state)
 {
 	static const struct {
@@ -867,6 +987,14 @@ int main(void)
 		TEST(of_contradicting_signatures_the_dangerous_one_counts),
 		TEST(encryption_is_no_danger),
 		TEST(a_partition_table_is_described_and_no_danger),
+		TEST(a_blank_image_has_no_signatures),
+		TEST(contradicting_signatures_are_all_found_in_order_of_their_offsets),
+		TEST(a_partition_table_beside_a_superblock_is_found),
+		TEST(signatures_are_only_looked_at),
+		TEST(control_characters_of_a_label_are_not_printed),
+		TEST(what_cannot_be_looked_at_is_incomplete),
+		TEST(an_image_without_write_permission_is_read_only),
+		TEST(hardware_is_described_without_contents),
 		TEST(signatures_are_judged_by_type_and_usage),
 		TEST(a_report_without_json_is_no_report),
 	};

@@ -1057,6 +1057,45 @@ static void device_whose_start_moved_is_shifted(void **state)
 	table_release(&t);
 }
 
+static void start_that_a_shifted_device_had_is_listed(void **state)
+{
+	static const struct { uint32_t slots; uint64_t head; uint32_t moved; } cases[] = { { 8, 20, 3 }, { 8, 20, 1 }, { 7, 100, 1 }, { 12, 30, 5 } };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct table t;
+
+		table_init(&t, "v2", cases[i].slots);
+		seen_as(&t, cases[i].slots, cases[i].head, cases[i].moved);
+		judge(&t);
+		assert_true(t.ring.shifted);
+		assert_int_equal(t.ring.start_count, 1);
+		assert_int_equal(t.ring.starts[0].slots, cases[i].slots);
+		assert_int_equal(t.ring.starts[0].start, cases[i].moved);
+		table_release(&t);
+	}
+}
+
+static void first_lap_tells_the_start_for_any_number_of_slots(void **state)
+{
+	static const int64_t moved[] = { 2, -2 };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(moved); i++) {
+		struct table t;
+
+		table_init(&t, "v2", 9);
+		for (uint32_t slot = 2; slot < 6; slot++)
+			stand(&t, slot, (uint64_t)(slot + moved[i]) + 1, WB_SLOT_SEALED | WB_SLOT_LAP);
+		judge(&t);
+		assert_true(t.ring.shifted);
+		assert_int_equal(t.ring.start_count, 1);
+		assert_int_equal(t.ring.starts[0].slots, 0);
+		assert_int_equal(t.ring.starts[0].start, moved[i]);
+		table_release(&t);
+	}
+}
+
 static void sound_rings_fit(void **state)
 {
 	uint64_t seed = 2;
@@ -1382,6 +1421,8 @@ int main(void)
 		cmocka_unit_test(stored_laps_narrow_the_candidates),
 		cmocka_unit_test(only_so_many_candidates_are_listed),
 		cmocka_unit_test(device_whose_start_moved_is_shifted),
+		cmocka_unit_test(start_that_a_shifted_device_had_is_listed),
+		cmocka_unit_test(first_lap_tells_the_start_for_any_number_of_slots),
 		cmocka_unit_test(sound_rings_fit),
 		cmocka_unit_test(flipped_bit_of_one_id_is_no_move_of_the_device),
 		cmocka_unit_test(ring_that_ends_with_the_largest_id),

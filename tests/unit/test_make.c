@@ -109,65 +109,227 @@ static void formatting_more_slots_than_one_batch(void **state)
 
 /* ---- interrupted ---- */
 
-static bool any_segment_left(const struct build *b)
+/* On what becomes of what: an old log, and the cache that is made over it. */
+struct remake {
+	const char *old;
+	unsigned old_order;
+	uint32_t slots;
+	uint64_t first, last; /* ids of the old log */
+	const char *new;
+	unsigned new_order;
+	bool discard;
+};
+
+static const struct remake remakes[] = {
+	{ "v1", 4, 6, 7, 12, "v1", 4, false },
+	{ "v0", 7, 17, 20, 36, "v0", 7, false },
+	{ "v2", 10, 3, 4, 6, "v2", 10, false },
+	{ "v0", 7, 17, 1, 17, "v2", 10, false }, /* of the old headers most are never overwritten */
+	{ "v2", 10, 2, 2, 3, "v0", 7, false },
+	{ "v0", 5, 20, 3, 22, "v0", 8, false },
+	{ "v1", 5, 20, 3, 22, "v0", 5, false },  /* the same superblock before and after */
+	{ "v1", 4, 6, 7, 12, "v1", 4, true },
+	{ "v0", 7, 17, 1, 17, "v2", 10, true },
+};
+
+/* A device whose discarded ranges hold garbage, which comes and goes like what is written. */
+struct shredder {
+	struct wb_dev dev;
+	struct wb_dev *inner; /* closed with it */
+};
+
+static void shredder_submit(struct wb_dev *dev, struct wb_io *io, unsigned n)
 {
-	for (uint32_t slot = 0; slot < b->geometry.slots; slot++)
-		if (!wb_all_bytes(build_at(b, slot), 4096, 0))
-			return true;
-	return false;
+	wb_dev_submit(((struct shredder *)dev)->inner, io, n, NULL);
+}
+
+static int shredder_flush(struct wb_dev *dev)
+{
+	return wb_dev_flush(((struct shredder *)dev)->inner, NULL) ? -EIO : 0;
+}
+
+static int shredder_discard(struct wb_dev *dev, uint64_t offset, uint64_t length)
+{
+	uint8_t *garbage = malloc(length);
+	int failed;
+
+	assert_non_null(garbage);
+	for (uint64_t at = 0; at < length; at += WB_SECTOR)
+		fill_sector(garbage + at, offset + at, 99);
+	failed = wb_dev_write(((struct shredder *)dev)->inner, offset, garbage, (uint32_t)length, NULL);
+	free(garbage);
+	return failed ? -EIO : 0;
+}
+
+static void shredder_close(struct wb_dev *dev)
+{
+	wb_dev_close(((struct shredder *)dev)->inner);
+	free(dev);
+}
+
+static struct wb_dev *shredder_over(struct wb_dev *inner)
+{
+	static const struct wb_dev_ops ops = { .submit = shredder_submit, .flush = shredder_flush,
+					       .discard = shredder_discard, .close = shredder_close };
+	struct shredder *shredder = malloc(sizeof(*shredder));
+
+	assert_non_null(shredder);
+	*shredder = (struct shredder){ .dev = *inner, .inner = inner };
+	shredder->dev.ops = &ops;
+	return &shredder->dev;
+}
+
+static int remake(const struct remake *r, struct wb_dev *dev)
+{
+	struct wb_geometry geometry;
+	int ret = wb_geometry_init(&geometry, wb_format_find(r->new), r->new_order, wb_dev_size(dev), 0, NULL);
+
+	assert_int_equal(ret, 0);
+	if (r->discard)
+		ret = wb_cache_discard(dev, 1234, NULL, NULL);
+	return ret ? ret : wb_cache_format(dev, &geometry, 1234, NULL, NULL);
+}
+
+/* As any program that knows nothing finds it: an interrupted format, or an empty cache. */
+static void expect_interrupted_or_empty(struct wb_dev *dev, bool done, uint64_t after)
+{
+	const struct wb_overrides none = { .slots = 0 };
+	const struct wb_ring_options options = { .jobs = 1 };
+	struct wb_cache cache;
+	struct wb_ring ring;
+
+	assert_int_equal(wb_cache_open(&cache, dev, &none, NULL), 0);
+	if (cache.super == WB_SUPER_ENDED) {
+		assert_false(done);
+		assert_int_equal(cache.marker.reason, WB_END_FORMAT);
+		assert_int_equal(cache.marker.time, 1234);
+		return;
+	}
+	assert_int_equal(cache.super, WB_SUPER_GOOD);
+	assert_int_equal(wb_ring_load(&ring, &cache, &options, NULL, NULL), 0);
+	if (ring.classes[WB_EMPTY] != cache.geometry.slots || ring.head || cache.record)
+		fail_msg("cut after %u: the magic stands over old segments", (unsigned)after);
+	wb_ring_release(&ring);
 }
 
 /* Returns whether the format was cut off. */
-static bool cut_format(uint64_t after, enum wb_cut cut, uint64_t seed)
+static bool cut_format(const struct remake *r, uint64_t after, enum wb_cut cut, uint64_t seed)
 {
 	const struct wb_fault fault = { .cut_after = after, .cut = cut, .seed = seed };
-	const struct wb_overrides none = { .slots = 0 };
 	struct wb_dev *dev;
-	struct wb_cache cache;
 	struct build b;
 	uint8_t *before;
 	int ret;
 
-	build_init(&b, "v1", 4, 6);
-	build_log(&b, 7, 12, 100);
+	build_init(&b, r->old, r->old_order, r->slots);
+	build_log(&b, r->first, r->last, 100);
+	build_record(&b, r->first);
 	before = malloc(b.geometry.bytes);
 	memcpy(before, b.bytes, b.geometry.bytes);
 	assert_int_equal(wb_dev_fault(&dev, memory_of(&b), &fault, NULL), 0);
-	ret = format(&b, dev, NULL);
+	dev = shredder_over(dev);
+	ret = remake(r, dev);
 	wb_dev_close(dev);
-	bool magic = wb_get_le(b.bytes, 4) == 0x57427374;
-	bool untouched = !memcmp(before, b.bytes, b.geometry.bytes);
-
-	if (magic && any_segment_left(&b) && !untouched)
-		fail_msg("cut after %u: the magic stands over old segments", (unsigned)after);
 	dev = memory_of(&b);
-	if (!magic) { /* then it is told what happened, and needs no force the second time */
-		assert_int_equal(wb_cache_open(&cache, dev, &none, NULL), 0);
-		assert_int_equal(cache.super, WB_SUPER_ENDED);
-		assert_int_equal(cache.marker.reason, WB_END_FORMAT);
-		assert_int_equal(cache.marker.time, 1234);
-	}
-	if (!ret)
-		assert_true(magic && !any_segment_left(&b));
-	assert_int_equal(format(&b, dev, NULL), 0);
-	expect_empty_cache(&b, before);
+	if (memcmp(before, b.bytes, b.geometry.bytes) != 0) /* else it is the old cache, whole */
+		expect_interrupted_or_empty(dev, !ret, after);
+	assert_int_equal(remake(&(struct remake){ .new = r->new, .new_order = r->new_order }, dev), 0);
+	expect_interrupted_or_empty(dev, true, after);
 	wb_dev_close(dev);
 	free(before);
 	build_release(&b);
 	return ret != 0;
 }
 
+/* marker, flush (and with a discard: that, flush, marker, flush); first MiB, slots, flush; header, flush */
+static unsigned steps_of(const struct remake *r)
+{
+	struct wb_geometry geometry;
+	uint64_t bytes = (1u << 20) + ((uint64_t)r->slots << (r->old_order + 9));
+
+	assert_int_equal(wb_geometry_init(&geometry, wb_format_find(r->new), r->new_order, bytes, 0, NULL), 0);
+	return 2 + (r->discard ? 4u : 0) + 1 + geometry.slots + 1 + 2;
+}
+
 static void sector_0_is_never_the_magic_over_old_segments(void **state)
 {
-	unsigned cuts = 0;
+	enum { SEEDS = 5 };
 
 	(void)state;
-	for (int cut = WB_CUT_LOST; cut <= WB_CUT_REORDERED; cut++)
-		for (uint64_t seed = 0; seed < 12; seed++)
-			for (uint64_t after = 0; cut_format(after, (enum wb_cut)cut, seed); after++)
-				cuts++;
-	assert_int_equal(cuts, 4 * 12 * (2 + 1 + 6 + 1 + 2)); /* marker, MiB, slots, flush, header */
+	for (size_t i = 0; i < LENGTH_OF(remakes); i++) {
+		unsigned cuts = 0;
+
+		for (int cut = WB_CUT_LOST; cut <= WB_CUT_REORDERED; cut++)
+			for (uint64_t seed = 0; seed < SEEDS; seed++)
+				for (uint64_t after = 0; cut_format(&remakes[i], after, (enum wb_cut)cut, seed); after++)
+					cuts++;
+		assert_int_equal(cuts, 4 * SEEDS * steps_of(&remakes[i]));
+	}
 }
+
+/* ---- discarding ---- */
+
+static void discarded_garbage_is_no_segment(void **state)
+{
+	struct wb_dev *dev;
+	struct build b;
+	uint8_t super[8];
+
+	(void)state;
+	build_init(&b, "v1", 4, 6);
+	build_log(&b, 7, 12, 100);
+	memcpy(super, b.bytes, sizeof(super));
+	dev = shredder_over(memory_of(&b));
+	assert_int_equal(remake(&(struct remake){ .new = "v1", .new_order = 4, .discard = true }, dev), 0);
+	expect_interrupted_or_empty(dev, true, 0);
+	assert_memory_equal(b.bytes, super, sizeof(super));
+	for (uint32_t slot = 0; slot < 6; slot++) { /* all but the headers was discarded */
+		uint8_t garbage[WB_SECTOR];
+		uint64_t at = wb_slot_offset(&b.geometry, slot) + WB_BLOCK;
+
+		fill_sector(garbage, at, 99);
+		assert_memory_equal(b.bytes + at, garbage, WB_SECTOR);
+	}
+	wb_dev_close(dev);
+	build_release(&b);
+}
+
+static void discard_leaves_the_first_mib_and_its_marker(void **state)
+{
+	struct wb_marker marker;
+	struct wb_dev *dev;
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v1", 4, 6);
+	build_record(&b, 5);
+	dev = shredder_over(memory_of(&b));
+	assert_int_equal(wb_cache_discard(dev, 1234, NULL, NULL), 0);
+	assert_true(wb_marker_decode(b.bytes, &marker));
+	assert_int_equal(marker.reason, WB_END_FORMAT);
+	assert_true(wb_all_bytes(b.bytes + WB_SECTOR, WB_RECORD_OFFSET - WB_SECTOR, 0));
+	assert_int_equal(b.bytes[WB_RECORD_OFFSET], 5);
+	wb_dev_close(dev);
+	build_release(&b);
+}
+
+static void device_that_cannot_discard_says_so(void **state)
+{
+	struct wb_error err = { 0 };
+	struct wb_dev *dev;
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v1", 4, 6);
+	dev = memory_of(&b);
+	assert_int_equal(wb_cache_discard(dev, 1234, NULL, &err), -WB_EIO);
+	assert_int_equal(err.sys, EOPNOTSUPP);
+	assert_int_equal(format(&b, dev, NULL), 0);
+	wb_dev_close(dev);
+	build_release(&b);
+}
+
+/* ---- failures ---- */
 
 static void device_that_only_pretends_is_caught(void **state)
 {
@@ -241,6 +403,42 @@ static void failing_flushes_end_it(void **state)
 	}
 }
 
+struct watcher {
+	unsigned zeroing, rereading, discarding;
+	uint64_t last;
+};
+
+static void watch(void *context, const char *phase, uint64_t done, uint64_t total)
+{
+	struct watcher *watcher = context;
+
+	assert_true(done < total);
+	assert_true(!done || done == WB_FIRST_SLOT || done > watcher->last);
+	watcher->last = done;
+	watcher->zeroing += strcmp(phase, "zeroing segment headers") == 0;
+	watcher->rereading += strcmp(phase, "rereading segment headers") == 0;
+	watcher->discarding += strcmp(phase, "discarding") == 0;
+}
+
+static void progress_is_reported_for_every_batch(void **state)
+{
+	struct watcher watcher = { .last = 0 };
+	const struct wb_progress progress = { .context = &watcher, .report = watch };
+	struct wb_dev *dev;
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v0", 4, 600);
+	dev = shredder_over(memory_of(&b));
+	assert_int_equal(wb_cache_discard(dev, 1234, &progress, NULL), 0);
+	assert_int_equal(format(&b, dev, &progress), 0);
+	assert_int_equal(watcher.discarding, 1);
+	assert_int_equal(watcher.zeroing, 3);
+	assert_int_equal(watcher.rereading, 3);
+	wb_dev_close(dev);
+	build_release(&b);
+}
+
 static int stop_now(void *context)
 {
 	(void)context;
@@ -272,9 +470,13 @@ int main(void)
 		cmocka_unit_test(formatted_cache_loads_as_an_empty_log),
 		cmocka_unit_test(formatting_more_slots_than_one_batch),
 		cmocka_unit_test(sector_0_is_never_the_magic_over_old_segments),
+		cmocka_unit_test(discarded_garbage_is_no_segment),
+		cmocka_unit_test(discard_leaves_the_first_mib_and_its_marker),
+		cmocka_unit_test(device_that_cannot_discard_says_so),
 		cmocka_unit_test(device_that_only_pretends_is_caught),
 		cmocka_unit_test(failing_writes_end_it),
 		cmocka_unit_test(failing_flushes_end_it),
+		cmocka_unit_test(progress_is_reported_for_every_batch),
 		cmocka_unit_test(stopped_format_leaves_its_marker),
 	};
 

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of wb-check share: a look at a cache, and what was found in it. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include "common.h"
+#include "undo_file.h"
+
+struct check_options {
+	struct common common;
+	bool metadata_only, explain_kernel, require_clean, find_bitflip, repair, export;
+	char *undo_path;
+	uint64_t memory;
+};
+
+#define RANGES 6u
+
+struct ranges {
+	struct { uint64_t first, last; } list[RANGES];
+	unsigned count;
+	uint64_t shown; /* numbers that lie in them */
+};
+
+struct fold {
+	uint64_t count;
+	struct ranges ids, slots;
+	unsigned bits;
+	enum wb_severity severity; /* the worst */
+	uint64_t first_offset;
+};
+
+struct findings {
+	struct work *work;
+	struct fold folds[WB_RULES];
+	uint64_t total, damage;
+	bool silent; /* they are only counted */
+};
+
+/* One way to see a log. */
+struct reading {
+	uint64_t first, head, live, holes, damaged_slots, dirty_sectors;
+};
+
+struct work {
+	struct check_options *options;
+	struct wb_dev *cache_dev, *backing;
+	const char *cache_path, *backing_path;
+	struct wb_cache cache;
+	struct wb_ring ring;
+	struct wb_proof proof;
+	struct reading wrapped; /* over 2 TiB, when no --slot-address is given */
+	struct findings *findings;
+	struct undo_file undo;
+	uint64_t repairs; /* that --repair would make, without flipped bits */
+};
+
+static inline const struct common *common_of(const struct work *work)
+{
+	return &work->options->common;
+}
+
+/* Counts a finding, and reports it unless the findings are silent; the callback of wb_check(). context: struct findings. */
+int check_found(void *context, const struct wb_finding *finding);
+/* Appends to a text of that size, as far as there is room. */
+__attribute__((format(printf, 3, 4))) void check_append(char *text, size_t size, const char *format, ...);
+/* One entry a rule, the gravest first; and the same with a heading. */
+void check_say_folds(const struct findings *findings);
+void check_say_findings(const struct findings *findings);
+
+struct wb_ring_options check_ring_options(const struct work *work);
+bool check_address_is_open(const struct work *work);
+/* The log as the other way to address slots shows it; its table is gone before the one that is reported is loaded. */
+int check_read_wrapped(struct work *work);
+int check_tell_readings(struct work *work);
+bool check_log_is_closed(const struct work *work);
+uint64_t check_dirty_sectors(const struct work *work);
+void check_say_ring(const struct work *work);
+void check_say_verdict(const struct work *work);
+void check_summarise(const struct work *work);
+
+int check_count_repairs(struct work *work);
+/* From here on the ring is what it is with those bits flipped back. */
+int check_find_bitflips(struct work *work);
+int check_repair(struct work *work);
+
+/* The cache as it stands now: its log, its pair, its findings. */
+int check_look(struct work *work);
+
+#endif

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The verdict first, then the ring; and both readings where there are two. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "check.h"
+#include "report.h"
+#include "words.h"
+
+static struct reading reading_of(const struct wb_ring *ring)
+{
+	struct reading reading = { .first = ring->first, .head = ring->head, .live = ring->classes[WB_LIVE],
+				   .holes = ring->holes, .dirty_sectors = ring->dirty_sectors };
+
+	for (unsigned i = 0; i < WB_CLASSES; i++)
+		if (i != WB_EMPTY && i != WB_LIVE && i != WB_OLD && i != WB_TORN_TAIL && i != WB_TORN_HEAD && i != WB_FOREIGN)
+			reading.damaged_slots += ring->classes[i];
+	return reading;
+}
+
+static void tell_reading(const struct work *work, const char *type, const char *name, const struct reading *reading)
+{
+	struct json_object *record = report_record(type);
+
+	report_text(record, "name", name);
+	report_u64(record, "first", reading->first);
+	report_u64(record, "head", reading->head);
+	report_u64(record, "live", reading->live);
+	report_u64(record, "holes", reading->holes);
+	report_u64(record, "damaged_slots", reading->damaged_slots);
+	report_u64(record, "dirty_sectors", reading->dirty_sectors);
+	report_emit(record);
+	if (reading->head)
+		common_say(common_of(work), "%-11s %-6s segments %" PRIu64 " to %" PRIu64 ", %" PRIu64 " live, %" PRIu64 " missing, %"
+			   PRIu64 " slot%s damaged, up to %s dirty", type, name, reading->first, reading->head, reading->live,
+			   reading->holes, reading->damaged_slots, plural(reading->damaged_slots),
+			   human_size(reading->dirty_sectors * WB_SECTOR));
+	else
+		common_say(common_of(work), "%-11s %-6s no valid segment", type, name);
+}
+
+struct wb_ring_options check_ring_options(const struct work *work)
+{
+	return (struct wb_ring_options){
+		.metadata_only = work->options->metadata_only,
+		.jobs = (unsigned)common_of(work)->jobs,
+		.backing_sectors = work->backing ? wb_dev_size(work->backing) / WB_SECTOR : 0,
+	};
+}
+
+bool check_address_is_open(const struct work *work)
+{
+	return work->cache.wraps && common_of(work)->overrides.address == WB_ADDRESS_AUTO;
+}
+
+/* The log as the other way to address slots shows it; its table is gone before the one that is reported is loaded. */
+int check_read_wrapped(struct work *work)
+{
+	struct wb_overrides overrides = common_of(work)->overrides;
+	const struct wb_ring_options options = check_ring_options(work);
+	struct wb_cache cache;
+	struct wb_ring ring;
+	struct wb_error err;
+	int ret;
+
+	overrides.address = WB_ADDRESS_WRAP;
+	overrides.any_super = work->cache.super != WB_SUPER_GOOD;
+	ret = wb_cache_open(&cache, work->cache_dev, &overrides, &err);
+	if (!ret)
+		ret = wb_ring_load(&ring, &cache, &options, &common_of(work)->progress, &err);
+	if (ret)
+		return common_failed(common_of(work), work->cache_path, &err, NULL);
+	work->wrapped = reading_of(&ring);
+	wb_ring_release(&ring);
+	return 0;
+}
+
+static int tell_timelines(struct work *work)
+{
+	static const enum wb_timeline order[] = { WB_TIMELINE_NEW, WB_TIMELINE_OLD, WB_TIMELINE_NONE };
+	struct reading reading;
+	struct wb_error err;
+
+	for (unsigned i = 0; i < 3; i++) {
+		work->ring.options.timeline = order[i];
+		if (wb_ring_judge(&work->ring, &err))
+			return common_failed(common_of(work), work->cache_path, &err, NULL);
+		reading = reading_of(&work->ring);
+		if (order[i] != WB_TIMELINE_NONE)
+			tell_reading(work, "timeline", order[i] == WB_TIMELINE_NEW ? "new" : "old", &reading);
+	}
+	return 0;
+}
+
+int check_tell_readings(struct work *work)
+{
+	const struct reading linear = reading_of(&work->ring);
+
+	if (check_address_is_open(work)) {
+		tell_reading(work, "reading", "linear", &linear);
+		tell_reading(work, "reading", "wrap", &work->wrapped);
+	}
+	return work->ring.restarted ? tell_timelines(work) : 0;
+}
+
+/* ---- the report ---- */
+
+bool check_log_is_closed(const struct work *work)
+{
+	return work->cache.super == WB_SUPER_ENDED;
+}
+
+uint64_t check_dirty_sectors(const struct work *work)
+{
+	if (check_log_is_closed(work))
+		return 0;
+	return work->backing ? work->proof.dirty_sectors : work->ring.dirty_sectors;
+}
+
+static void say_geometries(const struct work *work)
+{
+	const struct wb_ring *ring = &work->ring;
+	const struct common *common = common_of(work);
+
+	for (unsigned i = 0; i < ring->candidate_count && i < WB_CANDIDATES; i++)
+		common_say(common, "candidate   --slots=%" PRIu64 " puts every segment in place", ring->candidates[i]);
+	for (unsigned i = 0; i < ring->start_count && i < WB_CANDIDATES; i++) {
+		uint64_t slots = ring->starts[i].slots;
+		int64_t start = ring->starts[i].start;
+		uint64_t distance = start < 0 ? (uint64_t)-start : (uint64_t)start;
+
+		if (slots)
+			common_say(common, "candidate   of %" PRIu64 " slots, begun %" PRIu64 " slot%s before this start (or %" PRIu64
+				   " behind it)", slots, distance, plural(distance), slots - distance);
+		else
+			common_say(common, "candidate   begun %" PRIu64 " slot%s %s this start", distance, plural(distance),
+				   start < 0 ? "behind" : "before");
+	}
+}
+
+void check_say_ring(const struct work *work)
+{
+	const struct common *common = common_of(work);
+	const struct wb_ring *ring = &work->ring;
+	const struct wb_geometry *geometry = &work->cache.geometry;
+
+	common_say(common, "generation  %s", words_generation(&work->cache));
+	common_say(common, "geometry    order %u: %" PRIu32 " segments of %s, %" PRIu32 " blocks each", geometry->order,
+		   geometry->slots, human_size(wb_slot_size(geometry)), geometry->capacity);
+	if (ring->raw_seals && ring->plain_seals)
+		common_say(common, "checksums   %" PRIu64 " uncomplemented (drivers before 2.0.2), %" PRIu64 " complemented",
+			   ring->raw_seals, ring->plain_seals);
+	common_say(common, "record      %" PRIu64 ", %s", work->cache.record, words_record(ring));
+	if (ring->head && ring->first > ring->head)
+		common_say(common, "log         newest segment %" PRIu64 "; all have been written back", ring->head);
+	else if (ring->head)
+		common_say(common, "log         segments %" PRIu64 " to %" PRIu64 ", %" PRIu64 " live, %" PRIu64
+			   " missing%s", ring->first, ring->head, ring->classes[WB_LIVE] + ring->classes[WB_ZEROED],
+			   ring->holes, ring->options.metadata_only ? " (by their headers; no checksum was verified)" : "");
+	else
+		common_say(common, "log         empty");
+	say_geometries(work);
+	if (ring->resized || ring->shifted)
+		return;
+	common_say(common, "dirty       up to %" PRIu64 " blocks, %s (every version counted)", ring->dirty_blocks,
+		   human_size(ring->dirty_sectors * WB_SECTOR));
+	if (!work->backing)
+		return;
+	common_say(common, "backing     %s, %s: %s (%" PRIu64 " blocks for it, %" PRIu64 " against)", work->backing_path,
+		   human_size(wb_dev_size(work->backing)), wb_pair_name(work->proof.pair), work->proof.for_,
+		   work->proof.against);
+	common_say(common, "truly dirty %" PRIu64 " blocks, %" PRIu64 " sectors differ from what the log holds",
+		   work->proof.dirty_blocks, work->proof.dirty_sectors);
+}
+
+/* "up to 12.0 KiB", or "12.0 KiB" where contents were compared */
+static const char *at_stake(const struct work *work)
+{
+	static char text[48];
+
+	snprintf(text, sizeof(text), "%s%s", work->backing ? "" : "up to ", human_size(check_dirty_sectors(work) * WB_SECTOR));
+	return text;
+}
+
+static void verdict(const struct work *work, const char *text)
+{
+	common_say(common_of(work), "verdict     %s", text);
+}
+
+static void next(const struct work *work, const char *text)
+{
+	common_say(common_of(work), "next        %s", text);
+}
+
+/* Where nothing certain can be said before something has been decided. True: the verdict has been said. */
+static bool say_verdict_on_geometry(const struct work *work)
+{
+	const struct wb_ring *ring = &work->ring;
+
+	if (check_address_is_open(work)) {
+		verdict(work, "over 2 TiB the log can be read in two ways, and nothing here says which is right. Change nothing yet.");
+		next(work, "wb-check with --slot-address=linear, and with --slot-address=wrap: the readings below are theirs");
+	} else if (ring->resized) {
+		verdict(work, "the geometry is wrong; what is dirty shows only under the right one. Change nothing yet.");
+		next(work, "wb-check with one of the candidates below as --slots");
+	} else if (ring->shifted) {
+		verdict(work, "the start of the device is wrong; what is dirty shows only from the right one. Change nothing yet.");
+		next(work, "wb-check on a device (or a copy) that begins where it did when the driver used it: see the candidates");
+	} else if (ring->destroyed) {
+		verdict(work, "no segment is whole, though headers prove a log: all it held may be lost. Change nothing yet.");
+		next(work, "wb-dump --segments CACHE shows the headers");
+	} else if (ring->restarted && work->cache.super == WB_SUPER_GOOD) {
+		verdict(work, "the log holds two histories, shown below, and only one of them may be written back. Change nothing yet.");
+		next(work, "wb-flush-dirty -n --timeline=new CACHE BACKING (old, if the first writes of a lap were lost)");
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static bool say_verdict_on_super(const struct work *work)
+{
+	const struct common *common = common_of(work);
+
+	if (work->cache.super == WB_SUPER_ZEROED) {
+		common_say(common, "verdict     sector 0 is all zero over a log that holds %s. Either the log was ended by hand: then that is",
+			   at_stake(work));
+		common_say(common, "            old, and must not be written back. Or it was an accident: then it may exist nowhere else.");
+		next(work, "ended by hand: wb-format --reset CACHE says so for good");
+		next(work, "an accident: wb-flush-dirty --force=ended, or wb-check --repair --force=superblock, each with CACHE BACKING");
+	} else if (work->cache.super == WB_SUPER_DAMAGED) {
+		common_say(common, "verdict     no driver would accept this cache: it would format it, and its log holds %s",
+			   at_stake(work));
+		next(work, "wb-check --repair CACHE restores sector 0; then wb-flush-dirty CACHE BACKING");
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void say_verdict_on_log(const struct work *work)
+{
+	const struct common *common = common_of(work);
+	uint64_t dirty = check_dirty_sectors(work);
+
+	if (work->findings->damage) {
+		if (dirty || !work->backing)
+			common_say(common, "verdict     damaged; %s may exist only in this cache. Change nothing yet.", at_stake(work));
+		else
+			verdict(work, "damaged; what is whole in it is on the backing device already");
+		next(work, "wb-flush-dirty -n CACHE BACKING shows what each policy would do");
+	} else if (dirty && work->repairs) {
+		common_say(common, "verdict     sound; %s dirty: needed until flushed, and at risk if a driver assembles this cache as it is",
+			   at_stake(work));
+		next(work, "wb-flush-dirty CACHE BACKING writes it back");
+	} else if (dirty) {
+		common_say(common, "verdict     sound; %s dirty: needed until flushed", at_stake(work));
+		next(work, "wb-flush-dirty CACHE BACKING writes it back");
+	} else if (work->ring.dirty_sectors) {
+		verdict(work, "sound, and everything in the log is on the backing device");
+		next(work, "wb-flush-dirty CACHE BACKING ends the log");
+	} else {
+		verdict(work, "sound; nothing is dirty");
+	}
+	if (work->repairs)
+		next(work, "wb-check --repair CACHE, if a driver is to take over instead");
+}
+
+void check_say_verdict(const struct work *work)
+{
+	if (!say_verdict_on_geometry(work) && !say_verdict_on_super(work))
+		say_verdict_on_log(work);
+}
+
+void check_summarise(const struct work *work)
+{
+	struct json_object *summary = report_summary();
+	const struct wb_format *format = work->cache.geometry.format;
+
+	report_text(summary, "generation", format ? format->name : NULL);
+	report_u64(summary, "evidence", work->cache.evidence);
+	report_u64(summary, "order", work->cache.geometry.order);
+	report_u64(summary, "slots", work->cache.geometry.slots);
+	report_u64(summary, "record", work->cache.record);
+	report_u64(summary, "head", check_log_is_closed(work) ? work->cache.marker.head : work->ring.head);
+	report_u64(summary, "first", work->ring.first);
+	report_u64(summary, "holes", work->ring.holes);
+	report_u64(summary, "dirty_blocks", check_log_is_closed(work) ? 0 : work->backing ? work->proof.dirty_blocks :
+										     work->ring.dirty_blocks);
+	report_u64(summary, "dirty_sectors", check_dirty_sectors(work));
+	report_bool(summary, "ended", check_log_is_closed(work));
+	report_u64(summary, "findings", work->findings->total);
+	if (work->backing) {
+		report_text(summary, "pair", wb_pair_name(work->proof.pair));
+		report_u64(summary, "for", work->proof.for_);
+		report_u64(summary, "against", work->proof.against);
+	}
+	report_bool(summary, "busy", wb_dev_busy(work->cache_dev));
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of wb-flush-dirty share: a run, from its options to its result. */
+#ifndef FLUSH_H
+#define FLUSH_H
+
+#include "common.h"
+#include "guard.h"
+#include "policy_options.h"
+#include "state.h"
+#include "undo_file.h"
+
+struct flush_options {
+	struct common common;
+	bool dry_run, verify, compare, detach, keep;
+	char *failed_path, *map_path, *undo_path, *state_path, *report_path;
+	struct wb_decide_options decide;
+	struct wb_ring_options ring;
+	uint64_t memory;
+};
+
+struct work {
+	struct flush_options *options;
+	const char *cache_path, *backing_path;
+	struct identity cache_identity, backing_identity;
+	struct wb_dev *cache_dev, *marker_dev, *backing;
+	struct wb_cache cache;
+	struct wb_ring ring;
+	struct wb_proof proof;
+	struct wb_decision decision;
+	struct wb_replay_result result;
+	bool ended;
+	struct wb_map clone_map; /* what was not rescued when CACHE, a clone, was made */
+	struct wb_map failed;    /* what could not be read of CACHE */
+	int failed_fd;
+	uint64_t stale_ranges, unusable; /* how many were listed */
+	struct undo_file undo;
+	struct state then, state; /* what --state holds of an earlier run, and of this one */
+	bool resumable;           /* there was such a file, of this pair */
+	int state_status;         /* of the last attempt to save it */
+};
+
+static inline const struct common *common_of(const struct work *work)
+{
+	return &work->options->common;
+}
+
+/* Sectors that this run and the one it goes on with left alone. */
+static inline uint64_t flush_unreadable(const struct work *work)
+{
+	return work->then.unreadable + work->result.unreadable_sectors;
+}
+
+/* Where the sweep begins, in bytes of BACKING. */
+static inline uint64_t flush_begin(const struct work *work)
+{
+	return work->options->decide.resumed ? work->then.flushed - work->then.flushed % WB_BLOCK : 0;
+}
+
+/* The longest of what guard.h says about a device. */
+#define WORDS 1024
+
+int flush_refuse_overlap(const struct work *work);
+/* CACHE is opened read-only; the closing marker goes through a descriptor of its own. */
+int flush_open_marker(struct work *work);
+int flush_open_cache(struct work *work);
+int flush_open_backing(struct work *work);
+/* Segments that are missing where a sparse image has nothing: a clone that was not rescued there looks like that. */
+int flush_warn_of_holes(struct work *work);
+/* A file system that lives on one of the devices must not be written to now. */
+int flush_refuse_places(struct work *work);
+int flush_describe(struct work *work);
+/* A file that is there already is looked at before anything else, and gone on with. */
+int flush_open_old_undo(struct work *work);
+/* Adopts what --state says of an earlier run, after a look at whether it is still so. */
+int flush_resume(struct work *work);
+int flush_save_state(void *context, uint64_t below);
+/* Creates what the run is going to write beside BACKING, while nothing has been changed yet. */
+int flush_open_records(struct work *work);
+uint64_t flush_segments_in(const struct work *work, const struct wb_decision *decision);
+int flush_say_plan(struct work *work);
+int flush_say_interrupted(const struct work *work, int status);
+void flush_say_result(const struct work *work);
+void flush_summarise(const struct work *work, double seconds);
+/* Sectors whose newest version is lost: every range in JSON, the first ones for people. */
+void flush_list_stale(void *context, uint64_t sector, uint64_t sectors);
+/* A metablock that is left out because BACKING has no such sectors. */
+void flush_list_unusable(void *context, uint64_t id, unsigned index, uint64_t sector, uint8_t dirty);
+void flush_report_decision(const struct work *work);
+void flush_report_classes(const struct wb_ring *ring);
+
+#endif

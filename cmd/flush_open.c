@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Opens what wb-flush-dirty works on, after a look at what it is and who uses it. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "flush.h"
+#include "report.h"
+#include "space.h"
+
+int flush_refuse_overlap(const struct work *work)
+{
+	char text[WORDS];
+
+	if (!devices_overlap(work->cache_path, work->backing_path, text, sizeof(text)))
+		return 0;
+	return common_refuse(common_of(work), work->backing_path, "CACHE and BACKING are %s", text);
+}
+
+static void report_identity(const char *role, const char *path, const struct identity *identity, const char *holder)
+{
+	struct json_object *record = report_record("identity");
+
+	report_text(record, "role", role);
+	report_text(record, "device", path);
+	report_bool(record, "busy", holder[0]);
+	report_text(record, "holder", holder[0] ? holder : NULL);
+	identity_report(record, identity);
+	report_emit(record);
+}
+
+/* Says what a device is, and refuses one that is in use; a dry run goes on. */
+static int guard_device(const struct work *work, bool is_backing, struct identity *identity)
+{
+	const char *path = is_backing ? work->backing_path : work->cache_path;
+	const char *operand = is_backing ? "BACKING" : "CACHE";
+	char holder[WORDS];
+	bool busy = holder_of(path, holder, sizeof(holder));
+
+	identify(path, identity);
+	report_identity(is_backing ? "backing" : "cache", path, identity, holder);
+	if (busy && work->options->dry_run)
+		common_warn(common_of(work), "%s: %s is used: %s; a dry run goes on, but what it shows may be moving", path,
+			    operand, holder);
+	else if (busy)
+		return common_refuse(common_of(work), path, "%s is used: %s; end that (unmount it, take down the mapping or "
+				     "the loop device), then run this again", operand, holder);
+	return 0;
+}
+
+static int refuse_signature(const struct work *work)
+{
+	const char *danger = dangerous_signature(&work->backing_identity);
+	char line[WORDS];
+
+	if (!danger || common_forced(common_of(work), "signature"))
+		return 0;
+	identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));
+	return common_refuse(common_of(work), work->backing_path,
+			     "BACKING carries the signature of %s: is this the right disk? (%s; --force=signature overrides this)",
+			     danger, line);
+}
+
+/* CACHE is opened read-only; the closing marker goes through a descriptor of its own. */
+int flush_open_marker(struct work *work)
+{
+	const struct flush_options *options = work->options;
+	struct wb_error err;
+
+	if (options->dry_run || options->keep)
+		return 0;
+	if (!wb_dev_open(&work->marker_dev, work->cache_path, WB_OPEN_WRITE, &err))
+		return 0;
+	if (options->detach)
+		return common_failed(common_of(work), work->cache_path, &err,
+				     "--detach must write the end of the log to CACHE: make it writable, or leave --detach out");
+	common_warn(common_of(work), "%s: cannot be written (%s); the log will not be ended", work->cache_path, err.text);
+	return 0;
+}
+
+/* What a clone lacks counts as flush_unreadable, not as zeroes. */
+static int mask_clone(struct work *work)
+{
+	const char *path = work->options->map_path;
+	struct wb_fault fault = { .cut_after = UINT64_MAX };
+	struct wb_error err;
+
+	if (!path)
+		return 0;
+	if (wb_map_load(&work->clone_map, path, wb_dev_size(work->cache_dev), &err))
+		return common_failed(common_of(work), path, &err, NULL);
+	if (work->clone_map.covered > wb_dev_size(work->cache_dev))
+		common_warn(common_of(work), "%s: the map speaks of %" PRIu64 " bytes, CACHE has %" PRIu64 ": is it the map of this clone?",
+			    path, work->clone_map.covered, wb_dev_size(work->cache_dev));
+	fault.bad = work->clone_map.bad;
+	fault.bad_count = work->clone_map.count;
+	if (wb_dev_fault(&work->cache_dev, work->cache_dev, &fault, &err))
+		return common_failed(common_of(work), path, &err, NULL);
+	return 0;
+}
+
+int flush_open_cache(struct work *work)
+{
+	const struct common *common = common_of(work);
+	struct wb_overrides overrides = common->overrides;
+	unsigned exclusive = work->options->dry_run ? 0 : WB_OPEN_EXCLUSIVE;
+	int status = guard_device(work, false, &work->cache_identity);
+
+	if (!status)
+		status = common_open(common, &work->cache_dev, work->cache_path, WB_OPEN_READ | exclusive);
+	overrides.any_super = common_forced(common, "ended");
+	if (!status)
+		status = mask_clone(work);
+	if (!status)
+		status = common_open_cache(common, &work->cache, work->cache_dev, work->cache_path, &overrides);
+	if (!status && work->cache.super == WB_SUPER_DAMAGED)
+		status = common_refuse(common, work->cache_path,
+				       "sector 0 is damaged; wb-check --repair restores it, then run this again");
+	return status;
+}
+
+/* Swapped operands would destroy the log. */
+static int refuse_writeboost_header(struct work *work)
+{
+	struct wb_overrides none = { .order = 0 };
+	struct wb_cache other;
+	struct wb_error err;
+	int failed = wb_cache_open(&other, work->backing, &none, &err);
+
+	if ((failed && err.code != WB_EWRAP) || common_forced(common_of(work), "signature"))
+		return 0;
+	return common_refuse(common_of(work), work->backing_path,
+			     "BACKING carries a writeboost header: are the two operands swapped? (--force=signature overrides this)");
+}
+
+int flush_open_backing(struct work *work)
+{
+	unsigned flags = work->options->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE;
+	int status = guard_device(work, true, &work->backing_identity);
+
+	if (!status)
+		status = refuse_signature(work);
+	if (!status)
+		status = common_open(common_of(work), &work->backing, work->backing_path, flags);
+	if (status)
+		return status;
+	return refuse_writeboost_header(work);
+}
+
+/* Segments that are missing where a sparse image has nothing: a clone that was not rescued there looks like that. */
+int flush_warn_of_holes(struct work *work)
+{
+	const struct wb_geometry *geometry = &work->cache.geometry;
+	uint64_t first = 0, count = 0;
+	int fd = work->cache_identity.is_block || !work->ring.holes ? -1 : open(work->cache_path, O_RDONLY | O_CLOEXEC);
+
+	for (uint32_t i = 0; fd >= 0 && i < geometry->slots; i++) {
+		uint64_t due = wb_ring_due(&work->ring, i);
+
+		if (!due || !wb_ring_is_hole(&work->ring, due) || !lies_in_hole(fd, wb_slot_offset(geometry, i), WB_BLOCK))
+			continue;
+		first = count++ ? first : wb_slot_offset(geometry, i);
+	}
+	if (fd >= 0)
+		close(fd);
+	if (count)
+		common_warn(common_of(work), "%s: at byte %" PRIu64 ": the headers of %" PRIu64 " missing segment%s lie in holes of this "
+			    "sparse image. Is it a clone that was not rescued there? Then give its ddrescue map to --cache-map",
+			    work->cache_path, first, count, plural(count));
+	return 0;
+}
+
+/* A file system that lives on one of the devices must not be written to now. */
+int flush_refuse_places(struct work *work)
+{
+	const struct flush_options *options = work->options;
+	const char *const files[] = { options->undo_path, options->state_path, options->failed_path, options->report_path };
+
+	for (unsigned i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		if (files[i] && (file_lives_on(files[i], work->cache_path) || file_lives_on(files[i], work->backing_path)))
+			return common_refuse(common_of(work), files[i], "this file would lie on CACHE or BACKING themselves; "
+					     "choose another place");
+	return 0;
+}

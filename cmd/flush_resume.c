@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Goes on with an earlier run, and makes that the next one can go on with this. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "flush.h"
+
+/* ---- what is reread before a state is believed ---- */
+
+#define FIRST_BLOCKS 16u /* superblocks of file systems: whoever mounts, writes there */
+#define SPREAD 1024u     /* blocks all over the device */
+#define SAMPLES (FIRST_BLOCKS + SPREAD)
+#define REREAD_BLOCKS 1024u
+
+static unsigned choose(uint64_t blocks, uint64_t *sample)
+{
+	uint64_t next = 0;
+	unsigned n = 0;
+
+	while (n < SAMPLES && next < blocks) {
+		sample[n++] = next;
+		next = n < FIRST_BLOCKS ? next + 1 : next + (blocks > SPREAD ? blocks / SPREAD : 1);
+	}
+	return n;
+}
+
+/* Drops the samples that an entry is about; both ascend. Returns how many remain. */
+static unsigned drop_planned(uint64_t *sample, unsigned n, const struct wb_plan *plan)
+{
+	unsigned kept = 0;
+	size_t entry = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		while (entry < plan->count && plan->entries[entry].block < sample[i])
+			entry++;
+		if (entry == plan->count || plan->entries[entry].block != sample[i])
+			sample[kept++] = sample[i];
+	}
+	return kept;
+}
+
+static uint64_t digest_of(struct wb_dev *backing, const uint64_t *sample, unsigned n)
+{
+	_Alignas(WB_BLOCK) uint8_t block[WB_BLOCK];
+	uint32_t low = ~0u, high = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t offset = sample[i] * WB_BLOCK, left = wb_dev_size(backing) - offset;
+		uint32_t size = left < WB_BLOCK ? (uint32_t)left : WB_BLOCK;
+		bool failed = wb_dev_read(backing, offset, block, size, NULL);
+
+		low = wb_crc32c(low, &sample[i], sizeof(sample[i]));
+		if (!failed) {
+			low = wb_crc32c(low, block, size);
+			high = wb_crc32c(high + 1, block, size);
+		}
+	}
+	return (uint64_t)high << 32 | low;
+}
+
+/* A sum over sampled blocks of BACKING that a replay of this scope does not touch. */
+static int sum_outside(struct work *work, const struct wb_scope *scope, uint64_t *digest, struct wb_error *err)
+{
+	uint64_t sample[SAMPLES];
+	unsigned n = choose(wb_dev_size(work->backing) / WB_BLOCK, sample);
+	struct wb_plan plan;
+	int ret = wb_plan_open(&plan, &work->ring, scope, work->options->decide.capacity, err);
+
+	while (!ret && (ret = wb_plan_next(&plan, &common_of(work)->progress, err)) > 0) {
+		n = drop_planned(sample, n, &plan);
+		ret = 0;
+	}
+	wb_plan_close(&plan);
+	*digest = ret ? 0 : digest_of(work->backing, sample, n);
+	return ret;
+}
+
+static int not_believed(const struct common *common, const char *path, const char *why)
+{
+	common_warn(common, "%s: %s; the state is not believed, and the run begins again from the start", path, why);
+	return 0;
+}
+
+/* Whether BACKING is as the run that saved the state left it: *believed. What makes a replay wrong altogether is refused. */
+static int believe(struct work *work, const struct wb_scope *scope, bool *believed)
+{
+	const struct common *common = common_of(work);
+	const struct state *then = &work->then, *now = &work->state;
+	const char *path = work->options->state_path;
+	uint64_t outside, differing;
+	struct wb_error err;
+
+	*believed = false;
+	if (then->ended)
+		return not_believed(common, path, "the log had been ended, and is not any more");
+	if (then->undo != now->undo)
+		return common_refuse(common, path, "the interrupted run %s; give the same --undo, or --state a new name: beginning "
+				     "again is always right", then->undo ? "recorded into another --undo file" :
+				     "was begun without --undo");
+	if (then->undone != now->undone)
+		return not_believed(common, path, "what the interrupted run wrote was taken back");
+	if (sum_outside(work, scope, &outside, &err))
+		return common_failed(common, path, &err, NULL);
+	if (outside != then->outside && !common_forced(common, "pair"))
+		return common_refuse(common, path, "BACKING was written to since the interrupted run, in places that no run writes: was "
+				     "it mounted? Then the log is older than the disk (--force=pair begins again all the same)");
+	if (outside != then->outside)
+		return not_believed(common, path, "BACKING was written to since");
+	if (wb_replay_compare(&work->ring, scope, work->backing, work->options->decide.capacity, then->flushed, REREAD_BLOCKS, &differing,
+			      &common->progress, &err))
+		return common_failed(common, path, &err, NULL);
+	if (differing)
+		return not_believed(common, path, "BACKING does not hold what the interrupted run wrote");
+	*believed = true;
+	return 0;
+}
+
+/* ---- the records of this run ---- */
+
+/* All that a plan depends on beside the log itself. */
+static char *options_text(const struct flush_options *options)
+{
+	char *text = NULL;
+
+	return asprintf(&text, "policy=%s until=%" PRIu64 " zeroed=%d record=%d timeline=%d force-size=%d",
+			policies[options->decide.policy], options->decide.until, (int)options->decide.zeroed,
+			(int)options->ring.record_use, (int)options->ring.timeline, options->decide.force_size) < 0 ? NULL : text;
+}
+
+int flush_describe(struct work *work)
+{
+	work->state = (struct state){ .cache = stable_name(&work->cache_identity, work->cache_path),
+				      .backing = stable_name(&work->backing_identity, work->backing_path),
+				      .cache_bytes = wb_dev_size(work->cache_dev), .backing_bytes = wb_dev_size(work->backing),
+				      .head = work->ring.head, .digest = work->ring.digest,
+				      .options = options_text(work->options) };
+	if (!work->state.cache || !work->state.backing || !work->state.options)
+		return common_refuse(common_of(work), work->cache_path, "out of memory");
+	return 0;
+}
+
+static int open_undo(struct work *work)
+{
+	const struct wb_undo_device devices[] = { { work->state.cache, work->state.cache_bytes },
+						  { work->state.backing, work->state.backing_bytes } };
+	int status = undo_file_open(common_of(work), &work->undo, devices, 2);
+
+	work->state.undo = work->undo.undo.id;
+	work->state.undone = work->undo.undo.undone;
+	return status;
+}
+
+/* A file that is there already is looked at before anything else, and gone on with. */
+int flush_open_old_undo(struct work *work)
+{
+	work->undo.path = work->options->dry_run ? NULL : work->options->undo_path;
+	return work->undo.path && access(work->undo.path, F_OK) == 0 ? open_undo(work) : 0;
+}
+
+static int decide_again(struct work *work, struct wb_decision *decision, struct wb_error *err)
+{
+	struct wb_decide_options options = work->options->decide;
+
+	options.resumed = true;
+	options.cut = work->then.cut;
+	return wb_decide(&work->ring, work->backing, &options, decision, &common_of(work)->progress, err);
+}
+
+/* Adopts what --state says of an earlier run, after a look at whether it is still so. */
+int flush_resume(struct work *work)
+{
+	const struct common *common = common_of(work);
+	const char *path = work->options->state_path;
+	struct wb_decision decision;
+	struct wb_error err;
+	const char *difference;
+	bool believed = false;
+
+	if (!path || !work->resumable)
+		return 0;
+	difference = state_difference(&work->then, &work->state);
+	if (difference)
+		return common_refuse(common, path, "the file was written for %s; give --state a new name", difference);
+	if (decide_again(work, &decision, &err))
+		return common_failed(common, work->cache_path, &err, NULL);
+	if (decision.refused)
+		return 0;
+	if (work->options->dry_run) {
+		work->state.undo = work->then.undo;
+		work->state.undone = work->then.undone;
+	}
+	int status = believe(work, &decision.scope, &believed);
+
+	work->options->decide.resumed = believed;
+	work->options->decide.cut = work->then.cut;
+	if (!believed)
+		work->then.unreadable = 0;
+	if (believed && work->then.flushed)
+		common_say(common, "resumed     everything below %s of BACKING was flushed by an earlier run",
+			   human_size(work->then.flushed == UINT64_MAX ? wb_dev_size(work->backing) : work->then.flushed));
+	return status;
+}
+
+int flush_save_state(void *context, uint64_t below)
+{
+	struct work *work = context;
+
+	work->state.flushed = below;
+	work->state.unreadable = work->then.unreadable + work->result.unreadable_sectors;
+	work->state_status = state_save(common_of(work), work->options->state_path, &work->state);
+	return work->state_status;
+}
+
+/* Creates what the run is going to write beside BACKING, while nothing has been changed yet. */
+int flush_open_records(struct work *work)
+{
+	struct wb_error err;
+	int status = 0;
+
+	if (work->options->dry_run)
+		return 0;
+	if (!work->undo.file)
+		status = open_undo(work);
+	if (!status)
+		status = undo_file_wrap(common_of(work), &work->undo, &work->marker_dev, 0);
+	if (!status)
+		status = undo_file_wrap(common_of(work), &work->undo, &work->backing, 1);
+	if (status || !work->options->state_path)
+		return status;
+	if (sum_outside(work, &work->decision.scope, &work->state.outside, &err))
+		return common_failed(common_of(work), work->backing_path, &err, NULL);
+	work->state.cut = work->decision.cut;
+	return flush_save_state(work, flush_begin(work));
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What wb-flush-dirty says, in words and in JSON: the plan, what is left out, the result. */
+#include <inttypes.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "flush.h"
+#include "report.h"
+
+/* Stale ranges, or blocks left out, that people are shown. */
+#define LISTED 16u
+
+uint64_t flush_segments_in(const struct work *work, const struct wb_decision *decision)
+{
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i < work->cache.geometry.slots; i++) {
+		const struct wb_slot *slot = &work->ring.slots[i];
+
+		count += slot->id >= decision->scope.low && slot->id <= decision->scope.high &&
+			 slot->class_ == WB_LIVE;
+	}
+	return count;
+}
+
+int flush_say_plan(struct work *work)
+{
+	const struct common *common = common_of(work);
+	const struct wb_decision *decision = &work->decision;
+	char line[WORDS];
+
+	identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));
+	common_say(common, "cache       %s, %s: %s, %" PRIu32 " segments of %s, newest id %" PRIu64, work->cache_path,
+		   human_size(wb_dev_size(work->cache_dev)), work->cache.geometry.format->name,
+		   work->cache.geometry.slots, human_size(wb_slot_size(&work->cache.geometry)), work->ring.head);
+	common_say(common, "backing     %s", line);
+	common_say(common, "pair        %s: %" PRIu64 " blocks of the log are on BACKING already, %" PRIu64
+		   " clean copies differ from it", wb_pair_name(work->proof.pair), work->proof.for_, work->proof.against);
+	if (decision->oldest)
+		common_say(common, "plan        policy %s: %" PRIu64 " segment%s, %" PRIu64 " to %" PRIu64,
+			   policies[work->options->decide.policy], flush_segments_in(work, decision),
+			   plural(flush_segments_in(work, decision)), decision->oldest, decision->scope.high);
+	else
+		common_say(common, "plan        policy %s: nothing to write", policies[work->options->decide.policy]);
+	if (decision->corrected)
+		common_say(common, "corrected   %" PRIu32 " segment%s by one flipped bit each (chance of an error about 1 in 1000 each)",
+			   decision->corrected, plural(decision->corrected));
+	if (decision->cut)
+		common_say(common, "cut         %s segment %" PRIu64,
+			   work->options->decide.policy == WB_SALVAGE ? "nothing at or below" : "nothing from", decision->cut);
+	if (decision->left_segments)
+		common_say(common, "left out    %" PRIu64 " segment%s with up to %" PRIu64 " dirty sectors",
+			   decision->left_segments, plural(decision->left_segments), decision->left_sectors);
+	if (decision->zeroed_skipped)
+		common_say(common, "skipped     %" PRIu64 " segment%s that read as zeroes", decision->zeroed_skipped,
+			   plural(decision->zeroed_skipped));
+	if (decision->stale_sectors || decision->unknown_holes)
+		common_say(common, "stale       %" PRIu64 " sectors whose newest version is lost%s", decision->stale_sectors,
+			   decision->unknown_holes ? ", and those of segments whose metadata is lost" : "");
+	if (work->ring.classes[WB_TORN_HEAD])
+		common_warn(common, "%s: the oldest slot was being overwritten when power was cut; its segment %" PRIu64
+			    " had been written back before", work->cache_path, work->ring.first);
+	if (work->cache.geometry.format->seal == WB_SEAL_LAP && work->ring.head)
+		common_warn(common, "%s: in this generation nothing covers data blocks, so segment %" PRIu64
+			    " may be torn unnoticed; --until-id=%" PRIu64 " leaves it out", work->cache_path, work->ring.head,
+			    work->ring.head - 1);
+	return 0;
+}
+
+static const char *new_names(const struct flush_options *options)
+{
+	return options->report_path && options->failed_path ? ", with new names for --report and --failed" :
+	       options->report_path ? ", with a new name for --report" :
+	       options->failed_path ? ", with a new name for --failed" : "";
+}
+
+int flush_say_interrupted(const struct work *work, int status)
+{
+	const struct common *common = common_of(work);
+
+	common_warn(common, "%" PRIu64 " sectors had been written and stay valid. Until a run has come to its end do not mount "
+		    "BACKING, and do not assemble the device", work->result.written_sectors);
+	if (work->options->state_path)
+		common_warn(common, "run the same command again%s: it goes on from %s", new_names(work->options),
+			    human_size(work->state.flushed == UINT64_MAX ? wb_dev_size(work->backing) : work->state.flushed));
+	else if (work->options->decide.policy == WB_STRICT)
+		common_warn(common, "run the same command again%s: it begins anew, which is always right",
+			    new_names(work->options));
+	else
+		common_warn(common, "without --state the next run takes what this one wrote for evidence and decides more "
+			    "cautiously%s", work->undo.path ? "; wb-undo takes it back first" : "");
+	return status;
+}
+
+void flush_say_result(const struct work *work)
+{
+	const struct common *common = common_of(work);
+	const struct wb_replay_result *result = &work->result;
+
+	if (work->options->dry_run) {
+		common_say(common, "dry run     would write %" PRIu64 " sectors (%s) in %" PRIu64 " request%s, %u pass%s; nothing was changed",
+			   result->planned_sectors, human_size(result->planned_sectors * WB_SECTOR), result->writes,
+			   plural(result->writes), result->passes, result->passes == 1 ? "" : "es");
+		return;
+	}
+	common_say(common, "written     %" PRIu64 " of %" PRIu64 " sectors (%s) in %" PRIu64 " request%s, flushed%s",
+		   result->written_sectors, result->planned_sectors, human_size(result->written_sectors * WB_SECTOR),
+		   result->writes, plural(result->writes), result->verified_sectors ? " and verified" : "");
+	if (flush_unreadable(work))
+		common_say(common, "unreadable  %" PRIu64 " sectors of the log; BACKING was left as it was there", flush_unreadable(work));
+	if (result->skipped_equal)
+		common_say(common, "equal       %" PRIu64 " sectors were on BACKING already and were not written",
+			   result->skipped_equal);
+	undo_file_say(common, &work->undo, "undo        ");
+	if (work->ended)
+		common_say(common, "log         ended: no driver will replay it again\n"
+			   "next        BACKING can be used on its own; CACHE is free (wb-format makes a new cache of it)");
+	else
+		common_say(common, "log         kept: a driver that finds it will replay it again in its own way\n"
+			   "next        keep CACHE away from the driver; --detach ends the log when nothing more is wanted of it");
+}
+
+static uint64_t peak_memory(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_SELF, &usage) ? 0 : (uint64_t)usage.ru_maxrss * 1024;
+}
+
+void flush_summarise(const struct work *work, double seconds)
+{
+	struct json_object *summary = report_summary();
+	const struct wb_replay_result *result = &work->result;
+
+	report_text(summary, "policy", policies[work->options->decide.policy]);
+	report_u64(summary, "first_id", work->decision.oldest);
+	report_u64(summary, "last_id", work->decision.oldest ? work->decision.scope.high : 0);
+	report_u64(summary, "planned_sectors", result->planned_sectors);
+	report_u64(summary, "written_sectors", result->written_sectors);
+	report_u64(summary, "writes", result->writes);
+	report_u64(summary, "skipped_equal", result->skipped_equal);
+	report_u64(summary, "unreadable_sectors", flush_unreadable(work));
+	report_u64(summary, "stale_sectors", work->decision.stale_sectors);
+	report_u64(summary, "left_segments", work->decision.left_segments);
+	report_u64(summary, "left_sectors", work->decision.left_sectors);
+	report_u64(summary, "evidence", work->decision.evidence);
+	report_u64(summary, "corrected", work->decision.corrected);
+	report_u64(summary, "passes", result->passes);
+	report_bool(summary, "ended", work->ended);
+	report_text(summary, "pair", wb_pair_name(work->proof.pair));
+	report_u64(summary, "for", work->proof.for_);
+	report_u64(summary, "against", work->proof.against);
+	report_bool(summary, "dry_run", work->options->dry_run);
+	report_u64(summary, "resumed_at", flush_begin(work));
+	report_u64(summary, "time", (uint64_t)time(NULL));
+	report_u64(summary, "peak_memory", peak_memory());
+	report_real(summary, "seconds", seconds);
+}
+
+/* Sectors whose newest version is lost: every range in JSON, the first ones for people. */
+void flush_list_stale(void *context, uint64_t sector, uint64_t sectors)
+{
+	struct work *work = context;
+	struct json_object *record = report_record("stale");
+
+	report_u64(record, "sector", sector);
+	report_u64(record, "sectors", sectors);
+	report_emit(record);
+	if (work->stale_ranges++ < LISTED || common_of(work)->verbose)
+		common_say(common_of(work), "stale       sectors %" PRIu64 " to %" PRIu64 " of BACKING: their newest version is lost",
+			   sector, sector + sectors - 1);
+	else if (work->stale_ranges == LISTED + 1)
+		common_say(common_of(work), "stale       more of them: --verbose lists all, --json too");
+}
+
+/* A metablock that is left out because BACKING has no such sectors. */
+void flush_list_unusable(void *context, uint64_t id, unsigned index, uint64_t sector, uint8_t dirty)
+{
+	struct work *work = context;
+	struct json_object *record = report_record("left_out");
+
+	report_u64(record, "id", id);
+	report_u64(record, "index", index);
+	report_u64(record, "sector", sector);
+	report_u64(record, "dirty_bits", dirty);
+	report_emit(record);
+	if (work->unusable++ < LISTED || common_of(work)->verbose)
+		common_say(common_of(work), "left out    segment %" PRIu64 " block %u: %d dirty sectors of the block at sector %" PRIu64
+			   " of BACKING, which is misaligned or beyond its end", id, index, __builtin_popcount(dirty), sector);
+	else if (work->unusable == LISTED + 1)
+		common_say(common_of(work), "left out    more of them: --verbose lists all, --json too");
+}
+
+static void add_reasons(struct json_object *record, const char *key, unsigned bits)
+{
+	struct json_object *names = record ? json_object_new_array() : NULL;
+
+	for (unsigned i = 0; record && policy_reason(i); i++)
+		if (bits >> i & 1)
+			report_add_text(names, policy_reason(i));
+	if (record)
+		json_object_object_add(record, key, names);
+}
+
+void flush_report_decision(const struct work *work)
+{
+	struct json_object *record = report_record("decision");
+	struct json_object *given = record ? json_object_new_array() : NULL;
+	const struct wb_decision *decision = &work->decision;
+
+	for (const char *const *name = common_of(work)->force_names; record && *name; name++)
+		if (common_forced(common_of(work), *name))
+			report_add_text(given, *name);
+	if (record)
+		json_object_object_add(record, "forces", given);
+	report_text(record, "policy", policies[work->options->decide.policy]);
+	add_reasons(record, "damage", decision->damage);
+	add_reasons(record, "refused", decision->refused);
+	report_u64(record, "low", decision->scope.low);
+	report_u64(record, "high", decision->scope.high);
+	report_u64(record, "cut", decision->cut);
+	report_bool(record, "resumed", work->options->decide.resumed);
+	report_emit(record);
+}
+
+void flush_report_classes(const struct wb_ring *ring)
+{
+	struct json_object *record = report_record("classes");
+
+	for (unsigned i = 0; i < WB_CLASSES; i++)
+		if (ring->classes[i])
+			report_u64(record, wb_class_name((enum wb_class)i), ring->classes[i]);
+	report_u64(record, "holes", ring->holes);
+	report_emit(record);
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The part of wb-dump that makes packs, metadata for a bug report, and images out of them: see pack.h. */
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guard.h"
+#include "pack.h"
+#include "report.h"
+#include "words.h"
+
+void pack_release(struct pack_options *options)
+{
+	free(options->pack);
+	free(options->unpack);
+}
+
+void pack_check_usage(const struct pack_options *options, const char *tables)
+{
+	const char *wanted = options->pack ? "--pack" : options->unpack ? "--unpack" : NULL;
+
+	if (options->pack && options->unpack)
+		usage_error("--pack and --unpack exclude each other");
+	if (!options->pack && options->obfuscate)
+		usage_error("--obfuscate has a meaning only with --pack");
+	if (wanted && tables)
+		usage_error("%s and %s exclude each other", wanted, tables);
+}
+
+/* ---- facts ---- */
+
+/* Nothing that names the host or its disks: models, but no serial numbers. */
+static char *facts_of(const struct wb_cache *cache, const char *path)
+{
+	struct identity identity;
+	struct utsname system;
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return NULL;
+	identify(path, &identity);
+	fprintf(out, "made by: wb-dump %s\n", WB_VERSION);
+	if (!uname(&system))
+		fprintf(out, "system: %s %s %s\n", system.sysname, system.release, system.machine);
+	fprintf(out, "cache: %s, %" PRIu64 " bytes, sectors of %u bytes, physical %u%s%s\n",
+		identity.is_block ? "block device" : "image", wb_dev_size(cache->dev), wb_dev_block(cache->dev),
+		identity.physical, identity.model ? ", " : "", identity.model ? identity.model : "");
+	if (cache->geometry.format)
+		fprintf(out, "generation: %s, from %u written slots\n", words_generation(cache), cache->sampled);
+	if (cache->tie)
+		fprintf(out, "tie: as much speaks for %s\n", cache->tie->name);
+	identity_release(&identity);
+	if (fclose(out) == 0 && size <= WB_PACK_FACTS)
+		return text;
+	free(text);
+	return NULL;
+}
+
+const char *pack_words(const struct wb_dev *dev)
+{
+	const struct wb_pack_info *info = wb_dev_pack_info(dev);
+	static char words[160];
+	time_t time = info ? (time_t)info->time : 0;
+	struct tm tm;
+	char date[32] = "at an unknown time";
+
+	if (!info)
+		return "";
+	if (gmtime_r(&time, &tm))
+		strftime(date, sizeof(date), "%Y-%m-%d %H:%M UTC", &tm);
+	snprintf(words, sizeof(words), ", a pack made %s%s%s%s", date, info->obfuscated ? ", sectors obfuscated" : "",
+		 info->metadata_only ? ", no checksum was computed" : "",
+		 info->busy ? ", the cache was in use" : "");
+	return words;
+}
+
+void pack_say_facts(const struct common *common, const struct wb_dev *dev)
+{
+	const struct wb_pack_info *info = wb_dev_pack_info(dev);
+	char *copy = info ? strdup(info->facts) : NULL, *rest = copy;
+
+	for (char *p = copy; p && *p; p++)
+		if (*p != '\n' && (!isprint((unsigned char)*p) || !isascii((unsigned char)*p)))
+			*p = '?';
+	for (char *line; (line = strsep(&rest, "\n"));)
+		if (*line)
+			common_say(common, "packed       %s", line);
+	free(copy);
+}
+
+/* ---- making packs and images ---- */
+
+/* What was not completed is of no use, and in the way of the next attempt. */
+static int give_up(const struct common *common, const char *path, int fd, const struct wb_error *err)
+{
+	close(fd);
+	unlink(path);
+	return common_failed(common, path, err, NULL);
+}
+
+static void report_pack(const struct wb_cache *cache, const struct pack_options *options,
+			const struct wb_pack_result *result)
+{
+	struct json_object *summary = report_summary();
+	const struct wb_format *format = cache->geometry.format;
+
+	report_text(summary, "pack", options->pack);
+	report_u64(summary, "pack_bytes", result->bytes);
+	report_text(summary, "generation", format ? format->name : NULL);
+	report_u64(summary, "order", cache->geometry.order);
+	report_u64(summary, "slots", cache->geometry.slots);
+	report_u64(summary, "segments", result->segments);
+	report_u64(summary, "unreadable_sectors", result->unreadable_sectors);
+	report_u64(summary, "padding_bytes", result->padding_bytes);
+	report_bool(summary, "obfuscated", options->obfuscate);
+	report_bool(summary, "metadata_only", options->metadata_only);
+	report_bool(summary, "busy", wb_dev_busy(cache->dev));
+}
+
+static void say_pack(const struct common *common, const struct wb_cache *cache, const struct pack_options *options,
+		     const struct wb_pack_result *result, const char *path)
+{
+	common_say(common, "pack         %s, %s: the metadata of %" PRIu64 " segment%s, and no contents of any block",
+		   options->pack, human_size(result->bytes), result->segments, plural(result->segments));
+	if (options->obfuscate)
+		common_say(common, "sectors      moved, their order and alignment kept");
+	else
+		common_say(common, "sectors      as they are on the cache (--obfuscate moves them)");
+	if (options->metadata_only)
+		common_say(common, "checksums    none was computed");
+	if (result->unreadable_sectors)
+		common_say(common, "unreadable   %" PRIu64 " sector%s", result->unreadable_sectors,
+			   plural(result->unreadable_sectors));
+	if (cache->geometry.format)
+		common_say(common, "next         wb-check %s%s says about it what it says about %s",
+			   options->metadata_only ? "--metadata-only " : "", options->pack, path);
+}
+
+int pack_write(const struct common *common, const struct pack_options *options, struct wb_cache *cache,
+	       const struct wb_dev *backing, const char *path)
+{
+	uint8_t key[16];
+	struct wb_pack_options pack = { .metadata_only = options->metadata_only, .time = (uint64_t)time(NULL),
+				       .jobs = (unsigned)common->jobs,
+				       .backing_bytes = backing ? wb_dev_size(backing) : 0 };
+	struct wb_pack_result result;
+	struct wb_error err;
+	int fd;
+
+	if (wb_dev_pack_info(cache->dev))
+		return common_refuse(common, path, "this is a pack already");
+	if (options->obfuscate && getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
+		return common_refuse(common, path, "no random key can be had: %s", strerror(errno));
+	pack.key = options->obfuscate ? key : NULL;
+	int status = common_create(common, options->pack, &fd);
+
+	if (status)
+		return status;
+	char *facts = facts_of(cache, path);
+
+	pack.facts = facts;
+	int ret = wb_pack_write(cache, fd, &pack, &result, &common->progress, &err);
+
+	free(facts);
+	if (ret)
+		return give_up(common, options->pack, fd, &err);
+	status = common_complete(common, options->pack, fd);
+	if (status)
+		return status;
+	report_pack(cache, options, &result);
+	say_pack(common, cache, options, &result, path);
+	return 0;
+}
+
+int pack_unpack(const struct common *common, const struct pack_options *options, struct wb_dev *dev, const char *path)
+{
+	const struct wb_pack_info *info = wb_dev_pack_info(dev);
+	struct wb_error err;
+	uint64_t lost;
+	int fd;
+
+	if (!info)
+		return common_refuse(common, path, "this is no pack; only what --pack made can be unpacked");
+	int status = common_create(common, options->unpack, &fd);
+
+	if (status)
+		return status;
+	if (wb_pack_unpack(dev, fd, &lost, &common->progress, &err))
+		return give_up(common, options->unpack, fd, &err);
+	status = common_complete(common, options->unpack, fd);
+	if (status)
+		return status;
+	report_text(report_summary(), "image", options->unpack);
+	report_u64(report_summary(), "bytes", wb_dev_size(dev));
+	report_u64(report_summary(), "unreadable_sectors", lost);
+	common_say(common, "image        %s, %s: its blocks hold nothing but what makes their checksums come out",
+		   options->unpack, human_size(wb_dev_size(dev)));
+	if (info->metadata_only)
+		common_warn(common, "%s: no checksum was computed for this pack; in the image all of them hold", path);
+	if (lost)
+		common_warn(common, "%s: %" PRIu64 " sector%s could not be read on the cache; in the image they are zeroes", path,
+			    lost, plural(lost));
+	return 0;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Opening, going on with, and speaking of an undo file: see undo_file.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guard.h"
+#include "undo_file.h"
+
+static bool same_devices(const struct wb_undo *undo, const struct wb_undo_device *devices, unsigned count)
+{
+	bool same = undo->device_count == count;
+
+	for (unsigned i = 0; i < count && same; i++)
+		same = undo->devices[i].size == devices[i].size && strcmp(undo->devices[i].name, devices[i].name) == 0;
+	return same;
+}
+
+static int go_on(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices, unsigned count)
+{
+	struct wb_error err;
+	int status = common_open(common, &undo->file, undo->path, WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE | WB_OPEN_GROW);
+
+	if (status)
+		return status;
+	if (wb_undo_load(&undo->undo, undo->file, &common->progress, &err))
+		return common_failed(common, undo->path, &err,
+				     "the file is there already and cannot be gone on with; give --undo a new name");
+	if (!same_devices(&undo->undo, devices, count))
+		return common_refuse(common, undo->path, "the file is there already and was recorded for %s; give --undo a new name",
+				     undo->undo.device_count ? undo->undo.devices[0].name : "another device");
+	return 0;
+}
+
+/* Under another name at first: a file of its own name is whole. */
+static int create(const struct common *common, struct undo_file *undo, const char *beside,
+		  const struct wb_undo_device *devices, unsigned count)
+{
+	struct wb_error err;
+	uint64_t id = 0;
+	int status = common_open(common, &undo->file, beside,
+				 WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE | WB_OPEN_GROW | WB_OPEN_CREATE);
+
+	if (status)
+		return status;
+	if (getrandom(&id, sizeof(id), 0) != sizeof(id))
+		return common_refuse(common, undo->path, "no random number for a new file");
+	if (wb_undo_create(&undo->undo, undo->file, devices, count, id, (uint64_t)time(NULL), &err))
+		return common_failed(common, undo->path, &err, "nothing was changed; give --undo a place with more room");
+	return common_replace(common, undo->path, beside);
+}
+
+static int begin(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices, unsigned count)
+{
+	char *beside = NULL;
+	int status;
+
+	if (asprintf(&beside, "%s.new", undo->path) < 0)
+		return common_refuse(common, undo->path, "out of memory");
+	unlink(beside); /* of a run that was killed in here */
+	status = create(common, undo, beside, devices, count);
+	if (status)
+		unlink(beside);
+	free(beside);
+	return status;
+}
+
+int undo_file_open(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices,
+		   unsigned count)
+{
+	if (!undo->path)
+		return 0;
+	return access(undo->path, F_OK) ? begin(common, undo, devices, count) : go_on(common, undo, devices, count);
+}
+
+int undo_file_wrap(const struct common *common, struct undo_file *undo, struct wb_dev **dev, unsigned device)
+{
+	struct wb_error err;
+
+	if (!undo->path || !*dev || !wb_dev_undo(dev, *dev, &undo->undo, device, &err))
+		return 0;
+	return common_failed(common, undo->path, &err, NULL);
+}
+
+int undo_file_record(const struct common *common, struct undo_file *undo, const char *path, struct wb_dev **dev)
+{
+	struct wb_undo_device device = { .size = wb_dev_size(*dev) };
+	struct identity identity;
+	int status;
+
+	if (!undo->path)
+		return 0;
+	if (file_lives_on(undo->path, path))
+		return common_refuse(common, undo->path, "this file would lie on the device itself; choose another place");
+	identify(path, &identity);
+	device.name = stable_name(&identity, path);
+	identity_release(&identity);
+	status = device.name ? undo_file_open(common, undo, &device, 1) : common_refuse(common, path, "out of memory");
+	free(device.name);
+	return status ? status : undo_file_wrap(common, undo, dev, 0);
+}
+
+int undo_file_failure(const struct common *common, const struct undo_file *undo)
+{
+	if (!undo->path || !undo->undo.failure.code)
+		return 0;
+	return common_failed(common, undo->path, &undo->undo.failure,
+			     "what could not be recorded was not written either; what had been written before can be taken back");
+}
+
+void undo_file_say(const struct common *common, const struct undo_file *undo, const char *label)
+{
+	if (!undo->path)
+		return;
+	char *quoted = shell_quoted(undo->path);
+
+	common_say(common, "%swb-undo %s", label, quoted ? quoted : undo->path);
+	free(quoted);
+}
+
+void undo_file_close(struct undo_file *undo)
+{
+	wb_undo_release(&undo->undo);
+	wb_dev_close(undo->file);
+	undo->file = NULL;
+}

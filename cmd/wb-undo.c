@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * wb-undo: puts back what an --undo file recorded, newest first. Sectors that somebody has written since
+ * are a reason to refuse; being cut off in the middle is not.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common.h"
+#include "guard.h"
+#include "report.h"
+
+struct undo_options {
+	struct common common;
+	bool dry_run;
+};
+
+enum { OPT_DRY_RUN = 1 };
+
+static const struct poptOption undo_table[] = {
+	{ "dry-run", 'n', POPT_ARG_NONE, NULL, OPT_DRY_RUN, "show the devices and what would be put back; write nothing", NULL },
+	POPT_TABLEEND
+};
+
+static void handle(void *options, int val, const char *argument)
+{
+	struct undo_options *undo = options;
+
+	(void)argument;
+	undo->dry_run |= val == OPT_DRY_RUN;
+}
+
+static const char *const forces[] = { "changed", NULL };
+
+static const struct command command = {
+	.name = "wb-undo",
+	.purpose = "put back what a command has overwritten and recorded with --undo",
+	.operands = "UNDOFILE [DEVICE...]",
+	.operands_min = 1,
+	.operands_max = 1 + (int)WB_UNDO_DEVICES,
+	.options = undo_table,
+	.handle = handle,
+	.force_names = forces,
+	.goes_on_without_reader = true,
+	.no_overrides = "",
+};
+
+struct work {
+	struct undo_options *options;
+	const char *path;
+	struct wb_dev *file;
+	struct wb_undo undo;
+	const char *paths[WB_UNDO_DEVICES];
+	struct wb_dev *devs[WB_UNDO_DEVICES];
+	struct wb_undo_result result;
+};
+
+static const struct common *common_of(const struct work *work)
+{
+	return &work->options->common;
+}
+
+/* The longest of what guard.h says about a device. */
+#define WORDS 1024
+
+static const char *date(uint64_t seconds)
+{
+	static char text[32];
+	time_t moment = (time_t)seconds;
+	struct tm parts;
+
+	if (!gmtime_r(&moment, &parts) || !strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", &parts))
+		snprintf(text, sizeof(text), "%" PRIu64, seconds);
+	return text;
+}
+
+static int load(struct work *work)
+{
+	unsigned flags = work->options->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE | WB_OPEN_GROW;
+	struct wb_error err;
+	int status = common_open(common_of(work), &work->file, work->path, flags);
+
+	if (status)
+		return status;
+	if (wb_undo_load(&work->undo, work->file, &common_of(work)->progress, &err))
+		return common_failed(common_of(work), work->path, &err, "nothing was changed");
+	if (common_of(work)->operand_count - 1 > (int)work->undo.device_count)
+		usage_error("%s speaks of %u devices, and more are named", work->path, work->undo.device_count);
+	for (unsigned i = 0; i < work->undo.device_count; i++)
+		work->paths[i] = common_of(work)->operand_count > (int)i + 1 ? common_of(work)->operands[i + 1] :
+									     work->undo.devices[i].name;
+	return 0;
+}
+
+static void say_devices(const struct work *work)
+{
+	common_say(common_of(work), "undo file   %s, begun on %s%s", work->path, date(work->undo.created),
+		   work->undo.torn ? "; its last record was cut off, and nothing was overwritten for it" : "");
+	for (unsigned i = 0; i < work->undo.device_count; i++) {
+		struct json_object *record = report_record("device");
+		uint64_t sectors = work->undo.sectors[i];
+
+		common_say(common_of(work), "device %u    %s, %s: %" PRIu64 " sector%s recorded", i + 1, work->paths[i],
+			   human_size(work->undo.devices[i].size), sectors, plural(sectors));
+		report_text(record, "device", work->paths[i]);
+		report_text(record, "recorded", work->undo.devices[i].name);
+		report_u64(record, "size", work->undo.devices[i].size);
+		report_u64(record, "sectors", sectors);
+		report_emit(record);
+	}
+}
+
+static int refuse_held(const struct work *work, const char *path)
+{
+	char holder[WORDS];
+
+	if (!holder_of(path, holder, sizeof(holder)))
+		return 0;
+	if (!work->options->dry_run)
+		return common_refuse(common_of(work), path, "the device is used: %s; end that (unmount it, take down the mapping or the "
+				     "loop device), then run this again", holder);
+	common_warn(common_of(work), "%s: the device is used: %s; what is shown may be moving", path, holder);
+	return 0;
+}
+
+static int refuse_overlap(const struct work *work, unsigned device)
+{
+	char text[WORDS];
+
+	for (unsigned i = 0; i < device; i++)
+		if (devices_overlap(work->paths[i], work->paths[device], text, sizeof(text)))
+			return common_refuse(common_of(work), work->paths[device], "this and %s are %s", work->paths[i], text);
+	return 0;
+}
+
+static int open_device(struct work *work, unsigned device)
+{
+	unsigned flags = work->options->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE;
+	const char *path = work->paths[device];
+	int status = refuse_overlap(work, device);
+
+	if (!status)
+		status = refuse_held(work, path);
+	if (!status)
+		status = common_open(common_of(work), &work->devs[device], path, flags);
+	if (status || wb_dev_size(work->devs[device]) == work->undo.devices[device].size)
+		return status;
+	return common_refuse(common_of(work), path, "this device has %" PRIu64 " bytes, and the one that was recorded (%s) had %" PRIu64
+			     ": name the right one", wb_dev_size(work->devs[device]), work->undo.devices[device].name,
+			     work->undo.devices[device].size);
+}
+
+static int nothing_to_do(const struct work *work)
+{
+	if (work->undo.undone)
+		common_say(common_of(work), "nothing to do: all of it was put back on %s", date(work->undo.undone));
+	else
+		common_say(common_of(work), "nothing to do: nothing was overwritten");
+	return EXIT_FINE;
+}
+
+static int failed(const struct work *work, const struct wb_error *err)
+{
+	const char *path = work->result.device < work->undo.device_count ? work->paths[work->result.device] : work->path;
+	int status = common_failed(common_of(work), path, err, err->code == WB_ECHANGED ?
+				   "somebody has written there since, and would lose that; nothing was changed (--force=changed overrides this)" :
+				   NULL);
+
+	if (work->result.written_sectors)
+		common_warn(common_of(work), "%" PRIu64 " sectors had been put back; run the same command again, and until then use neither "
+			    "device", work->result.written_sectors);
+	return status;
+}
+
+static void say_result(const struct work *work)
+{
+	const struct wb_undo_result *result = &work->result;
+
+	if (result->changed_sectors)
+		common_say(common_of(work), "changed     %" PRIu64 " sectors hold neither what was recorded nor what was written then",
+			   result->changed_sectors);
+	if (work->options->dry_run)
+		common_say(common_of(work), "dry run     would put back %" PRIu64 " sectors; nothing was changed", result->sectors);
+	else
+		common_say(common_of(work), "put back    %" PRIu64 " sectors, flushed: the devices are as they were before",
+			   result->written_sectors);
+}
+
+static int restore(struct work *work)
+{
+	bool force = common_forced(common_of(work), "changed");
+	struct wb_error err;
+
+	if (wb_undo_restore(&work->undo, work->devs, force, work->options->dry_run, (uint64_t)time(NULL), &work->result,
+			    &common_of(work)->progress, &err))
+		return failed(work, &err);
+	say_result(work);
+	return work->options->dry_run && work->result.changed_sectors && !force ? EXIT_REFUSED : EXIT_FINE;
+}
+
+static int undo(struct work *work)
+{
+	int status = load(work);
+
+	if (status)
+		return status;
+	say_devices(work);
+	if (!work->undo.count)
+		return nothing_to_do(work);
+	for (unsigned i = 0; i < work->undo.device_count && !status; i++)
+		status = open_device(work, i);
+	return status ? status : restore(work);
+}
+
+static void summarise(const struct work *work)
+{
+	struct json_object *summary = report_summary();
+
+	report_u64(summary, "sectors", work->result.sectors);
+	report_u64(summary, "changed_sectors", work->result.changed_sectors);
+	report_u64(summary, "written_sectors", work->result.written_sectors);
+	report_bool(summary, "dry_run", work->options->dry_run);
+}
+
+int main(int argc, char **argv)
+{
+	struct undo_options options = { .dry_run = false };
+	struct work work = { .options = &options };
+	int status;
+
+	common_start(&options.common, &command, &options, argc, argv);
+	work.path = options.common.operands[0];
+	status = undo(&work);
+	summarise(&work);
+	for (unsigned i = 0; i < work.undo.device_count; i++)
+		wb_dev_close(work.devs[i]);
+	wb_undo_release(&work.undo);
+	wb_dev_close(work.file);
+	return common_finish(&options.common, status);
+}

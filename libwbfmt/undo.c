@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Undo files: records of what stood on the devices, each with the sums of what was written over it,
+ * chained. Nothing is overwritten before its record is durable, so one that was cut off speaks of sectors
+ * that nobody touched; a bad one is damage if a later one says that it had been durable.
+ */
+#include <stdlib.h>
+#include <zlib.h>
+
+#include "bytes.h"
+#include "error.h"
+#include "undo.h"
+
+/* The layout; see wbfmt(5). */
+static const char file_magic[8] = "WBundo";
+static const char record_magic[4] = "WBur";
+enum { FILE_VERSION = 8, FILE_DEVICES = 12, FILE_ID = 16, FILE_CREATED = 24, FILE_LENGTH = 32, FILE_NAMES = 36 };
+enum { RECORD_KIND = 4, RECORD_FILE = 8, RECORD_SEQUENCE = 16, RECORD_DURABLE = 24, RECORD_OFFSET = 32,
+       RECORD_DEVICE = 40, RECORD_LENGTH = 44, RECORD_STORED = 48, RECORD_PREVIOUS = 52, RECORD_PAYLOAD_SUM = 56,
+       RECORD_SUM = 60, RECORD_HEADER = 64 };
+enum { KIND_OLD = 1, KIND_UNDONE = 2, KIND_NOTE = 3 };
+
+#define HEADER_MAX 65536u
+#define STORED_MAX (WB_UNDO_PAYLOAD + WB_UNDO_PAYLOAD / 8 + 1024) /* what any zlib makes of a payload */
+
+struct header {
+	struct wb_undo_record record; /* of an undone mark, offset is the time */
+	uint64_t sequence, durable;
+	uint32_t kind, previous, sum;
+};
+
+uint32_t wb_undo_sum(const uint8_t *bytes, size_t size)
+{
+	return ~wb_crc32c(~0u, bytes, size);
+}
+
+static uint32_t payload_size(uint32_t length)
+{
+	return length + length / WB_SECTOR * WB_UNDO_SUM;
+}
+
+/* Goes behind a record. */
+static void advance(struct wb_undo *undo, const struct header *header)
+{
+	undo->end += RECORD_HEADER + header->record.stored;
+	undo->previous = header->sum;
+	undo->sequence++;
+	if (header->kind == KIND_OLD) {
+		undo->count++;
+		undo->sectors[header->record.device] += header->record.length / WB_SECTOR;
+	}
+	if (header->kind == KIND_UNDONE) {
+		undo->undone = header->record.offset;
+		undo->begin = undo->end;
+		undo->count = 0;
+		memset(undo->sectors, 0, sizeof(undo->sectors));
+	}
+}
+
+/* ---- writing ---- */
+
+static size_t put_device(uint8_t *to, const struct wb_undo_device *device)
+{
+	size_t length = strlen(device->name);
+
+	wb_put_le(to, 8, device->size);
+	wb_put_le(to + 8, 4, length);
+	memcpy(to + 12, device->name, length);
+	return 12 + length;
+}
+
+static size_t header_size(const struct wb_undo_device *devices, unsigned count)
+{
+	size_t size = FILE_NAMES + 4;
+
+	for (unsigned i = 0; i < count; i++)
+		size += 12 + strlen(devices[i].name);
+	return size;
+}
+
+static int write_header(struct wb_undo *undo, struct wb_error *err)
+{
+	size_t size = header_size(undo->devices, undo->device_count), at = FILE_NAMES;
+	uint8_t *header = calloc(1, size);
+	int ret;
+
+	if (!header)
+		return wb_no_memory(err, "a header");
+	memcpy(header, file_magic, sizeof(file_magic));
+	wb_put_le(header + FILE_VERSION, 4, 1);
+	wb_put_le(header + FILE_DEVICES, 4, undo->device_count);
+	wb_put_le(header + FILE_ID, 8, undo->id);
+	wb_put_le(header + FILE_CREATED, 8, undo->created);
+	wb_put_le(header + FILE_LENGTH, 4, size);
+	for (unsigned i = 0; i < undo->device_count; i++)
+		at += put_device(header + at, &undo->devices[i]);
+	undo->previous = wb_undo_sum(header, at);
+	undo->begin = undo->end = size;
+	wb_put_le(header + at, 4, undo->previous);
+	ret = wb_dev_write(undo->file, 0, header, (uint32_t)size, err);
+	free(header);
+	return ret ? ret : wb_dev_flush(undo->file, err);
+}
+
+static int copy_devices(struct wb_undo *undo, const struct wb_undo_device *devices, unsigned count, struct wb_error *err)
+{
+	for (; undo->device_count < count; undo->device_count++) {
+		struct wb_undo_device *device = &undo->devices[undo->device_count];
+
+		device->size = devices[undo->device_count].size;
+		device->name = strdup(devices[undo->device_count].name);
+		if (!device->name)
+			return wb_no_memory(err, "a name");
+	}
+	return 0;
+}
+
+int wb_undo_create(struct wb_undo *undo, struct wb_dev *file, const struct wb_undo_device *devices, unsigned count,
+		   uint64_t id, uint64_t now, struct wb_error *err)
+{
+	int ret;
+
+	*undo = (struct wb_undo){ .file = file, .id = id, .created = now };
+	if (!count || count > WB_UNDO_DEVICES || header_size(devices, count) > HEADER_MAX)
+		return wb_fail(err, WB_EINVAL, 0, WB_NO_OFFSET, "an undo file speaks of 1 to %u devices with shorter names",
+			       WB_UNDO_DEVICES);
+	if (wb_dev_size(file))
+		return wb_fail(err, WB_EINVAL, 0, WB_NO_OFFSET, "an undo file begins empty");
+	ret = copy_devices(undo, devices, count, err);
+	if (!ret)
+		ret = write_header(undo, err);
+	if (ret)
+		wb_undo_release(undo);
+	return ret;
+}
+
+/* The payload stands in bytes already, with room for the header before it. */
+static int append(struct wb_undo *undo, struct header *header, uint8_t *bytes, struct wb_error *err)
+{
+	const struct wb_undo_record *record = &header->record;
+	int ret;
+
+	memcpy(bytes, record_magic, sizeof(record_magic));
+	wb_put_le(bytes + RECORD_KIND, 4, header->kind);
+	wb_put_le(bytes + RECORD_FILE, 8, undo->id);
+	wb_put_le(bytes + RECORD_SEQUENCE, 8, undo->sequence);
+	wb_put_le(bytes + RECORD_DURABLE, 8, undo->durable);
+	wb_put_le(bytes + RECORD_OFFSET, 8, record->offset);
+	wb_put_le(bytes + RECORD_DEVICE, 4, record->device);
+	wb_put_le(bytes + RECORD_LENGTH, 4, record->length);
+	wb_put_le(bytes + RECORD_STORED, 4, record->stored);
+	wb_put_le(bytes + RECORD_PREVIOUS, 4, undo->previous);
+	wb_put_le(bytes + RECORD_PAYLOAD_SUM, 4, wb_undo_sum(bytes + RECORD_HEADER, record->stored));
+	header->sum = wb_undo_sum(bytes, RECORD_SUM);
+	wb_put_le(bytes + RECORD_SUM, 4, header->sum);
+	ret = wb_dev_write(undo->file, undo->end, bytes, RECORD_HEADER + record->stored, err);
+	if (!ret)
+		advance(undo, header);
+	return ret;
+}
+
+/* The payload, compressed, and in *stored its size; bytes has room for *stored. */
+static int pack(uint8_t *bytes, uLongf *stored, const uint8_t *old, const uint8_t *new_bytes, uint32_t length,
+		struct wb_error *err)
+{
+	uint32_t size = payload_size(length);
+	uint8_t *payload = malloc(size);
+
+	if (!payload)
+		return wb_no_memory(err, "an undo record");
+	memcpy(payload, old, length);
+	for (uint32_t i = 0; i < length / WB_SECTOR; i++)
+		wb_put_le(payload + length + i * WB_UNDO_SUM, WB_UNDO_SUM, wb_undo_sum(new_bytes + i * WB_SECTOR, WB_SECTOR));
+	int packed = compress2(bytes, stored, payload, size, Z_BEST_SPEED);
+
+	free(payload);
+	return packed == Z_OK ? 0 : wb_no_memory(err, "compression");
+}
+
+int wb_undo_add(struct wb_undo *undo, unsigned device, uint64_t offset, const uint8_t *old, const uint8_t *new_bytes,
+		uint32_t length, struct wb_error *err)
+{
+	uLongf stored = compressBound(payload_size(length));
+	uint8_t *bytes = malloc(RECORD_HEADER + stored);
+	int ret = bytes ? pack(bytes + RECORD_HEADER, &stored, old, new_bytes, length, err) :
+			  wb_no_memory(err, "an undo record");
+
+	if (!ret) {
+		struct header header = { .kind = KIND_OLD, .record = { .device = device, .offset = offset, .length = length,
+								       .stored = (uint32_t)stored } };
+
+		ret = append(undo, &header, bytes, err);
+	}
+	free(bytes);
+	return ret;
+}
+
+int wb_undo_end(struct wb_undo *undo, struct wb_error *err)
+{
+	int ret = wb_dev_flush(undo->file, err);
+
+	if (!ret)
+		undo->durable = undo->sequence;
+	return ret;
+}
+
+void wb_undo_note(struct wb_undo *undo)
+{
+	struct header header = { .kind = KIND_NOTE };
+	uint8_t bytes[RECORD_HEADER];
+
+	if (undo->sequence && undo->durable == undo->sequence) /* which a note itself is not */
+		append(undo, &header, bytes, NULL);
+}
+
+int wb_undo_mark(struct wb_undo *undo, uint64_t now, struct wb_error *err)
+{
+	struct header header = { .kind = KIND_UNDONE, .record.offset = now };
+	uint8_t bytes[RECORD_HEADER];
+	int ret = append(undo, &header, bytes, err);
+
+	return ret ? ret : wb_undo_end(undo, err);
+}
+
+/* ---- reading ---- */
+
+/* The file has so many bytes there. */
+static bool reaches(const struct wb_undo *undo, uint64_t at, uint64_t length)
+{
+	return at <= wb_dev_size(undo->file) && length <= wb_dev_size(undo->file) - at;
+}
+
+static int damaged_header(struct wb_error *err, const char *what)
+{
+	return wb_fail(err, WB_EINVAL, 0, 0, "%s", what);
+}
+
+static int get_device(struct wb_undo_device *device, const uint8_t *header, size_t size, size_t *at, struct wb_error *err)
+{
+	if (size - *at < 12 || wb_get_le(header + *at + 8, 4) > size - *at - 12)
+		return damaged_header(err, "the devices in the header of the undo file make no sense");
+	size_t length = wb_get_le(header + *at + 8, 4);
+
+	device->size = wb_get_le(header + *at, 8);
+	device->name = strndup((const char *)header + *at + 12, length);
+	if (!device->name)
+		return wb_no_memory(err, "a name");
+	*at += 12 + length;
+	return strlen(device->name) == length ? 0 : damaged_header(err, "a name in the header of the undo file holds a zero byte");
+}
+
+/* header holds size bytes and the sum behind them has been checked. */
+static int parse_header(struct wb_undo *undo, const uint8_t *header, size_t size, struct wb_error *err)
+{
+	uint64_t count = wb_get_le(header + FILE_DEVICES, 4);
+	size_t at = FILE_NAMES;
+	int ret = 0;
+
+	if (!count || count > WB_UNDO_DEVICES)
+		return damaged_header(err, "the header of the undo file names no devices, or too many");
+	undo->id = wb_get_le(header + FILE_ID, 8);
+	undo->created = wb_get_le(header + FILE_CREATED, 8);
+	for (; undo->device_count < count && !ret; undo->device_count++)
+		ret = get_device(&undo->devices[undo->device_count], header, size, &at, err);
+	return ret || at == size ? ret : damaged_header(err, "the header of the undo file is longer than it should be");
+}
+
+/* The fixed part, enough to know the length of the rest. */
+static int read_start(const struct wb_undo *undo, uint8_t *start, struct wb_error *err)
+{
+	int ret = reaches(undo, 0, FILE_NAMES) ? wb_dev_read(undo->file, 0, start, FILE_NAMES, err) : 0;
+
+	if (ret)
+		return ret;
+	if (!reaches(undo, 0, FILE_NAMES) || memcmp(start, file_magic, sizeof(file_magic)))
+		return damaged_header(err, "this is no undo file");
+	if (wb_get_le(start + FILE_VERSION, 4) != 1)
+		return wb_fail(err, WB_EINVAL, 0, FILE_VERSION, "the undo file has version %llu, and only 1 is known",
+			       (unsigned long long)wb_get_le(start + FILE_VERSION, 4));
+	uint64_t size = wb_get_le(start + FILE_LENGTH, 4);
+
+	if (size < FILE_NAMES + 4 || size > HEADER_MAX)
+		return damaged_header(err, "the header of the undo file is damaged");
+	return reaches(undo, 0, size) ? 0 : damaged_header(err, "the undo file ends in its header");
+}
+
+static int read_header(struct wb_undo *undo, struct wb_error *err)
+{
+	uint8_t start[FILE_NAMES];
+	int ret = read_start(undo, start, err);
+
+	if (ret)
+		return ret;
+	uint32_t size = (uint32_t)wb_get_le(start + FILE_LENGTH, 4);
+	uint8_t *header = malloc(size);
+
+	if (!header)
+		return wb_no_memory(err, "a header");
+	ret = wb_dev_read(undo->file, 0, header, size, err);
+	undo->previous = ret ? 0 : wb_undo_sum(header, size - 4);
+	if (!ret && undo->previous != wb_get_le(header + size - 4, 4))
+		ret = damaged_header(err, "the header of the undo file is damaged");
+	if (!ret)
+		ret = parse_header(undo, header, size - 4, err);
+	undo->begin = undo->end = size;
+	free(header);
+	return ret;
+}
+
+/* Whether a header of this file's records stands there, whole. Its numbers may still be forged. */
+static bool decode(const struct wb_undo *undo, uint64_t at, const uint8_t *bytes, struct header *header)
+{
+	if (memcmp(bytes, record_magic, sizeof(record_magic)) || wb_get_le(bytes + RECORD_FILE, 8) != undo->id)
+		return false;
+	*header = (struct header){
+		.kind = (uint32_t)wb_get_le(bytes + RECORD_KIND, 4),
+		.sequence = wb_get_le(bytes + RECORD_SEQUENCE, 8),
+		.durable = wb_get_le(bytes + RECORD_DURABLE, 8),
+		.previous = (uint32_t)wb_get_le(bytes + RECORD_PREVIOUS, 4),
+		.sum = (uint32_t)wb_get_le(bytes + RECORD_SUM, 4),
+		.record = { .at = at,
+			    .offset = wb_get_le(bytes + RECORD_OFFSET, 8),
+			    .length = (uint32_t)wb_get_le(bytes + RECORD_LENGTH, 4),
+			    .stored = (uint32_t)wb_get_le(bytes + RECORD_STORED, 4),
+			    .sum = (uint32_t)wb_get_le(bytes + RECORD_PAYLOAD_SUM, 4),
+			    .device = (uint32_t)wb_get_le(bytes + RECORD_DEVICE, 4) },
+	};
+	return header->sum == wb_undo_sum(bytes, RECORD_SUM);
+}
+
+static bool range_makes_sense(const struct wb_undo *undo, const struct wb_undo_record *record)
+{
+	return record->device < undo->device_count && record->length && record->length <= WB_UNDO_MAX &&
+	       !((record->length | record->offset) % WB_SECTOR) &&
+	       record->offset <= undo->devices[record->device].size &&
+	       record->length <= undo->devices[record->device].size - record->offset &&
+	       record->stored <= STORED_MAX;
+}
+
+static bool makes_sense(const struct wb_undo *undo, const struct header *header)
+{
+	if (header->durable > header->sequence)
+		return false;
+	if (header->kind == KIND_OLD)
+		return range_makes_sense(undo, &header->record);
+	return (header->kind == KIND_UNDONE || header->kind == KIND_NOTE) && !header->record.stored;
+}
+
+/* 1, or 0 where no whole header stands. */
+static int read_record(const struct wb_undo *undo, uint64_t at, struct header *header, struct wb_error *err)
+{
+	uint8_t bytes[RECORD_HEADER];
+
+	if (!reaches(undo, at, RECORD_HEADER))
+		return 0;
+	int ret = wb_dev_read(undo->file, at, bytes, RECORD_HEADER, err);
+
+	if (ret)
+		return ret;
+	if (!decode(undo, at, bytes, header))
+		return 0;
+	return makes_sense(undo, header) ? 1 : wb_fail(err, WB_EINVAL, 0, at, "a record of the undo file makes no sense");
+}
+
+/* The payload as it is stored: 1, or 0 where it is not whole. */
+static int read_stored(const struct wb_undo *undo, const struct wb_undo_record *record, uint8_t *stored,
+		       struct wb_error *err)
+{
+	if (!reaches(undo, record->at + RECORD_HEADER, record->stored))
+		return 0;
+	int ret = wb_dev_read(undo->file, record->at + RECORD_HEADER, stored, record->stored, err);
+
+	return ret ? ret : wb_undo_sum(stored, record->stored) == record->sum;
+}
+
+/* The record that follows on the last one: 1, or 0 where there is none. */
+static int take_record(struct wb_undo *undo, uint8_t *buffer, struct wb_error *err)
+{
+	struct header header;
+	int ret = read_record(undo, undo->end, &header, err);
+
+	if (ret == 1 && (header.sequence != undo->sequence || header.previous != undo->previous))
+		return 0;
+	if (ret == 1)
+		ret = read_stored(undo, &header.record, buffer, err);
+	if (ret == 1) {
+		advance(undo, &header);
+		undo->durable = header.durable; /* the record itself may be no further than the page cache */
+	}
+	return ret;
+}
+
+/* Whether some header in there says that more records were durable than have been found. */
+static bool misses_records(const struct wb_undo *undo, const uint8_t *bytes, uint32_t size)
+{
+	struct header header;
+
+	for (uint32_t i = 0; i + RECORD_HEADER <= size; i++)
+		if (decode(undo, 0, bytes + i, &header) && header.durable > undo->sequence)
+			return true;
+	return false;
+}
+
+/* Behind the last record there may be what is left of some that were cut off. */
+static int look_behind(struct wb_undo *undo, uint8_t *buffer, const struct wb_progress *progress, struct wb_error *err)
+{
+	const uint32_t step = WB_UNDO_MAX - RECORD_HEADER + 1;
+	uint64_t size = wb_dev_size(undo->file);
+
+	undo->torn = undo->end < size;
+	for (uint64_t at = undo->end; at < size; at += step) {
+		uint32_t some = (uint32_t)wb_min(size - at, WB_UNDO_MAX);
+		int ret = wb_poll(progress, "reading the undo file", at, size, err);
+
+		if (!ret)
+			ret = wb_dev_read(undo->file, at, buffer, some, err);
+		if (ret)
+			return ret;
+		if (misses_records(undo, buffer, some))
+			return wb_fail(err, WB_EINVAL, 0, undo->end, "the undo file is damaged here, and later records are whole");
+	}
+	return 0;
+}
+
+int wb_undo_load(struct wb_undo *undo, struct wb_dev *file, const struct wb_progress *progress, struct wb_error *err)
+{
+	uint8_t *buffer = malloc(STORED_MAX);
+	int ret, more = 1;
+
+	*undo = (struct wb_undo){ .file = file };
+	ret = buffer ? read_header(undo, err) : wb_no_memory(err, "an undo record");
+	while (!ret && more) {
+		ret = wb_poll(progress, "reading the undo file", undo->end, wb_dev_size(file), err);
+		if (!ret)
+			more = take_record(undo, buffer, err);
+		if (more < 0)
+			ret = more;
+	}
+	if (!ret)
+		ret = look_behind(undo, buffer, progress, err);
+	free(buffer);
+	if (ret)
+		wb_undo_release(undo);
+	return ret;
+}
+
+int wb_undo_next(const struct wb_undo *undo, uint64_t *at, struct wb_undo_record *record, struct wb_error *err)
+{
+	while (*at < undo->end) {
+		struct header header;
+		int ret = read_record(undo, *at, &header, err);
+
+		if (ret != 1)
+			return ret ? ret : wb_fail(err, WB_EINVAL, 0, *at, "the undo file has changed here");
+		*at += RECORD_HEADER + header.record.stored;
+		*record = header.record;
+		if (header.kind == KIND_OLD)
+			return 1;
+	}
+	return 0;
+}
+
+int wb_undo_payload(const struct wb_undo *undo, const struct wb_undo_record *record, uint8_t *payload,
+		    struct wb_error *err)
+{
+	uLongf size = payload_size(record->length);
+	uint8_t *stored = malloc(record->stored + 1);
+	int ret = stored ? read_stored(undo, record, stored, err) : wb_no_memory(err, "an undo record");
+
+	if (ret == 1 && uncompress(payload, &size, stored, record->stored) == Z_OK && size == payload_size(record->length))
+		ret = 0;
+	else if (ret >= 0)
+		ret = wb_fail(err, WB_EINVAL, 0, record->at, "a record of the undo file cannot be unpacked");
+	free(stored);
+	return ret;
+}
+
+void wb_undo_release(struct wb_undo *undo)
+{
+	for (unsigned i = 0; i < undo->device_count; i++)
+		free(undo->devices[i].name);
+	*undo = (struct wb_undo){ .file = NULL };
+}

@@ -1,0 +1,866 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Packs: whoever reads one finds what he would find on the cache, no data is in it, and bad ones are refused. */
+#include <sys/mman.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "cache_builder.h"
+#include "crc32c.h"
+#include "pack.h"
+
+/* ---- a pack in memory ---- */
+
+struct packed {
+	uint8_t *bytes;
+	uint64_t size;
+	struct wb_pack_result result;
+	struct wb_dev *dev; /* opened as a device */
+};
+
+static uint8_t *contents_of(int fd, uint64_t *size)
+{
+	off_t end = lseek(fd, 0, SEEK_END);
+	uint8_t *bytes = malloc((size_t)end + 1);
+
+	assert_true(end >= 0 && bytes);
+	assert_int_equal(pread(fd, bytes, (size_t)end, 0), end);
+	*size = (uint64_t)end;
+	return bytes;
+}
+
+static void pack_cache(struct packed *packed, struct wb_cache *cache, const struct wb_pack_options *options)
+{
+	struct wb_error err = { 0 };
+	int fd = memfd_create("pack", 0);
+
+	memset(packed, 0, sizeof(*packed));
+	if (wb_pack_write(cache, fd, options, &packed->result, NULL, &err))
+		fail_msg("packing: %s", err.text);
+	packed->bytes = contents_of(fd, &packed->size);
+	assert_int_equal(packed->size, packed->result.bytes);
+	close(fd);
+}
+
+/* Opens bytes as a pack; inner is closed where that fails. */
+static int try_open(uint8_t *bytes, uint64_t size, struct wb_dev **dev, struct wb_error *err)
+{
+	struct wb_dev *inner;
+	int ret;
+
+	assert_int_equal(wb_dev_memory(&inner, bytes, size, NULL), 0);
+	ret = wb_dev_pack(dev, inner, err);
+	if (ret)
+		wb_dev_close(inner);
+	return ret;
+}
+
+static void packed_open(struct packed *packed)
+{
+	struct wb_error err = { 0 };
+
+	if (try_open(packed->bytes, packed->size, &packed->dev, &err))
+		fail_msg("opening the pack: %s", err.text);
+}
+
+static void packed_release(struct packed *packed)
+{
+	wb_dev_close(packed->dev);
+	free(packed->bytes);
+}
+
+/* ---- the same as the cache ---- */
+
+/* Of what is no segment the metablocks are only counted: what they say is nothing. */
+static unsigned flags_that_count(const struct wb_slot *slot)
+{
+	unsigned of_blocks = WB_SLOT_PARTIAL | WB_SLOT_MISALIGNED | WB_SLOT_BEYOND | WB_SLOT_CLEAN_BAD;
+
+	return slot->flags & (slot->flags & WB_SLOT_SEALED || slot->class_ == WB_PART_READABLE ? ~0u : ~of_blocks);
+}
+
+static void assert_same_slots(const struct wb_ring *a, const struct wb_ring *b)
+{
+	for (uint32_t i = 0; i < a->cache->geometry.slots; i++) {
+		const struct wb_slot *x = &a->slots[i], *y = &b->slots[i];
+
+		if (x->id != y->id || flags_that_count(x) != flags_that_count(y) || x->length != y->length || x->class_ != y->class_ ||
+		    x->dirty_blocks != y->dirty_blocks || x->dirty_sectors != y->dirty_sectors)
+			fail_msg("slot %u: id %lu flags %x length %u %s dirty %u/%u, packed: id %lu flags %x length %u %s dirty %u/%u",
+				 i, (unsigned long)x->id, x->flags, x->length, wb_class_name(x->class_), x->dirty_blocks,
+				 x->dirty_sectors, (unsigned long)y->id, y->flags, y->length, wb_class_name(y->class_),
+				 y->dirty_blocks, y->dirty_sectors);
+	}
+}
+
+static void assert_same_ring(const struct wb_ring *a, const struct wb_ring *b)
+{
+	assert_same_slots(a, b);
+	assert_int_equal(a->correction_count, b->correction_count);
+	for (uint32_t i = 0; i < a->correction_count; i++)
+		assert_memory_equal(&a->corrections[i], &b->corrections[i], sizeof(a->corrections[i]));
+	assert_int_equal(a->head, b->head);
+	assert_int_equal(a->first, b->first);
+	assert_int_equal(a->holes, b->holes);
+	assert_int_equal(a->raw_seals, b->raw_seals);
+	assert_int_equal(a->plain_seals, b->plain_seals);
+	assert_int_equal(a->destroyed, b->destroyed);
+	assert_int_equal(a->record_state, b->record_state);
+}
+
+/* Loads the pack's ring with the options that the build was loaded with. */
+static void load_packed(struct build *b, struct packed *packed, struct wb_cache *cache, struct wb_ring *ring)
+{
+	const struct wb_overrides overrides = { .format = b->geometry.format, .order = b->geometry.order,
+						.any_super = true };
+	struct wb_error err = { 0 };
+
+	if (wb_cache_open(cache, packed->dev, &overrides, &err) ||
+	    wb_ring_load(ring, cache, &b->ring.options, NULL, &err))
+		fail_msg("the pack: %s", err.text);
+}
+
+static void assert_packs_the_same(struct build *b, const struct wb_pack_options *options)
+{
+	struct packed packed;
+	struct wb_cache cache;
+	struct wb_ring ring;
+
+	pack_cache(&packed, &b->cache, options);
+	packed_open(&packed);
+	load_packed(b, &packed, &cache, &ring);
+	assert_int_equal(wb_dev_size(packed.dev), wb_dev_size(b->cache.dev));
+	assert_int_equal(cache.super, b->cache.super);
+	assert_int_equal(cache.record, b->cache.record);
+	assert_same_ring(&b->ring, &ring);
+	wb_ring_release(&ring);
+	packed_release(&packed);
+}
+
+/* A ring of one lap and a half in twelve slots: 7 ... 18, slot 6 holds 7. */
+static void start(struct build *b, const char *format, unsigned order)
+{
+	build_init(b, format, order, 12);
+	for (uint64_t id = 1; id <= 18; id++)
+		build_segment(b, id, PUTS({ id * 3, 0xff, 0 }, { id * 3 + 1, 0x0f, 0 }, { 5, 0x81, 0 }));
+}
+
+static void release(struct build *b)
+{
+	build_release(b);
+}
+
+static const struct { const char *format; unsigned order; } generations[] = {
+	{ "v0", 5 }, { "v0", 7 }, { "v0", 11 }, { "v1", 6 }, { "v1", 10 }, { "v2", 10 },
+};
+
+/* damage: what is done to the cache; it must change something for each generation */
+static void same_after(void (*damage)(struct build *b))
+{
+	static const uint8_t key[16] = "a key like any";
+
+	for (unsigned i = 0; i < LENGTH_OF(generations); i++) {
+		struct build b;
+
+		start(&b, generations[i].format, generations[i].order);
+		damage(&b);
+		build_load(&b, 0);
+		assert_packs_the_same(&b, &(struct wb_pack_options){ .facts = "name: value\n", .jobs = 2 });
+		assert_packs_the_same(&b, &(struct wb_pack_options){ .key = key });
+		release(&b);
+	}
+}
+
+static void nothing(struct build *b)
+{
+	build_record(b, 9);
+}
+
+static void a_sound_cache_packs_as_it_is(void **state)
+{
+	(void)state;
+	same_after(nothing);
+}
+
+static void flip_data_bit(struct build *b)
+{
+	build_at(b, 8)[WB_BLOCK + 100] ^= 4;
+	build_at(b, 9)[WB_BLOCK + 100] ^= 4;
+	build_at(b, 9)[WB_BLOCK + 101] ^= 1;
+}
+
+static void rotten_segments_pack_rotten_and_explained(void **state)
+{
+	(void)state;
+	same_after(flip_data_bit);
+}
+
+static void flip_header_bits(struct build *b)
+{
+	*build_length_at(b, 7) ^= 1;
+	*build_length_at(b, 8) ^= 4; /* longer than what was written */
+	*build_length_at(b, 9) ^= 0x80;
+	build_at(b, 10)[b->geometry.format->checksum.width ? b->geometry.format->checksum.offset : 9] ^= 0x20;
+	*build_id_at(b, 11) ^= 0x40;
+}
+
+static void damaged_headers_pack_damaged(void **state)
+{
+	(void)state;
+	same_after(flip_header_bits);
+}
+
+static void tear(struct build *b)
+{
+	build_torn(b, 19, 77); /* over 7, the oldest */
+	memset(build_id_at(b, 7), 0, 8);
+}
+
+static void torn_segments_pack_torn(void **state)
+{
+	(void)state;
+	same_after(tear);
+}
+
+static void scribble(struct build *b)
+{
+	uint64_t seed = 4;
+
+	for (uint32_t slot = 2; slot < 8; slot++)
+		for (unsigned i = 0; i < 2 * WB_BLOCK; i++)
+			build_at(b, slot)[i] = (uint8_t)draw(&seed);
+	memset(build_at(b, 9), 0, WB_BLOCK);
+	memset(build_at(b, 10), 0, WB_BLOCK);
+	build_at(b, 10)[WB_BLOCK - 300] = 1; /* not blank, and no field is set */
+	*build_length_at(b, 3) = 1;
+}
+
+static void garbage_packs_as_garbage(void **state)
+{
+	(void)state;
+	same_after(scribble);
+}
+
+static void add_padding_and_odd_sectors(struct build *b)
+{
+	const struct wb_format *format = b->geometry.format;
+	static const uint64_t sectors[] = { 3, UINT64_MAX, UINT64_MAX - 7, (uint64_t)1 << 55 };
+
+	for (uint32_t slot = 0; slot < LENGTH_OF(sectors); slot++) {
+		struct wb_metablock metablock;
+
+		wb_metablock_decode(format, build_at(b, slot), 1, &metablock);
+		metablock.sector = sectors[slot];
+		wb_metablock_encode(format, build_at(b, slot), 1, &metablock);
+		if (format->metablocks > 100) {
+			build_at(b, slot)[100] = 7;
+			build_at(b, slot)[format->metablocks + 10] = 9;
+		}
+		build_seal(b, slot);
+	}
+}
+
+static void padding_and_impossible_sectors_are_noticed_in_the_pack(void **state)
+{
+	(void)state;
+	same_after(add_padding_and_odd_sectors);
+}
+
+static void zero_data(struct build *b)
+{
+	for (uint32_t slot = 0; slot < 12; slot++)
+		if (slot != 3)
+			memset(build_at(b, slot) + WB_BLOCK, 0, 3 * WB_BLOCK);
+}
+
+static void discarded_data_packs_as_zeroes(void **state)
+{
+	(void)state;
+	same_after(zero_data);
+}
+
+static void an_empty_segment_packs(void **state)
+{
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v2", 10, 4);
+	build_segment(&b, 1, NULL, 0);
+	build_segment(&b, 2, NULL, 0);
+	memset(build_at(&b, 1) + 3000, 0x77, 100); /* stale metablocks, covered by the checksum */
+	build_seal(&b, 1);
+	build_at(&b, 0)[3000] ^= 8;
+	build_load(&b, 0);
+	assert_class(&b, 0, WB_ROTTEN);
+	assert_class(&b, 1, WB_LIVE);
+	assert_packs_the_same(&b, &(struct wb_pack_options){ .time = 1 });
+	build_release(&b);
+}
+
+static void what_cannot_be_read_cannot_be_read_in_the_pack(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < LENGTH_OF(generations); i++) {
+		struct build b;
+
+		start(&b, generations[i].format, generations[i].order);
+		uint64_t size = wb_slot_size(&b.geometry), at = 1 << 20;
+		const struct wb_range bad[] = { { at + 512, 512 }, { at + 3 * size + 8192, 1024 },
+						{ at + 4 * size + 4096, 512 }, { at + 4 * size + 5120, 512 },
+						{ at + 7 * size, 4096 }, { at + 9 * size + size - 512, 512 } };
+
+		build_at(&b, 9)[WB_BLOCK] ^= 1; /* rotten, and cannot be explained because of its last sector */
+		build_load_on(&b, build_bad(&b, bad, LENGTH_OF(bad)), &(struct wb_ring_options){ .jobs = 2 });
+		assert_packs_the_same(&b, &(struct wb_pack_options){ .jobs = 2 });
+		build_release(&b);
+	}
+}
+
+static void a_marker_and_a_foreign_sector0_survive(void **state)
+{
+	const struct wb_marker marker = { .reason = WB_END_FLUSHED, .time = 12345, .head = 18, .digest = 77,
+					  .backing_bytes = 1 << 30 };
+	struct build b;
+
+	(void)state;
+	start(&b, "v1", 6);
+	wb_marker_encode(b.bytes, &marker);
+	build_load(&b, 0);
+	assert_packs_the_same(&b, &(struct wb_pack_options){ .time = 1 });
+	memset(b.bytes, 'x', WB_SECTOR);
+	build_load(&b, 0);
+	assert_int_equal(b.cache.super, WB_SUPER_DAMAGED);
+	assert_packs_the_same(&b, &(struct wb_pack_options){ .time = 1 });
+	build_release(&b);
+}
+
+static void a_pack_of_metadata_alone_counts_as_unverified(void **state)
+{
+	const struct wb_pack_options options = { .metadata_only = true };
+	struct build b;
+	struct packed packed;
+	struct wb_cache cache;
+	struct wb_ring ring;
+
+	(void)state;
+	start(&b, "v2", 10);
+	flip_data_bit(&b);
+	build_load_on(&b, NULL, &(struct wb_ring_options){ .metadata_only = true });
+	assert_packs_the_same(&b, &options);
+	pack_cache(&packed, &b.cache, &options);
+	packed_open(&packed);
+	b.ring.options.metadata_only = false;
+	load_packed(&b, &packed, &cache, &ring);
+	assert_true(ring.options.metadata_only);
+	assert_true(wb_dev_pack_info(packed.dev)->metadata_only);
+	wb_ring_release(&ring);
+	packed_release(&packed);
+	build_release(&b);
+}
+
+/* ---- what a pack says of itself ---- */
+
+static void the_head_is_read_back(void **state)
+{
+	const struct wb_pack_options options = { .time = 99, .backing_bytes = 1 << 22, .facts = "one: 1\ntwo: 2\n" };
+	struct build b;
+	struct packed packed;
+
+	(void)state;
+	start(&b, "v2", 10);
+	build_load(&b, 0);
+	pack_cache(&packed, &b.cache, &options);
+	packed_open(&packed);
+	const struct wb_pack_info *info = wb_dev_pack_info(packed.dev);
+
+	assert_int_equal(info->time, 99);
+	assert_int_equal(info->backing_bytes, 1 << 22);
+	assert_string_equal(info->facts, options.facts);
+	assert_string_equal(info->format->name, "v2");
+	assert_int_equal(info->slots, 12);
+	assert_int_equal(info->file_bytes, packed.size);
+	assert_int_equal(packed.result.segments, 12);
+	assert_false(info->obfuscated || info->metadata_only || info->busy);
+	assert_null(wb_dev_pack_info(b.dev));
+	packed_release(&packed);
+	build_release(&b);
+}
+
+static void nothing_can_be_written_to_a_pack(void **state)
+{
+	struct wb_error err = { 0 };
+	struct build b;
+	struct packed packed;
+
+	(void)state;
+	start(&b, "v0", 7);
+	build_load(&b, 0);
+	pack_cache(&packed, &b.cache, &(struct wb_pack_options){ .time = 1 });
+	packed_open(&packed);
+	assert_int_equal(wb_dev_write(packed.dev, 0, "x", 1, &err), -WB_EIO);
+	assert_int_equal(err.sys, EROFS);
+	packed_release(&packed);
+	build_release(&b);
+}
+
+static void wrapped_addresses_are_refused(void **state)
+{
+	struct wb_pack_result result;
+	struct wb_error err = { 0 };
+	struct build b;
+
+	(void)state;
+	start(&b, "v2", 10);
+	build_load(&b, 0);
+	b.cache.geometry.wrap = true;
+	assert_int_equal(wb_pack_write(&b.cache, -1, &(struct wb_pack_options){ .time = 1 }, &result, NULL, &err), -WB_EINVAL);
+	b.cache.geometry.wrap = false;
+	assert_int_equal(wb_pack_write(&b.cache, -1, &(struct wb_pack_options){ .time = 1 }, &result, NULL, &err), -WB_EIO);
+	build_release(&b);
+}
+
+static void unpacking_writes_what_the_device_reads(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < LENGTH_OF(generations); i++) {
+		struct build b;
+		struct packed packed;
+		uint64_t size, lost;
+		int fd = memfd_create("image", 0);
+
+		start(&b, generations[i].format, generations[i].order);
+		flip_header_bits(&b);
+		build_load(&b, 0);
+		pack_cache(&packed, &b.cache, &(struct wb_pack_options){ .time = 1 });
+		packed_open(&packed);
+		assert_int_equal(wb_pack_unpack(b.dev, fd, &lost, NULL, NULL), -WB_EINVAL);
+		assert_int_equal(wb_pack_unpack(packed.dev, fd, &lost, NULL, NULL), 0);
+		assert_int_equal(lost, 0);
+		uint8_t *image = contents_of(fd, &size), *read = malloc(b.geometry.bytes);
+
+		assert_int_equal(size, b.geometry.bytes);
+		assert_int_equal(wb_dev_read(packed.dev, 0, read, (uint32_t)size, NULL), 0);
+		assert_memory_equal(image, read, size);
+		for (uint32_t odd = 1; odd < 100; odd++) { /* in pieces that are aligned to nothing */
+			uint64_t at = (uint64_t)odd * 7919 * 13 % (size - 5000);
+
+			assert_int_equal(wb_dev_read(packed.dev, at, read, 4999, NULL), 0);
+			assert_memory_equal(image + at, read, 4999);
+		}
+		close(fd);
+		free(image);
+		free(read);
+		packed_release(&packed);
+		build_release(&b);
+	}
+}
+
+/* ---- no data ---- */
+
+struct chunk_at {
+	uint64_t offset;
+	uint32_t first, deflated, inflated;
+};
+
+static struct chunk_at chunk_at(const uint8_t *bytes, uint64_t offset)
+{
+	return (struct chunk_at){ .offset = offset, .first = (uint32_t)wb_get_le(bytes + offset, 4),
+				  .deflated = (uint32_t)wb_get_le(bytes + offset + 4, 4),
+				  .inflated = (uint32_t)wb_get_le(bytes + offset + 8, 4) };
+}
+
+static uint8_t *inflate_chunk(const uint8_t *bytes, const struct chunk_at *chunk)
+{
+	uint8_t *inflated = malloc(chunk->inflated + 1u);
+	uLongf size = chunk->inflated;
+
+	assert_int_equal(uncompress(inflated, &size, bytes + chunk->offset + WB_PACK_CHUNK_HEAD, chunk->deflated), Z_OK);
+	assert_int_equal(size, chunk->inflated);
+	return inflated;
+}
+
+static bool holds(const uint8_t *bytes, uint64_t size, const char *word)
+{
+	return memmem(bytes, size, word, strlen(word));
+}
+
+static void assert_no_canary(const struct packed *packed)
+{
+	for (uint64_t at = WB_PACK_HEAD; at < packed->size;) {
+		struct chunk_at chunk = chunk_at(packed->bytes, at);
+		uint8_t *inflated = inflate_chunk(packed->bytes, &chunk);
+
+		assert_false(holds(inflated, chunk.inflated, "nar"));
+		free(inflated);
+		at += WB_PACK_CHUNK_HEAD + chunk.deflated;
+	}
+	assert_false(holds(packed->bytes, packed->size, "nar"));
+}
+
+/* The canary everywhere: in data blocks, behind the length, in padding, in slots never written, behind the last slot. */
+static void fill_with_canaries(struct build *b)
+{
+	const struct wb_format *format = b->geometry.format;
+
+	for (uint64_t i = 0; i < b->geometry.bytes; i++)
+		b->bytes[i] = (uint8_t)"canary! "[i % 8];
+	build_super(b);
+	build_record(b, 0);
+	for (uint64_t id = 1; id <= 6; id++) {
+		uint8_t *at = build_at(b, (uint32_t)id - 1), metas[WB_BLOCK];
+
+		build_segment(b, id, PUTS({ id, 0xff, 0 }, { id + 9, 0xff, 0 }));
+		memcpy(metas, at, WB_BLOCK);
+		for (uint64_t i = 0; i < wb_slot_size(&b->geometry); i++)
+			at[i] = (uint8_t)"canary! "[i % 8];
+		memcpy(at, metas, wb_metadata_size(format, 2));
+		for (unsigned i = 20; wb_seal_covers_data(format) && i < 500; i++)
+			at[i] = (uint8_t)"canary! "[i % 8];
+		build_seal(b, (uint32_t)id - 1);
+	}
+}
+
+static void no_byte_of_data_is_in_a_pack(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < LENGTH_OF(generations); i++) {
+		struct build b;
+		struct packed packed;
+
+		build_init(&b, generations[i].format, generations[i].order, 12);
+		fill_with_canaries(&b);
+		build_load(&b, 0);
+		assert_int_equal(b.ring.classes[WB_LIVE] + b.ring.classes[WB_OLD], 6);
+		pack_cache(&packed, &b.cache, &(struct wb_pack_options){ .facts = "x" });
+		assert_no_canary(&packed);
+		assert_int_equal(packed.result.segments, 6);
+		packed_release(&packed);
+		assert_packs_the_same(&b, &(struct wb_pack_options){ .facts = "x" });
+		build_release(&b);
+	}
+}
+
+/* A pack depends on nothing that it does not store. */
+static void data_that_differs_makes_the_same_pack(void **state)
+{
+	struct packed packed[2];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct build b;
+
+		build_init(&b, "v0", 7, 12);
+		fill_with_canaries(&b);
+		for (uint32_t slot = 0; slot < 6; slot++)
+			memset(build_at(&b, slot) + WB_BLOCK, i ? 'a' : 'b', wb_slot_size(&b.geometry) - WB_BLOCK);
+		for (uint32_t slot = 6; slot < 12; slot++) /* not segments: nothing but the header */
+			memset(build_at(&b, slot) + 13, i ? 'a' : 'b', wb_slot_size(&b.geometry) - 13);
+		for (uint32_t slot = 6; slot < 12; slot++)
+			*build_length_at(&b, slot) = 200; /* and no counts */
+		build_load(&b, 0);
+		pack_cache(&packed[i], &b.cache, &(struct wb_pack_options){ .facts = "x" });
+		build_release(&b);
+	}
+	assert_int_equal(packed[0].size, packed[1].size);
+	assert_memory_equal(packed[0].bytes, packed[1].bytes, packed[0].size);
+	packed_release(&packed[0]);
+	packed_release(&packed[1]);
+}
+
+static void a_key_moves_sectors_and_keeps_their_order_and_alignment(void **state)
+{
+	static const uint8_t keys[2][16] = { "the first key..", "the second key." };
+	uint64_t state_of_draw = 1, moved = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 100000; i++) {
+		uint64_t a = draw(&state_of_draw) >> (8 + i % 50), b = a + 1 + (draw(&state_of_draw) >> (20 + i % 44));
+		uint64_t x = wb_obfuscate(keys[0], a), y = wb_obfuscate(keys[0], b);
+
+		assert_int_equal(x % 8, a % 8);
+		assert_true(a < (uint64_t)1 << 47 ? x < y : x / 8 <= y / 8);
+		assert_true((x <= UINT64_MAX / 512 - 8) == (a <= UINT64_MAX / 512 - 8));
+		moved += x != wb_obfuscate(keys[1], a) && x != a;
+	}
+	assert_true(moved > 60000);
+	assert_int_equal(wb_obfuscate(keys[0], UINT64_MAX - 7), UINT64_MAX - 7);
+}
+
+static void obfuscated_sectors_keep_their_order(void **state)
+{
+	static const uint8_t key[16] = "0123456789abcde";
+	struct build b;
+	struct packed packed;
+	uint8_t meta[WB_BLOCK];
+
+	(void)state;
+	start(&b, "v2", 10);
+	build_load(&b, 0);
+	pack_cache(&packed, &b.cache, &(struct wb_pack_options){ .key = key });
+	packed_open(&packed);
+	assert_true(wb_dev_pack_info(packed.dev)->obfuscated);
+	assert_int_equal(wb_dev_read(packed.dev, wb_slot_offset(&b.geometry, 4), meta, WB_BLOCK, NULL), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		struct wb_metablock was, is;
+
+		wb_metablock_decode(b.geometry.format, build_at(&b, 4), i, &was);
+		wb_metablock_decode(b.geometry.format, meta, i, &is);
+		assert_int_equal(is.sector, wb_obfuscate(key, was.sector));
+		assert_int_not_equal(is.sector, was.sector);
+		assert_int_equal(is.dirty, was.dirty);
+	}
+	packed_release(&packed);
+	build_release(&b);
+}
+
+/* ---- bad packs ---- */
+
+static void assert_refused(uint8_t *bytes, uint64_t size, const char *what)
+{
+	struct wb_dev *dev;
+	struct wb_error err = { 0 };
+
+	if (!try_open(bytes, size, &dev, &err))
+		fail_msg("opened: %s", what);
+	assert_int_equal(err.code, WB_EPACK);
+	assert_true(err.offset <= size);
+}
+
+static void small_pack(struct packed *packed, const char *format, unsigned order)
+{
+	struct build b;
+
+	start(&b, format, order);
+	flip_header_bits(&b);
+	scribble(&b);
+	build_load(&b, 0);
+	pack_cache(packed, &b.cache, &(struct wb_pack_options){ .facts = "made by: a test\n" });
+	packed_open(packed);
+	wb_dev_close(packed->dev);
+	packed->dev = NULL;
+	build_release(&b);
+}
+
+static void a_pack_that_is_cut_anywhere_is_refused(void **state)
+{
+	struct packed packed;
+
+	(void)state;
+	small_pack(&packed, "v2", 10);
+	for (uint64_t size = 0; size < packed.size; size++)
+		assert_refused(packed.bytes, size, "cut short");
+	packed.bytes[packed.size] = 0; /* there is room for one */
+	assert_refused(packed.bytes, packed.size + 1, "something behind it");
+	packed_release(&packed);
+}
+
+static void a_pack_with_any_byte_changed_is_refused(void **state)
+{
+	struct packed packed;
+
+	(void)state;
+	small_pack(&packed, "v1", 6);
+	for (uint64_t at = 0; at < packed.size; at++) {
+		packed.bytes[at] ^= (uint8_t)(1u << at % 8);
+		assert_refused(packed.bytes, packed.size, "a flipped bit");
+		packed.bytes[at] ^= (uint8_t)(1u << at % 8);
+	}
+	packed_release(&packed);
+}
+
+static void seal_chunk(uint8_t *bytes, uint64_t at)
+{
+	struct chunk_at chunk = chunk_at(bytes, at);
+
+	wb_put_le(bytes + at + 12, 4, ~wb_crc32c(~0u, bytes + at + WB_PACK_CHUNK_HEAD, chunk.deflated));
+	wb_put_le(bytes + at + 16, 4, ~wb_crc32c(~0u, bytes + at, 16));
+}
+
+static uint64_t slots_chunk(const struct packed *packed)
+{
+	struct chunk_at facts = chunk_at(packed->bytes, WB_PACK_HEAD);
+
+	return WB_PACK_HEAD + WB_PACK_CHUNK_HEAD + facts.deflated;
+}
+
+static void sizes_that_lie_are_refused(void **state)
+{
+	static const uint32_t lies[] = { 0, 1, 4095, 1u << 20, WB_PACK_INFLATED, WB_PACK_INFLATED + 1, UINT32_MAX };
+	struct packed packed;
+
+	(void)state;
+	small_pack(&packed, "v2", 10);
+	for (unsigned i = 0; i < LENGTH_OF(lies); i++)
+		for (unsigned field = 4; field <= 8; field += 4) {
+			uint64_t at = slots_chunk(&packed), was = wb_get_le(packed.bytes + at + field, 4);
+
+			wb_put_le(packed.bytes + at + field, 4, lies[i]);
+			wb_put_le(packed.bytes + at + 16, 4, ~wb_crc32c(~0u, packed.bytes + at, 16));
+			assert_refused(packed.bytes, packed.size, "a size that lies");
+			wb_put_le(packed.bytes + at + field, 4, was);
+		}
+	packed_release(&packed);
+}
+
+/* The pack with other columns, and everything else right. */
+static uint64_t rebuild(const struct packed *packed, const uint8_t *inflated, uint32_t size, uint8_t *out)
+{
+	uint64_t at = slots_chunk(packed);
+	uLongf deflated = compressBound(size);
+
+	memcpy(out, packed->bytes, at);
+	assert_int_equal(compress2(out + at + WB_PACK_CHUNK_HEAD, &deflated, inflated, size, 1), Z_OK);
+	wb_put_le(out + at, 4, 0);
+	wb_put_le(out + at + 4, 4, deflated);
+	wb_put_le(out + at + 8, 4, size);
+	seal_chunk(out, at);
+	return at + WB_PACK_CHUNK_HEAD + deflated;
+}
+
+static void a_stream_that_inflates_to_more_than_it_says_is_refused(void **state)
+{
+	static uint8_t zeroes[16u << 20];
+	struct packed packed;
+	uint8_t *out = malloc(1u << 20);
+
+	(void)state;
+	small_pack(&packed, "v2", 10);
+	uint64_t size = rebuild(&packed, zeroes, sizeof(zeroes), out), at = slots_chunk(&packed);
+
+	assert_refused(out, size, "16 MiB in a chunk");
+	wb_put_le(out + at + 8, 4, chunk_at(packed.bytes, at).inflated);
+	seal_chunk(out, at);
+	assert_refused(out, size, "16 MiB under a smaller number");
+	packed_release(&packed);
+	free(out);
+}
+
+static void heads_that_promise_what_the_file_cannot_hold_are_refused(void **state)
+{
+	struct packed packed;
+
+	(void)state;
+	small_pack(&packed, "v2", 10);
+	uint64_t slots = 1u << 31;
+
+	wb_put_le(packed.bytes + 16, 8, (1u << 20) + (slots << 19));
+	wb_put_le(packed.bytes + 36, 4, slots);
+	wb_put_le(packed.bytes + 124, 4, ~wb_crc32c(~0u, packed.bytes, 124));
+	assert_refused(packed.bytes, packed.size, "2^31 slots");
+	packed_release(&packed);
+}
+
+static void overwrite(uint64_t *seed, uint8_t *bytes, uint32_t size)
+{
+	static const uint8_t values[] = { 0, 1, 0x7f, 0x80, 0xff };
+
+	for (uint32_t n = 1 + draw_below(seed, 6); n; n--) {
+		uint32_t at = draw_below(seed, 2) ? draw_below(seed, size) : draw_below(seed, size < 300 ? size : 300);
+
+		bytes[at] = draw_below(seed, 2) ? (uint8_t)draw(seed) : values[draw_below(seed, sizeof(values))];
+	}
+}
+
+/* Whatever opens must load and read without a fault; returns whether it opened. */
+static bool survives(uint8_t *bytes, uint64_t size)
+{
+	const struct wb_overrides overrides = { .any_super = true };
+	const struct wb_ring_options options = { 0 };
+	struct wb_error err = { 0 };
+	struct wb_cache cache;
+	struct wb_ring ring;
+	struct wb_dev *dev;
+
+	if (try_open(bytes, size, &dev, &err)) {
+		assert_int_equal(err.code, WB_EPACK);
+		return false;
+	}
+	if (!wb_cache_open(&cache, dev, &overrides, &err) && cache.geometry.format &&
+	    !wb_ring_load(&ring, &cache, &options, NULL, &err))
+		wb_ring_release(&ring);
+	wb_dev_close(dev);
+	return true;
+}
+
+static void hostile_columns_are_refused_or_harmless(void **state)
+{
+	uint64_t seed = 20131025;
+	unsigned opened = 0, refused = 0;
+
+	(void)state;
+	for (unsigned kind = 0; kind < LENGTH_OF(generations); kind++) {
+		struct packed packed;
+
+		small_pack(&packed, generations[kind].format, generations[kind].order);
+		struct chunk_at chunk = chunk_at(packed.bytes, slots_chunk(&packed));
+		uint8_t *good = inflate_chunk(packed.bytes, &chunk), *bad = malloc(chunk.inflated), *out = malloc(1u << 20);
+
+		for (unsigned round = 0; round < 1000; round++) {
+			uint32_t size = chunk.inflated - (draw_below(&seed, 8) ? 0 : draw_below(&seed, chunk.inflated));
+
+			memcpy(bad, good, size);
+			overwrite(&seed, bad, size ? size : 1);
+			bool open = survives(out, rebuild(&packed, bad, size, out));
+
+			opened += open;
+			refused += !open;
+		}
+		free(good);
+		free(bad);
+		free(out);
+		packed_release(&packed);
+	}
+	assert_true(opened > 100 && refused > 100);
+}
+
+static void hostile_heads_are_refused_or_harmless(void **state)
+{
+	uint64_t seed = 42;
+	struct packed packed;
+
+	(void)state;
+	small_pack(&packed, "v0", 7);
+	uint8_t *copy = malloc(packed.size);
+
+	for (unsigned round = 0; round < 3000; round++) {
+		memcpy(copy, packed.bytes, packed.size);
+		overwrite(&seed, copy + 12, 112);
+		wb_put_le(copy + 124, 4, ~wb_crc32c(~0u, copy, 124));
+		survives(copy, packed.size);
+	}
+	free(copy);
+	packed_release(&packed);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_sound_cache_packs_as_it_is),
+		cmocka_unit_test(rotten_segments_pack_rotten_and_explained),
+		cmocka_unit_test(damaged_headers_pack_damaged),
+		cmocka_unit_test(torn_segments_pack_torn),
+		cmocka_unit_test(garbage_packs_as_garbage),
+		cmocka_unit_test(padding_and_impossible_sectors_are_noticed_in_the_pack),
+		cmocka_unit_test(discarded_data_packs_as_zeroes),
+		cmocka_unit_test(an_empty_segment_packs),
+		cmocka_unit_test(what_cannot_be_read_cannot_be_read_in_the_pack),
+		cmocka_unit_test(a_marker_and_a_foreign_sector0_survive),
+		cmocka_unit_test(a_pack_of_metadata_alone_counts_as_unverified),
+		cmocka_unit_test(the_head_is_read_back),
+		cmocka_unit_test(nothing_can_be_written_to_a_pack),
+		cmocka_unit_test(wrapped_addresses_are_refused),
+		cmocka_unit_test(unpacking_writes_what_the_device_reads),
+		cmocka_unit_test(no_byte_of_data_is_in_a_pack),
+		cmocka_unit_test(data_that_differs_makes_the_same_pack),
+		cmocka_unit_test(a_key_moves_sectors_and_keeps_their_order_and_alignment),
+		cmocka_unit_test(obfuscated_sectors_keep_their_order),
+		cmocka_unit_test(a_pack_that_is_cut_anywhere_is_refused),
+		cmocka_unit_test(a_pack_with_any_byte_changed_is_refused),
+		cmocka_unit_test(sizes_that_lie_are_refused),
+		cmocka_unit_test(a_stream_that_inflates_to_more_than_it_says_is_refused),
+		cmocka_unit_test(heads_that_promise_what_the_file_cannot_hold_are_refused),
+		cmocka_unit_test(hostile_columns_are_refused_or_harmless),
+		cmocka_unit_test(hostile_heads_are_refused_or_harmless),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
