@@ -540,7 +540,8 @@ size_t plan_capacity(uint64_t memory)
 {
 	uint64_t left = memory - sums_memory(memory);
 
-	return (size_t)((left > BUFFERS + (1u << 20) ? left - BUFFERS : 1u << 20) / (2 * sizeof(struct wb_entry)));
+	return hook_capacity((size_t)((left > BUFFERS + (1u << 20) ? left - BUFFERS : 1u << 20) /
+				      (2 * sizeof(struct wb_entry))));
 }
 
 size_t sums_memory(uint64_t memory)

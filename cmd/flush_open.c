@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "flush.h"
+#include "hooks.h"
 #include "report.h"
 #include "space.h"
 
@@ -70,7 +71,7 @@ int flush_open_marker(struct work *work)
 	if (options->dry_run || options->keep)
 		return 0;
 	if (!wb_dev_open(&work->marker_dev, work->cache_path, WB_OPEN_WRITE, &err))
-		return 0;
+		return hook_device(&work->marker_dev, &err) ? common_failed(common_of(work), work->cache_path, &err, NULL) : 0;
 	if (options->detach)
 		return common_failed(common_of(work), work->cache_path, &err,
 				     "--detach must write the end of the log to CACHE: make it writable, or leave --detach out");

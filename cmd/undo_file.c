@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "guard.h"
+#include "hooks.h"
 #include "undo_file.h"
 
 static bool same_devices(const struct wb_undo *undo, const struct wb_undo_device *devices, unsigned count)
@@ -40,7 +41,7 @@ static int create(const struct common *common, struct undo_file *undo, const cha
 		  const struct wb_undo_device *devices, unsigned count)
 {
 	struct wb_error err;
-	uint64_t id = 0;
+	uint64_t id = 0, now = (uint64_t)time(NULL);
 	int status = common_open(common, &undo->file, beside,
 				 WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE | WB_OPEN_GROW | WB_OPEN_CREATE);
 
@@ -48,7 +49,8 @@ static int create(const struct common *common, struct undo_file *undo, const cha
 		return status;
 	if (getrandom(&id, sizeof(id), 0) != sizeof(id))
 		return common_refuse(common, undo->path, "no random number for a new file");
-	if (wb_undo_create(&undo->undo, undo->file, devices, count, id, (uint64_t)time(NULL), &err))
+	hook_repeatable(&id, &now);
+	if (wb_undo_create(&undo->undo, undo->file, devices, count, id, now, &err))
 		return common_failed(common, undo->path, &err, "nothing was changed; give --undo a place with more room");
 	return common_replace(common, undo->path, beside);
 }

@@ -14,6 +14,7 @@
 
 #include "custody.h"
 #include "flush.h"
+#include "hooks.h"
 #include "progress.h"
 #include "report.h"
 #include "space.h"
@@ -194,7 +195,7 @@ static int replay(struct work *work)
 	const struct flush_options *options = work->options;
 	const struct wb_replay_options replay_options = {
 		.capacity = options->decide.capacity, .dry_run = options->dry_run, .verify = options->verify,
-		.compare = options->compare, .begin = flush_begin(work), .interval = options->state_path ? STATE_SECONDS : 0,
+		.compare = options->compare, .begin = flush_begin(work), .interval = hook_interval(STATE_SECONDS),
 		.context = work, .flushed = options->state_path ? flush_save_state : NULL,
 	};
 	struct wb_error err;

@@ -228,6 +228,7 @@ struct wb_range {
 struct wb_power {
 	uint64_t left; /* writes and flushes that still succeed; the next one and all I/O after it fails */
 	bool dead;
+	uint64_t writes, flushes; /* so far, with the one that met the cut */
 };
 
 struct wb_fault {
@@ -754,10 +755,10 @@ struct wb_replay_options {
 	bool verify;       /* reread what was written and compare */
 	bool compare;      /* read BACKING first and leave out what it holds already */
 	uint64_t begin;    /* byte of BACKING: everything below has been written before; a multiple of WB_BLOCK */
-	unsigned interval; /* seconds between calls of flushed(); 0: only at the end of a pass */
+	unsigned interval; /* seconds between calls of flushed() within a pass; 0: as often as can be */
 	void *context;
 	/* everything below this byte of BACKING is written, flushed and verified; UINT64_MAX: everything at all. Also called
-	 * when the work is stopped. Non-zero stops with -WB_ESTOPPED; NULL: none */
+	 * at the end of a pass and when the work is stopped. Non-zero stops with -WB_ESTOPPED; NULL: none */
 	int (*flushed)(void *context, uint64_t below);
 	/* each write request as it is submitted, ascending; NULL: none */
 	void (*extent)(void *context, uint64_t sector, uint64_t sectors);

@@ -166,6 +166,8 @@ static bool still_powered(struct fault *fault, const struct wb_io *io)
 {
 	if (is_dead(fault))
 		return false;
+	fault->power->writes += io != NULL;
+	fault->power->flushes += !io;
 	if (fault->power->left) {
 		fault->power->left -= fault->power->left != UINT64_MAX;
 		return true;

@@ -172,7 +172,7 @@ static int append_runs(struct writer *writer, uint64_t offset, const uint8_t *bl
 
 static bool checkpoint_due(const struct writer *writer)
 {
-	return writer->options->interval && time(NULL) - writer->last_flush >= (time_t)writer->options->interval;
+	return writer->options->flushed && time(NULL) - writer->last_flush >= (time_t)writer->options->interval;
 }
 
 static int write_block(void *context, const struct wb_view *view, struct wb_error *err)
