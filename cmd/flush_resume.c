@@ -147,7 +147,7 @@ static int open_undo(struct work *work)
 	int status = undo_file_open(common_of(work), &work->undo, devices, 2);
 
 	work->state.undo = work->undo.undo.id;
-	work->state.undone = work->undo.undo.undone;
+	work->state.undone = work->undo.undo.begun;
 	return status;
 }
 

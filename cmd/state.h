@@ -15,7 +15,7 @@ struct state {
 	uint64_t outside;       /* sum of sampled sectors of BACKING that the plan leaves alone */
 	char *options;          /* what the plan depends on, owned */
 	uint64_t cut;           /* wb_decision.cut */
-	uint64_t undo, undone;  /* wb_undo.id and .undone of the --undo file, 0: none */
+	uint64_t undo, undone;  /* wb_undo.id and .begun of the --undo file, 0: none */
 	uint64_t unreadable;    /* sectors left alone so far because CACHE could not be read */
 	uint64_t flushed;       /* everything below this byte of BACKING is on the medium; UINT64_MAX: everything */
 	uint64_t ended;         /* 1: and the log is ended */

@@ -288,6 +288,7 @@ struct wb_undo {
 	uint64_t id;                    /* random, tells one undo file from another */
 	uint64_t created;               /* seconds since 1970 */
 	uint64_t undone;                /* when it was put back last; 0: never */
+	uint64_t begun;                 /* how often that was begun */
 	struct wb_undo_device devices[WB_UNDO_DEVICES];
 	unsigned device_count;
 	uint64_t count;                 /* records since it was put back last */

@@ -234,6 +234,10 @@ int wb_undo_restore(struct wb_undo *undo, struct wb_dev *const *devs, bool force
 		ret = collect_records(&restorer, err);
 	if (!ret)
 		ret = look_at_all(&restorer, force || dry_run, progress, err);
+	if (!ret && !dry_run) {
+		result->device = undo->device_count;
+		ret = wb_undo_mark_begun(undo, now, err);
+	}
 	if (!ret && !dry_run)
 		ret = put_back_all(&restorer, progress, err);
 	if (!ret && !dry_run) {

@@ -18,7 +18,7 @@ enum { FILE_VERSION = 8, FILE_DEVICES = 12, FILE_ID = 16, FILE_CREATED = 24, FIL
 enum { RECORD_KIND = 4, RECORD_FILE = 8, RECORD_SEQUENCE = 16, RECORD_DURABLE = 24, RECORD_OFFSET = 32,
        RECORD_DEVICE = 40, RECORD_LENGTH = 44, RECORD_STORED = 48, RECORD_PREVIOUS = 52, RECORD_PAYLOAD_SUM = 56,
        RECORD_SUM = 60, RECORD_HEADER = 64 };
-enum { KIND_OLD = 1, KIND_UNDONE = 2, KIND_NOTE = 3 };
+enum { KIND_OLD = 1, KIND_UNDONE = 2, KIND_NOTE = 3, KIND_BEGUN = 4 };
 
 #define HEADER_MAX 65536u
 #define STORED_MAX (WB_UNDO_PAYLOAD + WB_UNDO_PAYLOAD / 8 + 1024) /* what any zlib makes of a payload */
@@ -49,6 +49,7 @@ static void advance(struct wb_undo *undo, const struct header *header)
 		undo->count++;
 		undo->sectors[header->record.device] += header->record.length / WB_SECTOR;
 	}
+	undo->begun += header->kind == KIND_BEGUN;
 	if (header->kind == KIND_UNDONE) {
 		undo->undone = header->record.offset;
 		undo->begin = undo->end;
@@ -213,13 +214,24 @@ void wb_undo_note(struct wb_undo *undo)
 		append(undo, &header, bytes, NULL);
 }
 
-int wb_undo_mark(struct wb_undo *undo, uint64_t now, struct wb_error *err)
+/* A record of one moment; all before it is durable with it. */
+static int mark(struct wb_undo *undo, unsigned kind, uint64_t now, struct wb_error *err)
 {
-	struct header header = { .kind = KIND_UNDONE, .record.offset = now };
+	struct header header = { .kind = kind, .record = { .offset = now } };
 	uint8_t bytes[RECORD_HEADER];
 	int ret = append(undo, &header, bytes, err);
 
 	return ret ? ret : wb_undo_end(undo, err);
+}
+
+int wb_undo_mark_begun(struct wb_undo *undo, uint64_t now, struct wb_error *err)
+{
+	return mark(undo, KIND_BEGUN, now, err);
+}
+
+int wb_undo_mark(struct wb_undo *undo, uint64_t now, struct wb_error *err)
+{
+	return mark(undo, KIND_UNDONE, now, err);
 }
 
 /* ---- reading ---- */
@@ -343,7 +355,7 @@ static bool makes_sense(const struct wb_undo *undo, const struct header *header)
 		return false;
 	if (header->kind == KIND_OLD)
 		return range_makes_sense(undo, &header->record);
-	return (header->kind == KIND_UNDONE || header->kind == KIND_NOTE) && !header->record.stored;
+	return header->kind >= KIND_UNDONE && header->kind <= KIND_BEGUN && !header->record.stored;
 }
 
 /* 1, or 0 where no whole header stands. */

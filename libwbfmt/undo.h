@@ -29,6 +29,9 @@ int wb_undo_end(struct wb_undo *undo, struct wb_error *err);
 /* Says, behind the last record, that it was durable: then damage to it is not taken for a cut. Best effort. */
 void wb_undo_note(struct wb_undo *undo);
 
+/* Says that what was recorded is about to be put back: from here on the devices hold less than a command wrote. Durable
+ * on return. */
+int wb_undo_mark_begun(struct wb_undo *undo, uint64_t now, struct wb_error *err);
 /* Says that everything recorded so far has been put back. Durable on return. */
 int wb_undo_mark(struct wb_undo *undo, uint64_t now, struct wb_error *err);
 

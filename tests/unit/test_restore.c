@@ -64,6 +64,7 @@ static void file_is_marked_and_a_second_run_is_fine(void **state)
 	wb_undo_release(&undo);
 	assert_int_equal(wb_undo_load(&undo, rig.file_dev, NULL, &err), 0);
 	assert_int_equal(undo.undone, 1235);
+	assert_int_equal(undo.begun, 2);
 	assert_int_equal(undo.count, 0);
 	wb_undo_release(&undo);
 	assert_int_equal(restore_on(&rig, false, false, &result, &err), 0);
@@ -526,6 +527,42 @@ static void restore_after_cuts_may_be_cut_off_too(void **state)
 	for_each_cut(run_until_some_cuts, 2, 6);
 }
 
+static uint64_t times_begun(struct rig *rig)
+{
+	struct wb_undo undo;
+	uint64_t begun;
+
+	rig_power(rig, FOREVER, WB_CUT_LOST, 0);
+	assert_int_equal(wb_undo_load(&undo, rig->file_dev, NULL, NULL), 0);
+	begun = undo.begun;
+	wb_undo_release(&undo);
+	rig_off(rig);
+	return begun;
+}
+
+static void nothing_is_put_back_before_the_file_says_so(void **state)
+{
+	uint8_t *before[DISKS];
+
+	(void)state;
+	for (uint64_t left = 0; left < 40; left++) {
+		struct rig rig;
+		bool changed = false;
+
+		rig_init(&rig);
+		run_to_the_end(&rig, 0);
+		for (unsigned i = 0; i < DISKS; i++)
+			before[i] = memcpy(test_malloc(rig.disks[i].size), rig.disks[i].bytes, rig.disks[i].size);
+		restore_until(&rig, left, cuts[left % LENGTH_OF(cuts)], left);
+		for (unsigned i = 0; i < DISKS; i++) {
+			changed |= memcmp(before[i], rig.disks[i].bytes, rig.disks[i].size) != 0;
+			test_free(before[i]);
+		}
+		assert_true(!changed || times_begun(&rig) == 1);
+		rig_release(&rig);
+	}
+}
+
 static void restore_cut_off_and_program_run_again_are_undone(void **state)
 {
 	(void)state;
@@ -569,6 +606,7 @@ int main(void)
 		cmocka_unit_test(restore_cut_off_anywhere_is_done_by_the_next),
 		cmocka_unit_test(restore_cut_off_again_and_again_is_done_by_the_last),
 		cmocka_unit_test(restore_after_cuts_may_be_cut_off_too),
+		cmocka_unit_test(nothing_is_put_back_before_the_file_says_so),
 		cmocka_unit_test(restore_cut_off_and_program_run_again_are_undone),
 	};
 
