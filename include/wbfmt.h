@@ -301,6 +301,7 @@ struct wb_undo {
 	uint64_t begin, end;            /* bytes of the file: of those records */
 	uint64_t sequence, durable;     /* records in all; those that have been flushed for certain */
 	uint32_t previous;
+	bool loaded;                    /* and no record was added since */
 };
 
 /* Begins an undo file in an empty file opened with WB_OPEN_GROW. On return it is durable, but for its directory
@@ -330,7 +331,7 @@ struct wb_undo_result {
 /* Puts everything back, newest first, and marks the file. devs: one for each of its devices, in order, of the recorded size
  * or larger: WB_EINVAL. Every sector must hold what one of its records found there or what was written then, or nothing is
  * written: WB_ECHANGED, unless force. dry_run only looks, and does not fail for what has changed. When it is cut off, the next
- * run does all of it again. Takes up to 64 bytes of memory for each record. */
+ * run does all of it again. Takes up to 80 bytes of memory for each record. */
 int wb_undo_restore(struct wb_undo *undo, struct wb_dev *const *devs, bool force, bool dry_run, uint64_t now,
 		    struct wb_undo_result *result, const struct wb_progress *progress, struct wb_error *err);
 

@@ -151,7 +151,8 @@ static int put_back(struct restorer *restorer, const struct wb_undo_record *reco
 	return ret;
 }
 
-/* What one device got is durable before another is touched: while the log of CACHE is armed again, BACKING may hold
+/* Where the command flushed, this does too: it may have made durable what must not stand beside what it wrote next. And
+ * what one device got is durable before another is touched: while the log of CACHE is armed again, BACKING may hold
  * anything it held during the run. */
 static int put_back_all(struct restorer *restorer, const struct wb_progress *progress, struct wb_error *err)
 {
@@ -165,7 +166,7 @@ static int put_back_all(struct restorer *restorer, const struct wb_progress *pro
 		ret = wb_poll(progress, "putting back", done, restorer->bytes, err);
 		if (!ret)
 			ret = put_back(restorer, &records[i], err);
-		if (!ret && (i + 1 == count || records[i + 1].device != records[i].device))
+		if (!ret && (i + 1 == count || records[i + 1].device != records[i].device || records[i].after_flush))
 			ret = wb_dev_flush(restorer->devs[records[i].device], err);
 		done += records[i].length;
 	}

@@ -178,6 +178,23 @@ static int pack(uint8_t *bytes, uLongf *stored, const uint8_t *old, const uint8_
 	return packed == Z_OK ? 0 : wb_no_memory(err, "compression");
 }
 
+static int append_note(struct wb_undo *undo, struct wb_error *err)
+{
+	struct header header = { .kind = KIND_NOTE };
+	uint8_t bytes[RECORD_HEADER];
+
+	return append(undo, &header, bytes, err);
+}
+
+/* What an earlier run wrote at its end may not have been flushed: keep it apart from what comes now. */
+static int leave_earlier_run(struct wb_undo *undo, struct wb_error *err)
+{
+	bool follows = undo->loaded && undo->count;
+
+	undo->loaded = false;
+	return follows ? append_note(undo, err) : 0;
+}
+
 int wb_undo_add(struct wb_undo *undo, unsigned device, uint64_t offset, const uint8_t *old, const uint8_t *new_bytes,
 		uint32_t length, struct wb_error *err)
 {
@@ -186,6 +203,8 @@ int wb_undo_add(struct wb_undo *undo, unsigned device, uint64_t offset, const ui
 	int ret = bytes ? pack(bytes + RECORD_HEADER, &stored, old, new_bytes, length, err) :
 			  wb_no_memory(err, "an undo record");
 
+	if (!ret)
+		ret = leave_earlier_run(undo, err);
 	if (!ret) {
 		struct header header = { .kind = KIND_OLD, .record = { .device = device, .offset = offset, .length = length,
 								       .stored = (uint32_t)stored } };
@@ -207,11 +226,8 @@ int wb_undo_end(struct wb_undo *undo, struct wb_error *err)
 
 void wb_undo_note(struct wb_undo *undo)
 {
-	struct header header = { .kind = KIND_NOTE };
-	uint8_t bytes[RECORD_HEADER];
-
 	if (undo->sequence && undo->durable == undo->sequence) /* which a note itself is not */
-		append(undo, &header, bytes, NULL);
+		append_note(undo, NULL);
 }
 
 /* A record of one moment; all before it is durable with it. */
@@ -450,6 +466,7 @@ int wb_undo_load(struct wb_undo *undo, struct wb_dev *file, const struct wb_prog
 	}
 	if (!ret)
 		ret = look_behind(undo, buffer, progress, err);
+	undo->loaded = true;
 	free(buffer);
 	if (ret)
 		wb_undo_release(undo);
@@ -458,6 +475,8 @@ int wb_undo_load(struct wb_undo *undo, struct wb_dev *file, const struct wb_prog
 
 int wb_undo_next(const struct wb_undo *undo, uint64_t *at, struct wb_undo_record *record, struct wb_error *err)
 {
+	bool after_flush = false;
+
 	while (*at < undo->end) {
 		struct header header;
 		int ret = read_record(undo, *at, &header, err);
@@ -466,8 +485,10 @@ int wb_undo_next(const struct wb_undo *undo, uint64_t *at, struct wb_undo_record
 			return ret ? ret : wb_fail(err, WB_EINVAL, 0, *at, "the undo file has changed here");
 		*at += RECORD_HEADER + header.record.stored;
 		*record = header.record;
+		record->after_flush = after_flush;
 		if (header.kind == KIND_OLD)
 			return 1;
+		after_flush |= header.kind == KIND_NOTE;
 	}
 	return 0;
 }

@@ -17,6 +17,7 @@ struct wb_undo_record {
 	uint32_t stored; /* bytes of its compressed payload */
 	uint32_t sum;    /* of that payload */
 	uint32_t device; /* index */
+	bool after_flush; /* between what the record before this one is about and this a device was flushed */
 };
 
 uint32_t wb_undo_sum(const uint8_t *bytes, size_t size);

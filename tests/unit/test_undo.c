@@ -559,6 +559,33 @@ static void records_that_were_only_in_the_page_cache_may_be_missing(void **state
 	play_release(&play);
 }
 
+static void records_know_what_was_flushed_before_them_and_what_another_run_wrote(void **state)
+{
+	static const bool want[] = { false, false, true, true };
+	struct wb_undo_record record;
+	struct play play;
+	uint64_t at;
+
+	(void)state;
+	play_init(&play);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(add(&play, 0, 512 * i, 512, i), 0);
+		end(&play);
+		if (i == 1)
+			wb_undo_note(&play.undo);
+	}
+	assert_int_equal(reload(&play, NULL), 0);
+	assert_int_equal(add(&play, 0, 2048, 512, 3), 0);
+	end(&play);
+	assert_int_equal(reload(&play, NULL), 0);
+	at = play.undo.begin;
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(wb_undo_next(&play.undo, &at, &record, NULL), 1);
+		assert_int_equal(record.after_flush, want[i]);
+	}
+	play_release(&play);
+}
+
 /* Behind the damage, the only header that tells is anywhere between the pieces in which the file is read. */
 static void later_record_is_seen_wherever_it_stands(void **state)
 {
@@ -848,6 +875,7 @@ int main(void)
 		cmocka_unit_test(bad_record_in_a_batch_that_never_became_durable_is_a_cut),
 		cmocka_unit_test(stale_records_behind_the_end_do_not_come_back),
 		cmocka_unit_test(records_that_were_only_in_the_page_cache_may_be_missing),
+		cmocka_unit_test(records_know_what_was_flushed_before_them_and_what_another_run_wrote),
 		cmocka_unit_test(later_record_is_seen_wherever_it_stands),
 		cmocka_unit_test(records_of_another_file_are_nothing_but_bytes),
 		cmocka_unit_test(time_to_load_grows_with_the_file_alone),
