@@ -18,10 +18,12 @@ static uint64_t told(const char *name, uint64_t otherwise)
 	return text ? strtoull(text, NULL, 10) : otherwise;
 }
 
-static void tell_counts(void)
+static void end(void)
 {
-	dprintf((int)told("WB_TEST_COUNTS", 0), "%" PRIu64 " %" PRIu64 " %" PRIu64 " %d\n", power.writes, power.flushes,
-		renames, power.dead);
+	wb_power_end(&power);
+	if (getenv("WB_TEST_COUNTS"))
+		dprintf((int)told("WB_TEST_COUNTS", 0), "%" PRIu64 " %" PRIu64 " %" PRIu64 " %d\n", power.writes, power.flushes,
+			renames, power.dead);
 }
 
 static struct wb_fault plan(void)
@@ -32,11 +34,13 @@ static struct wb_fault plan(void)
 	uint64_t left;
 	static bool begun;
 
-	if (!begun && getenv("WB_TEST_COUNTS"))
-		atexit(tell_counts);
+	if (!begun)
+		atexit(end);
 	begun = true;
-	if (text && sscanf(text, "%" SCNu64 ":%u:%" SCNu64, &left, &cut, &fault.seed) == 3 && power.left == UINT64_MAX)
+	if (text && sscanf(text, "%" SCNu64 ":%u:%" SCNu64, &left, &cut, &fault.seed) == 3 && power.left == UINT64_MAX) {
 		power.left = left;
+		power.lingers = true;
+	}
 	fault.cut = (enum wb_cut)cut;
 	return fault;
 }

@@ -229,6 +229,8 @@ struct wb_power {
 	uint64_t left; /* writes and flushes that still succeed; the next one and all I/O after it fails */
 	bool dead;
 	uint64_t writes, flushes; /* so far, with the one that met the cut */
+	bool lingers;  /* what a device was not told to flush before it was closed waits for wb_power_end(), as in a page cache */
+	struct wb_dev *lingering; /* private */
 };
 
 struct wb_fault {
@@ -245,6 +247,9 @@ struct wb_fault {
 /* A wrapper that fails as told; takes over inner, which is closed with it. With cut_after UINT64_MAX and only bad ranges
  * it serves --cache-map; the rest is for tests. WB_EINVAL when the ranges are out of order; inner stays the caller's then. */
 int wb_dev_fault(struct wb_dev **dev, struct wb_dev *inner, const struct wb_fault *fault, struct wb_error *err);
+
+/* What lingers is written, or meets the cut if there was one. */
+void wb_power_end(struct wb_power *power);
 
 uint64_t wb_dev_size(const struct wb_dev *dev);
 /* Logical block size: what one write must be a multiple of, 512 for images. */

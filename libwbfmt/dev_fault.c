@@ -26,6 +26,7 @@ struct fault {
 	uint64_t random;
 	struct pending *first, **last;
 	bool ended; /* what was pending when the power went has met its fate */
+	struct wb_dev *next; /* that lingers */
 };
 
 /* A range may reach beyond the end of everything. */
@@ -226,10 +227,26 @@ static void fault_close(struct wb_dev *dev)
 {
 	struct fault *fault = (struct fault *)dev;
 
+	if (!is_dead(fault) && fault->first && fault->power->lingers) {
+		fault->next = fault->power->lingering;
+		fault->power->lingering = dev;
+		return;
+	}
 	if (!is_dead(fault))
 		settle(fault);
 	wb_dev_close(fault->inner);
 	free(fault);
+}
+
+void wb_power_end(struct wb_power *power)
+{
+	struct wb_dev *dev;
+
+	power->lingers = false;
+	while ((dev = power->lingering)) {
+		power->lingering = ((struct fault *)dev)->next;
+		fault_close(dev);
+	}
 }
 
 static const struct wb_dev_ops fault_ops = {

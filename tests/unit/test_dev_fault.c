@@ -467,6 +467,33 @@ static void reads_behind_the_end_see_writes_that_wait(void **state)
 	wb_dev_close(dev);
 }
 
+/* The first device is closed with one write flushed and one not; the power goes with the second write to the other. */
+static void closing_makes_nothing_durable_where_writes_linger(void **state)
+{
+	(void)state;
+	for (unsigned cut = 0; cut < 2; cut++)
+		for (unsigned lingers = 0; lingers < 2; lingers++) {
+			struct wb_power power = { .left = cut ? 4 : NEVER, .lingers = lingers };
+			struct wb_dev *devs[2];
+
+			make_two(devs, &power, WB_CUT_LOST);
+			assert_int_equal(put_bytes(devs[0], 0, 1, 512), 0);
+			assert_int_equal(wb_dev_flush(devs[0], NULL), 0);
+			assert_int_equal(put_bytes(devs[0], 512, 2, 512), 0);
+			wb_dev_close(devs[0]);
+			assert_int_equal(memories[0][512], lingers ? 0 : 2);
+			assert_int_equal(put_bytes(devs[1], 0, 3, 512), 0);
+			assert_int_equal(put_bytes(devs[1], 512, 4, 512), cut ? -WB_EIO : 0);
+			assert_int_equal(power.writes, 4);
+			assert_int_equal(power.flushes, 1);
+			wb_dev_close(devs[1]);
+			wb_power_end(&power);
+			assert_int_equal(memories[0][0], 1);
+			assert_int_equal(memories[0][512], cut && lingers ? 0 : 2);
+			assert_int_equal(memories[1][512], cut ? 0 : 4);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -492,6 +519,7 @@ int main(void)
 		cmocka_unit_test(shared_power_counts_what_all_devices_do),
 		cmocka_unit_test(everything_on_every_device_fails_after_the_cut),
 		cmocka_unit_test(what_waits_on_the_other_device_meets_the_cut_too),
+		cmocka_unit_test(closing_makes_nothing_durable_where_writes_linger),
 		cmocka_unit_test(reads_behind_the_end_see_writes_that_wait),
 	};
 
