@@ -27,8 +27,10 @@ $(BUILD)/tests/test_guard: tests/unit/test_guard.c $(BUILD)/hooked/common.a $(BU
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -o $@ $(filter %.c %.a,$^) $(ALL_LDFLAGS) $(shell pkg-config --libs $(PKGS)) $(CMOCKA)
 
-# shares nothing with the library, so it is built without its headers and flags
-$(BUILD)/tests/mkcache: tests/sim/mkcache.c
+# these share nothing with the library, so they are built without its headers and flags
+SIM := $(BUILD)/tests/mkcache $(BUILD)/tests/killpoints
+
+$(SIM): $(BUILD)/tests/%: tests/sim/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 $(WARNINGS) $(WERROR) -O2 -o $@ $<
 
@@ -36,7 +38,7 @@ $(BUILD)/tests/foretell: tests/sim/foretell.c $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell pkg-config --libs $(LIB_PKGS))
 
-tests: all $(HOOKED) $(UNIT_TESTS) $(BUILD)/tests/mkcache $(BUILD)/tests/foretell
+tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell
 .PHONY: tests count
 
 # The same tests twice, side by side: as it is installed, and under the sanitizers of clang.
@@ -52,7 +54,7 @@ check:
 	$(MAKE) -j2 --no-print-directory check-plain check-asan; status=$$?; tests/count build/check-*.counts && exit $$status
 
 check-plain:
-	@tests/run plain build $(KINDS) udev docs install demo > build/check-plain.counts; \
+	@tests/run plain build $(KINDS) killpoints udev docs install demo > build/check-plain.counts; \
 		status=$$?; cat build/check-plain.counts; exit $$status
 
 check-asan:
@@ -63,9 +65,18 @@ check-rest:
 	$(MAKE) -j2 WERROR=-Werror $(ASAN) tests
 	tests/run damaged build/asan damage > build/check-damaged.counts; \
 		status=$$?; cat build/check-damaged.counts; exit $$status
+	$(MAKE) -j2 WERROR=-Werror tests
+	tests/run killed build killpoints-all > build/check-killed.counts; \
+		status=$$?; cat build/check-killed.counts; exit $$status
 	$(MAKE) -j2 WERROR=-Werror BUILD=build/portable NO_ISAL=1 tests
 	WB_IO=threads tests/run portable build/portable unit golden fixtures > build/check-portable.counts; \
 		status=$$?; cat build/check-portable.counts; exit $$status
+
+# Every write and flush of every command that writes, as a table.
+kill-points:
+	$(MAKE) -j2 WERROR=-Werror tests
+	$(BUILD)/tests/killpoints $(BUILD)/tests tests
+.PHONY: kill-points
 
 check-all:
 	$(MAKE) check

@@ -112,6 +112,7 @@ refused() {
 @test "no installed command reads what only tests set" {
 	for command in wb-check wb-dump wb-flush-dirty wb-format wb-undo; do
 		run ! grep -q WB_TEST_ "$BUILD/$command"
+		grep -q WB_TEST_POWER "$BUILD/tests/$command"
 	done
 }
 
