@@ -55,7 +55,7 @@ help:
 	@echo 'deps          install what is needed, with apt-get (root)'
 	@echo 'demo          rescue a sample file system'
 	@echo 'check         all tests that fit in five minutes'
-	@echo 'check-all     those and the longer ones'
+	@echo 'check-all     those, the same with sanitizers, and the longer ones'
 	@echo 'kill-points   power cuts at every write and flush of every command, as a table'
 	@echo 'deps-kernel   unpack what check-kernel needs, with apt-get (root)'
 	@echo 'check-kernel  the commands next to the real driver, under qemu'

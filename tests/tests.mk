@@ -41,36 +41,52 @@ $(BUILD)/tests/foretell: tests/sim/foretell.c $(BUILD)/libwbfmt.a
 tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell
 .PHONY: tests count
 
-# The same tests twice, side by side: as it is installed, and under the sanitizers of clang.
+# All tests but those of random damage, of every kill point and of the real driver, in two halves for two processors.
+HALF_1 := golden resume rules repair undo guard battery
+HALF_2 := unit pack fixtures check flush format explain media dump
+PLAIN := killpoints udev docs install demo
+
+# $(call suite,LABEL,BUILD,KIND...): runs them and keeps the counts
+suite = @tests/run $(1) $(2) $(3) > build/check-$(1).counts; status=$$?; cat build/check-$(1).counts; exit $$status
+
 ASAN := BUILD=build/asan CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer' \
 	SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
-
-KINDS := unit battery golden fixtures flush undo resume media guard check rules repair explain dump pack format
+PARALLEL = $(MAKE) -j2 --no-print-directory
 
 check:
 	rm -f build/*.counts
 	$(MAKE) -j2 WERROR=-Werror tests
-	$(MAKE) -j2 WERROR=-Werror $(ASAN) tests
-	$(MAKE) -j2 --no-print-directory check-plain check-asan; status=$$?; tests/count build/check-*.counts && exit $$status
+	$(PARALLEL) check-plain-1 check-plain-2; status=$$?; tests/count build/check-*.counts && exit $$status
 
-check-plain:
-	@tests/run plain build $(KINDS) killpoints udev docs install demo > build/check-plain.counts; \
-		status=$$?; cat build/check-plain.counts; exit $$status
+check-plain-1:
+	$(call suite,plain-1,build,$(HALF_1))
 
-check-asan:
-	@tests/run sanitized build/asan $(KINDS) > build/check-asan.counts; status=$$?; cat build/check-asan.counts; exit $$status
+check-plain-2:
+	$(call suite,plain-2,build,$(HALF_2) $(PLAIN))
 
-# What takes longer than `check` may.
+# What takes longer than `check` may: the same under the sanitizers of clang, random damage there, every kill point, and a
+# build without ISA-L and io_uring.
 check-rest:
 	$(MAKE) -j2 WERROR=-Werror $(ASAN) tests
-	tests/run damaged build/asan damage > build/check-damaged.counts; \
-		status=$$?; cat build/check-damaged.counts; exit $$status
-	$(MAKE) -j2 WERROR=-Werror tests
-	tests/run killed build killpoints-all > build/check-killed.counts; \
-		status=$$?; cat build/check-killed.counts; exit $$status
 	$(MAKE) -j2 WERROR=-Werror BUILD=build/portable NO_ISAL=1 tests
-	WB_IO=threads tests/run portable build/portable unit golden fixtures > build/check-portable.counts; \
-		status=$$?; cat build/check-portable.counts; exit $$status
+	$(MAKE) -j2 WERROR=-Werror tests
+	$(PARALLEL) -k check-sanitized-1 check-sanitized-2 check-damaged check-portable check-killed
+
+check-sanitized-1:
+	$(call suite,sanitized-1,build/asan,$(HALF_1))
+
+check-sanitized-2:
+	$(call suite,sanitized-2,build/asan,$(HALF_2))
+
+check-damaged:
+	$(call suite,damaged,build/asan,damage)
+
+check-portable: export WB_IO := threads
+check-portable:
+	$(call suite,portable,build/portable,unit golden fixtures)
+
+check-killed:
+	$(call suite,killed,build,killpoints-all)
 
 # Every write and flush of every command that writes, as a table.
 kill-points:
@@ -83,7 +99,7 @@ check-all:
 	$(MAKE) check-rest
 	$(MAKE) check-kernel
 	tests/count build/check-*.counts
-.PHONY: check-plain check-asan check-rest
+.PHONY: check-rest check-plain-1 check-plain-2 check-sanitized-1 check-sanitized-2 check-damaged check-portable check-killed
 
 demo: all
 	demo/demo.sh $(BUILD)
