@@ -1024,6 +1024,28 @@ static bool name_holder(void *context, const char *directory, const char *name)
 	return true;
 }
 
+/* An entry of holders/ that device-mapper knows by a name. */
+static bool take_mapping(void *context, const char *directory, const char *name)
+{
+	const struct search *search = context;
+	char path[PATH_MAX];
+
+	path_print(path, "%s/%s/dm/name", directory, name);
+	return line_of(path, search->text, search->size);
+}
+
+bool mapping_of(const char *path, char *name, size_t size)
+{
+	const struct search search = { .text = name, .size = size };
+	char holders[PATH_MAX];
+	struct node node;
+
+	if (!look(path, &node) || !node.is_block)
+		return false;
+	sys_path(holders, node.device, "holders");
+	return visit_names(holders, take_mapping, (void *)(uintptr_t)&search);
+}
+
 static bool used_directly(const struct node *node, const struct search *search)
 {
 	char path[PATH_MAX];

@@ -73,6 +73,9 @@ void signature_report(struct json_object *record, const struct signature *signat
  * text, when nobody does as far as can be seen. An idle loop device counts as a user of its file, not of itself. */
 bool holder_of(const char *path, char *text, size_t size);
 
+/* The first device-mapper mapping of a device, by its name; false when there is none or nothing can be seen. */
+bool mapping_of(const char *path, char *name, size_t size);
+
 /* Whether a file of that name would lie on a file system that lives on this device. False when that cannot be seen. */
 bool file_lives_on(const char *file, const char *device);
 

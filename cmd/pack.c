@@ -36,6 +36,34 @@ void pack_check_usage(const struct pack_options *options, const char *tables)
 
 /* ---- facts ---- */
 
+/* What dmsetup says about a mapping, where it is installed and may. */
+static void add_dmsetup(FILE *out, const char *what, const char *quoted)
+{
+	char command[2048], line[512];
+
+	snprintf(command, sizeof(command), "dmsetup %s -- %s 2>/dev/null", what, quoted);
+	FILE *in = popen(command, "re");
+
+	while (in && fgets(line, sizeof(line), in)) {
+		line[strcspn(line, "\n")] = '\0';
+		fprintf(out, "dmsetup %s: %s\n", what, line);
+	}
+	if (in)
+		pclose(in);
+}
+
+static void add_mapping(FILE *out, const char *path)
+{
+	char name[256];
+	char *quoted = mapping_of(path, name, sizeof(name)) ? shell_quoted(name) : NULL;
+
+	if (quoted) {
+		add_dmsetup(out, "table", quoted);
+		add_dmsetup(out, "status", quoted);
+	}
+	free(quoted);
+}
+
 /* Nothing that names the host or its disks: models, but no serial numbers. */
 static char *facts_of(const struct wb_cache *cache, const char *path)
 {
@@ -59,6 +87,7 @@ static char *facts_of(const struct wb_cache *cache, const char *path)
 	if (cache->tie)
 		fprintf(out, "tie: as much speaks for %s\n", cache->tie->name);
 	identity_release(&identity);
+	add_mapping(out, path);
 	if (fclose(out) == 0 && size <= WB_PACK_FACTS)
 		return text;
 	free(text);

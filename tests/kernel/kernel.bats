@@ -528,6 +528,8 @@ meet_holders() {
 		assemble p
 		says "flush, assembled" flush
 		says "format, assembled" wb-format -y --force=dirty,signature /disk/p.cache
+		says "pack, assembled" wb-dump --pack=/tmp/pack /disk/p.cache
+		says "facts" wb-dump -v /tmp/pack
 	JOB
 }
 
@@ -570,6 +572,13 @@ met() {
 		met "format, $holder" 8 "p.cache"
 	done
 	cmp p.cache before.cache
+}
+
+@test "a pack of an assembled cache has its table and its status" {
+	met "pack, assembled" 0 "the metadata of"
+	met "facts" 0 "dmsetup table: 0 "
+	met "facts" 0 "dmsetup status: 0 "
+	grep -q "writeboost" <<<"$got"
 }
 
 @test "wb-format names a mapping and a raid" {

@@ -20,7 +20,7 @@ $(BUILD)/tests/workload: tests/kernel/workload.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -O2 -static -o $@ $<
 
-KERNEL_COMMANDS := $(addprefix $(BUILD)/,wb-flush-dirty wb-format tests/workload)
+KERNEL_COMMANDS := $(addprefix $(BUILD)/,wb-dump wb-flush-dirty wb-format tests/workload)
 $(KERNEL)/initrd.gz: tests/kernel/initrd tests/kernel/init tests/kernel/guest.sh $(KERNEL)/module/dm-writeboost.ko \
 		$(KERNEL_COMMANDS)
 	$(Q)tests/kernel/initrd $(KERNEL) $(KERNEL)/module/dm-writeboost.ko $(KERNEL_COMMANDS) > $@

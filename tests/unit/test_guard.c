@@ -276,6 +276,22 @@ static void what_a_mapping_is_used_for_is_said_too(void **state)
 	assert_held(at("dev/sda"), "its partition sda2 is mapped by dm-3 (vg0-root), which is mounted on /srv");
 }
 
+static void a_mapping_is_found_by_its_name(void **state)
+{
+	char name[64] = "";
+
+	(void)state;
+	two_partitions();
+	logical_volume_on("sda/sda2");
+	assert_true(mapping_of(at("dev/sda2"), name, sizeof(name)));
+	assert_string_equal(name, "vg0-root");
+	assert_false(mapping_of(at("dev/sda1"), name, sizeof(name)));
+	assert_false(mapping_of(at("missing"), name, sizeof(name)));
+	add_disk("md0", "9:0", 4096);
+	add_holder("sda/sda1", "md0");
+	assert_false(mapping_of(at("dev/sda1"), name, sizeof(name)));
+}
+
 static void a_raid_and_its_mounted_partition_are_named(void **state)
 {
 	(void)state;
@@ -954,6 +970,7 @@ int main(void)
 		TEST(a_mounted_partition_holds_its_disk_but_no_sibling),
 		TEST(a_mapped_disk_holds_its_partitions),
 		TEST(what_a_mapping_is_used_for_is_said_too),
+		TEST(a_mapping_is_found_by_its_name),
 		TEST(a_raid_and_its_mounted_partition_are_named),
 		TEST(other_holders_are_named),
 		TEST(holders_in_a_circle_end),
