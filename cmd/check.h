@@ -61,8 +61,6 @@ static inline const struct common *common_of(const struct work *work)
 
 /* Counts a finding, and reports it unless the findings are silent; the callback of wb_check(). context: struct findings. */
 int check_found(void *context, const struct wb_finding *finding);
-/* Appends to a text of that size, as far as there is room. */
-__attribute__((format(printf, 3, 4))) void check_append(char *text, size_t size, const char *format, ...);
 /* One entry a rule, the gravest first; and the same with a heading. */
 void check_say_folds(const struct findings *findings);
 void check_say_findings(const struct findings *findings);

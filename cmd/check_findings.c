@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Every finding in JSON, folded by rule for people. */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -131,16 +130,6 @@ static void append_ranges(char *text, size_t size, const struct ranges *ranges, 
 	}
 }
 
-void check_append(char *text, size_t size, const char *format, ...)
-{
-	size_t used = strlen(text);
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text + used, size - used, format, args);
-	va_end(args);
-}
-
 static void say_fold(const struct common *common, enum wb_rule rule, const struct fold *fold)
 {
 	char where[512] = "";
@@ -149,12 +138,12 @@ static void say_fold(const struct common *common, enum wb_rule rule, const struc
 		append_ranges(where, sizeof(where), &fold->ids, ": segment");
 		append_ranges(where, sizeof(where), &fold->slots, " in slot");
 		if (fold->slots.count == RANGES)
-			check_append(where, sizeof(where), " and more");
+			append_text(where, sizeof(where), " and more");
 		if (fold->count > 1)
-			check_append(where, sizeof(where), ", %" PRIu64 " in all", fold->count);
+			append_text(where, sizeof(where), ", %" PRIu64 " in all", fold->count);
 	}
 	if (fold->first_offset != WB_NO_OFFSET)
-		check_append(where, sizeof(where), "%s byte %" PRIu64, fold->count > 1 ? ", the first at" : " at", fold->first_offset);
+		append_text(where, sizeof(where), "%s byte %" PRIu64, fold->count > 1 ? ", the first at" : " at", fold->first_offset);
 	common_say(common, "  %-8s %s%s", wb_severity_name(fold->severity), wb_rule_info(rule)->name, where);
 	common_say(common, "           %s", wb_rule_info(rule)->text);
 	if (fold->bits)

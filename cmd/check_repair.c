@@ -17,9 +17,9 @@ static const char *const repair_names[] = {
 static void append_hex(char *text, size_t size, const uint8_t *bytes, uint32_t n, uint32_t at_most)
 {
 	for (uint32_t i = 0; i < n && i < at_most; i++)
-		check_append(text, size, "%02x", bytes[i]);
+		append_text(text, size, "%02x", bytes[i]);
 	if (n > at_most)
-		check_append(text, size, "...");
+		append_text(text, size, "...");
 }
 
 static void emit_repair(const char *type, const struct wb_repair *repair)
@@ -54,16 +54,16 @@ static void say_repair(const struct common *common, const char *label, const str
 		first++;
 	while (repair->kind == WB_REPAIR_SUPER && repair->before[end - 1] == repair->after[end - 1])
 		end--;
-	check_append(words, sizeof(words), "%-11s %s", label, repair_names[repair->kind]);
+	append_text(words, sizeof(words), "%-11s %s", label, repair_names[repair->kind]);
 	if (repair->slot != WB_NO_SLOT)
-		check_append(words, sizeof(words), ": segment %" PRIu64 " in slot %" PRIu32, repair->id, repair->slot);
-	check_append(words, sizeof(words), ", byte %" PRIu64 " (sector %" PRIu64 "): ", repair->offset + first,
+		append_text(words, sizeof(words), ": segment %" PRIu64 " in slot %" PRIu32, repair->id, repair->slot);
+	append_text(words, sizeof(words), ", byte %" PRIu64 " (sector %" PRIu64 "): ", repair->offset + first,
 	       repair->offset / WB_SECTOR);
 	append_hex(words, sizeof(words), repair->before + first, end - first, 16);
-	check_append(words, sizeof(words), " becomes ");
+	append_text(words, sizeof(words), " becomes ");
 	append_hex(words, sizeof(words), repair->after + first, end - first, 16);
 	if (repair->odds)
-		check_append(words, sizeof(words), repair->odds < 1000000 ? "; chance looks like this once in %.0f times" :
+		append_text(words, sizeof(words), repair->odds < 1000000 ? "; chance looks like this once in %.0f times" :
 								      "; chance looks like this once in %.0e times", (double)repair->odds);
 	common_say(common, "%s", words);
 }

@@ -407,6 +407,16 @@ bool common_confirm(const struct common *common, const char *question)
 	return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
+void append_text(char *text, size_t size, const char *format, ...)
+{
+	size_t length = strlen(text);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text + length, size - length, format, args);
+	va_end(args);
+}
+
 const char *plural(uint64_t count)
 {
 	return count == 1 ? "" : "s";

@@ -104,6 +104,8 @@ uint64_t default_memory(void);
 size_t plan_capacity(uint64_t memory);
 size_t sums_memory(uint64_t memory);
 
+/* Appends to a text of that size in all, as far as there is room. */
+__attribute__((format(printf, 3, 4))) void append_text(char *text, size_t size, const char *format, ...);
 /* "" or "s" */
 const char *plural(uint64_t count);
 /* As a word for a shell; the caller frees it. NULL without memory. */

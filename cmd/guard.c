@@ -67,16 +67,6 @@ __attribute__((format(printf, 2, 3))) static void path_print(char path[PATH_MAX]
 	va_end(args);
 }
 
-__attribute__((format(printf, 3, 4))) static void append(char *text, size_t size, const char *format, ...)
-{
-	size_t length = strlen(text);
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text + length, size - length, format, args);
-	va_end(args);
-}
-
 /* Labels, models and mount points are other people's bytes: none of them may move a cursor. */
 static void make_printable(char *text)
 {
@@ -496,27 +486,27 @@ void identity_release(struct identity *identity)
 static void append_contents(const struct identity *identity, char *text, size_t size)
 {
 	if (identity->type)
-		append(text, size, ", %s", identity->type);
+		append_text(text, size, ", %s", identity->type);
 	if (identity->label)
-		append(text, size, "%s \"%s\"", identity->type ? "" : ",", identity->label);
+		append_text(text, size, "%s \"%s\"", identity->type ? "" : ",", identity->label);
 	if (identity->uuid)
-		append(text, size, "%s UUID %s", identity->type ? "" : ",", identity->uuid);
+		append_text(text, size, "%s UUID %s", identity->type ? "" : ",", identity->uuid);
 	if (identity->partition_table)
-		append(text, size, ", %s partition table", identity->partition_table);
+		append_text(text, size, ", %s partition table", identity->partition_table);
 	if (!identity->type && !identity->partition_table)
-		append(text, size, ", no signature known to libblkid");
+		append_text(text, size, ", no signature known to libblkid");
 }
 
 static void append_hardware(const struct identity *identity, char *text, size_t size)
 {
 	if (identity->model)
-		append(text, size, ", %s", identity->model);
+		append_text(text, size, ", %s", identity->model);
 	if (identity->serial)
-		append(text, size, "%s serial %s", identity->model ? "" : ",", identity->serial);
+		append_text(text, size, "%s serial %s", identity->model ? "" : ",", identity->serial);
 	if (identity->by_id)
-		append(text, size, ", %s", identity->by_id);
+		append_text(text, size, ", %s", identity->by_id);
 	if (identity->logical > WB_SECTOR)
-		append(text, size, ", sectors of %u", identity->logical);
+		append_text(text, size, ", sectors of %u", identity->logical);
 }
 
 void identity_hardware(const struct identity *identity, char *text, size_t size)
@@ -668,11 +658,11 @@ void signature_line(const struct signature *signature, char *text, size_t size)
 	snprintf(text, size, "%s%s%s", signature->is_remnant ? "the remnant of a " : "", signature->type,
 		 signature->is_table ? " partition table" : "");
 	if (signature->label)
-		append(text, size, " \"%s\"", signature->label);
+		append_text(text, size, " \"%s\"", signature->label);
 	if (signature->uuid)
-		append(text, size, " UUID %s", signature->uuid);
+		append_text(text, size, " UUID %s", signature->uuid);
 	if (signature->offset != UINT64_MAX)
-		append(text, size, " at byte %llu", (unsigned long long)signature->offset);
+		append_text(text, size, " at byte %llu", (unsigned long long)signature->offset);
 	make_printable(text);
 }
 
@@ -942,7 +932,7 @@ static bool line_mounts(char *line, const struct node *node, char *text, size_t 
 	if (device != node->device && !mounted_from(source, node))
 		return false;
 	unescape(fields[4]);
-	append(text, size, "mounted on %s", fields[4]);
+	append_text(text, size, "mounted on %s", fields[4]);
 	return true;
 }
 
@@ -955,7 +945,7 @@ static bool line_swaps(char *line, const struct node *node, char *text, size_t s
 	unescape(line);
 	if (line[0] != '/' || !look(line, &swap) || !node_same(&swap, node))
 		return false;
-	append(text, size, "in use as swap");
+	append_text(text, size, "in use as swap");
 	return true;
 }
 
@@ -997,7 +987,7 @@ static void append_use_of_holder(dev_t holder, const struct search *search)
 
 	if (above.depth >= DEEPEST)
 		return;
-	append(search->text, search->size, ", which is ");
+	append_text(search->text, search->size, ", which is ");
 	if (used_directly(&node, &above))
 		return;
 	search->text[length] = '\0';
@@ -1013,11 +1003,11 @@ static bool name_holder(void *context, const char *directory, const char *name)
 
 	path_print(path, "%s/%s/dm/name", directory, name);
 	if (line_of(path, mapping, sizeof(mapping)))
-		append(search->text, search->size, "mapped by %s (%s)", name, mapping);
+		append_text(search->text, search->size, "mapped by %s (%s)", name, mapping);
 	else if (strncmp(name, "md", 2) == 0)
-		append(search->text, search->size, "a member of the raid %s", name);
+		append_text(search->text, search->size, "a member of the raid %s", name);
 	else
-		append(search->text, search->size, "held by %s", name);
+		append_text(search->text, search->size, "held by %s", name);
 	path_print(path, "%s/%s/dev", directory, name);
 	if (device_of_file(path, &holder))
 		append_use_of_holder(holder, search);
@@ -1068,7 +1058,7 @@ static bool used_behind(const char *words, dev_t device, const struct search *se
 	size_t length = strlen(search->text);
 
 	kernel_name(device, name);
-	append(search->text, search->size, "%s %s is ", words, name);
+	append_text(search->text, search->size, "%s %s is ", words, name);
 	if (used_directly(&node, search))
 		return true;
 	search->text[length] = '\0';
@@ -1121,9 +1111,9 @@ static void name_loop(const struct loop_search *loops, const char *name, dev_t d
 	bool is_block = loops->chain->spans[0].node.is_block;
 
 	if (above == 0 && below == 1)
-		append(search->text, search->size, "the backing %s of /dev/%s", is_block ? "device" : "file", name);
+		append_text(search->text, search->size, "the backing %s of /dev/%s", is_block ? "device" : "file", name);
 	else
-		append(search->text, search->size, "on the same bytes as /dev/%s", name);
+		append_text(search->text, search->size, "on the same bytes as /dev/%s", name);
 	append_use_of_holder(device, search);
 }
 
@@ -1184,7 +1174,7 @@ static bool exclusively_open(const char *path, const struct node *node, const st
 			close(fd);
 		return false;
 	}
-	append(search->text, search->size,
+	append_text(search->text, search->size,
 	       "opened exclusively by a program, a mapping or a file system that /proc and /sys do not name");
 	return true;
 }

@@ -20,7 +20,8 @@ int pack_write(const struct common *common, const struct pack_options *options, 
 /* --unpack: writes the image of a pack. 0 or an exit status. */
 int pack_unpack(const struct common *common, const struct pack_options *options, struct wb_dev *dev, const char *path);
 
-/* ", a pack without checksums made 2026-11-22": what dev is more than a cache, to follow its name; "" of a cache. Static storage. */
+/* ", a pack made 2026-11-22 17:03 UTC, sectors obfuscated": what dev is more than a cache, to follow its name; "" of a
+ * cache. Static storage. */
 const char *pack_words(const struct wb_dev *dev);
 /* What the pack says about where it was made, line by line; nothing of a cache. */
 void pack_say_facts(const struct common *common, const struct wb_dev *dev);

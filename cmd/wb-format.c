@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -454,16 +453,6 @@ static void say_present(const struct work *work)
 
 #define LISTED 3u /* signatures in a sentence; all of them have been shown before */
 
-__attribute__((format(printf, 3, 4))) static void add_words(char *text, size_t size, const char *format, ...)
-{
-	size_t length = strlen(text);
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text + length, size - length, format, args);
-	va_end(args);
-}
-
 static void list_signatures(const struct work *work, char *text, size_t size)
 {
 	char line[WORDS / 4];
@@ -473,10 +462,10 @@ static void list_signatures(const struct work *work, char *text, size_t size)
 		if (!is_given_up(work, i))
 			continue;
 		signature_line(&work->signatures.list[i], line, sizeof(line));
-		add_words(text, size, "%s%s", listed++ ? ", " : "", line);
+		append_text(text, size, "%s%s", listed++ ? ", " : "", line);
 	}
 	if (count > LISTED)
-		add_words(text, size, " and %u more", count - LISTED);
+		append_text(text, size, " and %u more", count - LISTED);
 }
 
 /* Empty when nothing that may matter is lost. */
@@ -485,10 +474,10 @@ static void list_losses(const struct work *work, char *text, size_t size)
 	text[0] = '\0';
 	list_signatures(work, text, size);
 	if (may_be_dirty(work))
-		add_words(text, size, "%s%s%s, which may exist nowhere else", text[0] ? "; " : "", dirty_words(work),
+		append_text(text, size, "%s%s%s, which may exist nowhere else", text[0] ? "; " : "", dirty_words(work),
 			  hiding(work) ? " and whatever its damage hides" : "");
 	if (work->present == PRESENT_OTHER && !text[0])
-		add_words(text, size, "what is on the device now");
+		append_text(text, size, "what is on the device now");
 }
 
 static void say_losses(const struct work *work)

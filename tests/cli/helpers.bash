@@ -34,6 +34,14 @@ unpack() {
 	chmod u+w cache.img backing.before.img
 }
 
+# pair SET: cache.img and backing.img of a golden set, and copies of both as they were
+pair() {
+	unpack "$1"
+	mv backing.before.img backing.img
+	cp cache.img cache.orig
+	cp backing.img backing.orig
+}
+
 # expect STATUS COMMAND...: runs it, compares the exit status, shows the output when it differs
 expect() {
 	local want=$1

@@ -3,13 +3,6 @@
 
 load helpers
 
-pair() {
-	unpack "$1"
-	mv backing.before.img backing.img
-	cp cache.img cache.orig
-	cp backing.img backing.orig
-}
-
 # interrupted OPTION...: a run that a signal stops in the middle of writing; $polls says when
 interrupted() {
 	local polls=$1

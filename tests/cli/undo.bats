@@ -3,14 +3,6 @@
 
 load helpers
 
-# pair SET: cache.img and backing.img of a golden set, and copies of both as they were
-pair() {
-	unpack "$1"
-	mv backing.before.img backing.img
-	cp cache.img cache.orig
-	cp backing.img backing.orig
-}
-
 as_before() {
 	cmp cache.img cache.orig && cmp backing.img backing.orig
 }
