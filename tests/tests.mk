@@ -43,7 +43,7 @@ tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell
 
 # All tests but those of random damage, of every kill point and of the real driver, in two halves for two processors.
 HALF_1 := golden resume rules repair undo guard battery
-HALF_2 := unit pack fixtures check flush format explain media dump
+HALF_2 := unit fixtures check flush format explain media dump
 PLAIN := killpoints udev docs install demo
 
 # $(call suite,LABEL,BUILD,KIND...): runs them and keeps the counts
@@ -64,7 +64,7 @@ check-plain-1:
 check-plain-2:
 	$(call suite,plain-2,build,$(HALF_2) $(PLAIN))
 
-# What takes longer than `check` may: the same under the sanitizers of clang, random damage there, every kill point, and a
+# What takes longer than `check` may: the same and packs under the sanitizers of clang, random damage there, every kill point, and a
 # build without ISA-L and io_uring.
 check-rest:
 	$(MAKE) -j2 WERROR=-Werror $(ASAN) tests
@@ -76,7 +76,7 @@ check-sanitized-1:
 	$(call suite,sanitized-1,build/asan,$(HALF_1))
 
 check-sanitized-2:
-	$(call suite,sanitized-2,build/asan,$(HALF_2))
+	$(call suite,sanitized-2,build/asan,$(HALF_2) pack)
 
 check-damaged:
 	$(call suite,damaged,build/asan,damage)
