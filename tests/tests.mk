@@ -64,8 +64,8 @@ check-plain-1:
 check-plain-2:
 	$(call suite,plain-2,build,$(HALF_2) $(PLAIN))
 
-# What takes longer than `check` may: the same and packs under the sanitizers of clang, random damage there, every kill point, and a
-# build without ISA-L and io_uring.
+# What takes longer than `check` may: the same, and packs, under the sanitizers of clang, random damage there, every kill
+# point, and a build without ISA-L and io_uring.
 check-rest:
 	$(MAKE) -j2 WERROR=-Werror $(ASAN) tests
 	$(MAKE) -j2 WERROR=-Werror BUILD=build/portable NO_ISAL=1 tests
