@@ -715,7 +715,7 @@ struct chain {
 /* What the driver of a loop device says: right whatever became of the file's name. fd is the loop device. */
 static bool ask_loop(int fd, struct node *under, uint64_t *offset)
 {
-	struct loop_info64 info;
+	struct loop_info64 info = { .lo_device = 0 }; /* valgrind does not know that the kernel fills it */
 
 	if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info))
 		return false;
