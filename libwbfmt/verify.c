@@ -83,7 +83,7 @@ static void retry_data(struct wb_ring *ring, uint8_t *span, const struct wb_crc_
 
 		if (!(slot->flags & WB_SLOT_NO_DATA))
 			continue;
-		verify(ring, i, span, wb_ring_reread(ring, wb_slot_offset(geometry, i), span,
+		verify(ring, i, span, wb_ring_reread(ring, ring->cache->dev, wb_slot_offset(geometry, i), span,
 						     (slot->length + 1u) * WB_BLOCK, NULL), over_block);
 	}
 }
