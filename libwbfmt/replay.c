@@ -167,7 +167,9 @@ static uint8_t compose(struct writer *writer, const struct wb_view *view, uint8_
 		if (lost)
 			leave_alone(writer, view, lost);
 		wanted &= view->readable[i];
-		for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
+		if (wanted == 0xff)
+			memcpy(block, view->data + i * WB_BLOCK, WB_BLOCK);
+		for (unsigned sector = 0; wanted != 0xff && sector < WB_SECTORS_PER_BLOCK; sector++)
 			if (wanted >> sector & 1)
 				memcpy(block + sector * WB_SECTOR, view->data + i * WB_BLOCK + sector * WB_SECTOR,
 				       WB_SECTOR);
