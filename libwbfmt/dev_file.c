@@ -217,7 +217,7 @@ static void submit_some(struct file *file, struct wb_io *io, unsigned n)
 	give_back(file, engine);
 }
 
-/* Much that was written to an image sets out for the medium now, so that the flush has less to wait for. */
+/* Much that was written to one place of an image sets out for the medium now, so that the flush has less to wait for. */
 static void hurry(const struct file *file, const struct wb_io *io, unsigned n)
 {
 	uint64_t begin = UINT64_MAX, end = 0, bytes = 0;
@@ -229,7 +229,7 @@ static void hurry(const struct file *file, const struct wb_io *io, unsigned n)
 		end = wb_max(end, io[i].offset + io[i].length);
 		bytes += io[i].length;
 	}
-	if (!file->direct && bytes >= HURRY)
+	if (!file->direct && bytes >= HURRY && bytes >= (end - begin) / 2)
 		sync_file_range(file->fd, (off_t)begin, (off_t)(end - begin), SYNC_FILE_RANGE_WRITE);
 }
 
