@@ -72,5 +72,9 @@ check-all:
 demo: all
 	demo/demo.sh $(BUILD)
 
-bench: all $(BUILD)/tests/mkcache
-	tests/bench/bench $(BUILD)
+$(BUILD)/tests/bench/plan: tests/bench/plan.c $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -o $@ $(filter %.c %.a,$^) $(ALL_LDFLAGS) $(shell pkg-config --libs $(LIB_PKGS))
+
+bench: all $(BUILD)/tests/bench/plan
+	tests/bench/bench $(BUILD) $(ROWS)
