@@ -260,9 +260,9 @@ static void note_phase(void *context, const char *phase, uint64_t done, uint64_t
 	struct phases *phases = context;
 
 	(void)total;
-	if (!done && !phases->begin && strncmp(phase, "zeroing", 7) == 0)
+	if (!done && phases->begin <= 0 && strncmp(phase, "zeroing", 7) == 0)
 		phases->begin = now();
-	if (!phases->end && strncmp(phase, "rereading", 9) == 0)
+	if (phases->end <= 0 && strncmp(phase, "rereading", 9) == 0)
 		phases->end = now();
 }
 
