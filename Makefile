@@ -44,7 +44,7 @@ SONAME := libwbfmt.so.$(SOVERSION)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help deps check check-all demo bench install uninstall clean
+.PHONY: all help deps deps-bench check check-all demo bench install uninstall clean
 
 # ---- building -----------------------------------------------------------------------------------
 
@@ -59,7 +59,8 @@ help:
 	@echo 'kill-points   power cuts at every write and flush of every command, as a table'
 	@echo 'deps-kernel   unpack what check-kernel needs, with apt-get (root)'
 	@echo 'check-kernel  the commands next to the real driver, under qemu'
-	@echo 'bench         speed, as ratios'
+	@echo 'bench         speed, as ratios (PERFORMANCE.md); ROWS="check flush" for some rows alone'
+	@echo 'deps-bench    install what the bench compares with (root)'
 	@echo 'install       into DESTDIR and prefix ($(prefix)); uninstall takes it away again'
 
 $(BUILD)/%.o: %.c
@@ -99,6 +100,9 @@ DEPS := gcc clang libclang-rt-dev libc6-dev pkg-config libblkid-dev libpopt-dev 
 deps:
 	apt-get update -q
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(DEPS)
+
+deps-bench: deps
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends fio hyperfine
 
 # ---- tests --------------------------------------------------------------------------------------
 

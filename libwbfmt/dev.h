@@ -25,16 +25,27 @@ struct wb_dev {
 	unsigned physical; /* sector size inside, where it is known and aligned; else 0 */
 	bool is_block, busy;
 	bool grows; /* writes behind the end make it longer */
+	bool parallel; /* any number of threads may read while one writes; otherwise one thread at a time */
 	dev_t device; /* of the file system, or of the block device itself */
 	ino_t inode;  /* 0 for a block device */
 	const struct wb_pack_info *pack; /* NULL for any other device */
 };
 
-/* The io_uring engine; NULL where the kernel refuses it. */
+/* The engines. Each carries out one batch at a time, as wb_dev_ops.submit, on a file descriptor. */
+
+/* io_uring; NULL where the kernel refuses it. */
 struct wb_uring;
 struct wb_uring *wb_uring_open(void);
-/* As wb_dev_ops.submit, on a file descriptor. */
 void wb_uring_submit(struct wb_uring *uring, int fd, struct wb_io *io, unsigned n);
 void wb_uring_close(struct wb_uring *uring);
+
+/* Threads, started by the first batches that can use them; NULL without memory. */
+struct wb_threads;
+struct wb_threads *wb_threads_open(void);
+void wb_threads_submit(struct wb_threads *pool, int fd, struct wb_io *io, unsigned n);
+void wb_threads_close(struct wb_threads *pool);
+
+/* pread or pwrite of all of it: 0 or a negative errno. */
+int wb_transfer(int fd, bool write, void *bytes, uint32_t length, uint64_t offset);
 
 #endif

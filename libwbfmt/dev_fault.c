@@ -267,6 +267,7 @@ int wb_dev_fault(struct wb_dev **dev, struct wb_dev *inner, const struct wb_faul
 		return wb_no_memory(err, "a device");
 	fault->dev = *inner;
 	fault->dev.ops = &fault_ops;
+	fault->dev.parallel = false;
 	fault->inner = inner;
 	fault->plan = *plan;
 	fault->own.left = plan->cut_after;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -14,21 +15,35 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "dev.h"
 #include "error.h"
 #include "pack.h"
+
+#define HURRY (1u << 20)
+
+/* What carries out a batch: one of the two. */
+struct engine {
+	struct engine *next;
+	struct wb_uring *uring;
+	struct wb_threads *threads;
+};
 
 struct file {
 	struct wb_dev dev;
 	int fd;
 	bool direct;
+	pthread_mutex_t lock;    /* of all below */
 	bool sparse;             /* an image that only we read: its holes need not be read */
 	uint64_t hole, data, end; /* hole <= data <= end: a hole, then data, as last asked for */
-	struct wb_uring *uring;
+	bool no_uring;
+	struct engine *idle;
 };
 
-static int transfer(int fd, bool write, uint8_t *p, uint32_t left, uint64_t offset)
+int wb_transfer(int fd, bool write, void *bytes, uint32_t left, uint64_t offset)
 {
+	uint8_t *p = bytes;
+
 	while (left) {
 		ssize_t n = write ? pwrite(fd, p, left, (off_t)offset) : pread(fd, p, left, (off_t)offset);
 
@@ -60,10 +75,10 @@ static int transfer_bounced(struct file *file, const struct wb_io *io)
 
 	result = 0;
 	if (!io->write || length != io->length)
-		result = transfer(file->fd, false, bounce, length, begin);
+		result = wb_transfer(file->fd, false, bounce, length, begin);
 	if (!result && io->write) {
 		memcpy(inside, io->buffer, io->length);
-		result = transfer(file->fd, true, bounce, length, begin);
+		result = wb_transfer(file->fd, true, bounce, length, begin);
 	} else if (!result) {
 		memcpy(io->buffer, inside, io->length);
 	}
@@ -96,7 +111,7 @@ static void submit_one_by_one(struct file *file, struct wb_io *io, unsigned n)
 		else if (needs_bounce(file, &io[i]))
 			io[i].result = transfer_bounced(file, &io[i]);
 		else
-			io[i].result = transfer(file->fd, io[i].write, io[i].buffer, io[i].length, io[i].offset);
+			io[i].result = wb_transfer(file->fd, io[i].write, io[i].buffer, io[i].length, io[i].offset);
 		write_failed |= io[i].write && io[i].result;
 	}
 }
@@ -121,22 +136,102 @@ static void look_for_data(struct file *file, uint64_t offset)
 /* A read that lies in a hole is zeroes. A sparse image of terabytes is looked through in no time that way. */
 static bool fill_from_hole(struct file *file, const struct wb_io *io)
 {
-	if (!file->sparse || io->write)
+	bool in_hole;
+
+	if (io->write)
 		return false;
-	if (io->offset < file->hole || io->offset >= file->end)
+	pthread_mutex_lock(&file->lock);
+	if (file->sparse && (io->offset < file->hole || io->offset >= file->end))
 		look_for_data(file, io->offset);
-	if (!file->sparse || io->offset + io->length > file->data)
-		return false;
-	memset(io->buffer, 0, io->length);
-	return true;
+	in_hole = file->sparse && io->offset + io->length <= file->data;
+	pthread_mutex_unlock(&file->lock);
+	if (in_hole)
+		memset(io->buffer, 0, io->length);
+	return in_hole;
+}
+
+static struct engine *open_engine(struct file *file)
+{
+	struct engine *engine = calloc(1, sizeof(*engine));
+
+	if (!engine)
+		return NULL;
+	if (!file->no_uring)
+		engine->uring = wb_uring_open();
+	file->no_uring |= !engine->uring;
+	if (!engine->uring)
+		engine->threads = wb_threads_open();
+	if (engine->uring || engine->threads)
+		return engine;
+	free(engine);
+	return NULL;
+}
+
+static void close_engine(struct engine *engine)
+{
+	wb_uring_close(engine->uring);
+	wb_threads_close(engine->threads);
+	free(engine);
+}
+
+/* Every thread that is in submit() has an engine of its own; NULL when there is none to be had. */
+static struct engine *take_engine(struct file *file)
+{
+	struct engine *engine;
+
+	pthread_mutex_lock(&file->lock);
+	engine = file->idle;
+	if (engine)
+		file->idle = engine->next;
+	else
+		engine = open_engine(file);
+	pthread_mutex_unlock(&file->lock);
+	return engine;
+}
+
+static void give_back(struct file *file, struct engine *engine)
+{
+	pthread_mutex_lock(&file->lock);
+	engine->next = file->idle;
+	file->idle = engine;
+	pthread_mutex_unlock(&file->lock);
+}
+
+/* What is written to an image goes to the page cache: there is nothing to wait for. */
+static bool wants_engine(const struct file *file, const struct wb_io *io, unsigned n)
+{
+	return n > 1 && !any_needs_bounce(file, io, n) && (file->direct || !io[0].write);
 }
 
 static void submit_some(struct file *file, struct wb_io *io, unsigned n)
 {
-	if (file->uring && n > 1 && !any_needs_bounce(file, io, n))
-		wb_uring_submit(file->uring, file->fd, io, n);
-	else
+	struct engine *engine = wants_engine(file, io, n) ? take_engine(file) : NULL;
+
+	if (!engine) {
 		submit_one_by_one(file, io, n);
+		return;
+	}
+	if (engine->uring)
+		wb_uring_submit(engine->uring, file->fd, io, n);
+	else
+		wb_threads_submit(engine->threads, file->fd, io, n);
+	give_back(file, engine);
+}
+
+/* Much that was written to one place of an image sets out for the medium now, so that the flush has less to wait for. */
+static void hurry(const struct file *file, const struct wb_io *io, unsigned n)
+{
+	uint64_t begin = UINT64_MAX, end = 0, bytes = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (!io[i].write)
+			continue;
+		begin = wb_min(begin, io[i].offset);
+		end = wb_max(end, io[i].offset + io[i].length);
+		bytes += io[i].length;
+	}
+	if (!file->direct && bytes >= HURRY && bytes >= (end - begin) / 2)
+		sync_file_range(file->fd, (off_t)begin, (off_t)(end - begin), SYNC_FILE_RANGE_WRITE);
 }
 
 static void file_submit(struct wb_dev *dev, struct wb_io *io, unsigned n)
@@ -149,6 +244,7 @@ static void file_submit(struct wb_dev *dev, struct wb_io *io, unsigned n)
 		if (end > begin)
 			submit_some(file, io + begin, end - begin);
 	}
+	hurry(file, io, n);
 }
 
 static int file_flush(struct wb_dev *dev)
@@ -181,7 +277,13 @@ static void file_close(struct wb_dev *dev)
 {
 	struct file *file = (struct file *)dev;
 
-	wb_uring_close(file->uring);
+	while (file->idle) {
+		struct engine *engine = file->idle;
+
+		file->idle = engine->next;
+		close_engine(engine);
+	}
+	pthread_mutex_destroy(&file->lock);
 	if (file->fd >= 0)
 		close(file->fd);
 	free(file);
@@ -306,14 +408,15 @@ int wb_dev_open(struct wb_dev **dev, const char *path, unsigned flags, struct wb
 	if (!file)
 		return wb_no_memory(err, "a device");
 	file->dev.ops = &file_ops;
+	file->dev.parallel = true;
 	file->fd = -1;
+	file->no_uring = flags & WB_OPEN_THREADS;
+	pthread_mutex_init(&file->lock, NULL);
 	ret = open_any(file, path, flags, err);
 	if (ret) {
 		file_close(&file->dev);
 		return ret;
 	}
-	if (!(flags & WB_OPEN_THREADS))
-		file->uring = wb_uring_open();
 	if (flags & WB_OPEN_PACK && !file->dev.is_block && wb_is_pack(&file->dev)) {
 		ret = wb_dev_pack(dev, &file->dev, err);
 		if (ret)

@@ -14,8 +14,8 @@
 #include "bytes.h"
 #include "crc32c.h"
 #include "error.h"
+#include "helper.h"
 #include "pack.h"
-#include "relay.h"
 
 #define BATCH_BYTES (4u << 20)
 #define SLOT_MAX (WB_BLOCK * (WB_CAPACITY_MAX + 1))
@@ -41,8 +41,8 @@ struct writer {
 	const struct wb_pack_options *options;
 	struct wb_pack_result *result;
 	int fd;
-	struct wb_relay relay;
-	struct batch batches[2];
+	struct wb_helper helper;
+	struct batch batches[2], *taken; /* by the helper */
 	struct headers headers[2]; /* of even and odd chunks */
 	/* of the thread that works */
 	z_stream zlib;
@@ -444,11 +444,11 @@ static void take_slot(struct writer *writer, uint32_t chunk, unsigned slot, cons
 
 /* ---- the whole ---- */
 
-static void take_batch(void *context, unsigned turn)
+static void take_batch(void *context)
 {
 	struct writer *writer = context;
 	struct wb_pack_columns *columns = &writer->columns;
-	const struct batch *batch = &writer->batches[turn];
+	const struct batch *batch = writer->taken;
 
 	if (writer->failed)
 		return;
@@ -477,12 +477,14 @@ static int read_slots(struct writer *writer, const struct wb_progress *progress,
 		ret = wb_poll(progress, "packing", chunk + from, writer->geometry.slots, err);
 		if (ret)
 			break;
-		wb_relay_wait(&writer->relay, turn);
 		read_batch(writer, batch, (uint32_t)chunk, from);
 		from = batch->to < slots_of(writer, (uint32_t)chunk) ? batch->to : 0;
 		chunk += from ? 0 : WB_PACK_CHUNK;
-		wb_relay_hand(&writer->relay, turn);
+		wb_helper_wait(&writer->helper);
+		writer->taken = batch;
+		wb_helper_give(&writer->helper, take_batch, writer);
 	}
+	wb_helper_wait(&writer->helper);
 	return ret;
 }
 
@@ -495,9 +497,9 @@ static int write_all(struct writer *writer, const struct wb_cache *cache, const 
 		ret = write_facts(writer, err);
 	if (ret)
 		return ret;
-	wb_relay_start(&writer->relay, writer->options->jobs > 1, take_batch, writer);
+	wb_helper_start(&writer->helper, writer->options->jobs > 1);
 	ret = read_slots(writer, progress, err);
-	wb_relay_stop(&writer->relay);
+	wb_helper_stop(&writer->helper);
 	if (ret || !writer->failed)
 		return ret;
 	if (err)

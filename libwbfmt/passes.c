@@ -8,6 +8,7 @@
 
 #include "bytes.h"
 #include "error.h"
+#include "helper.h"
 #include "ring.h"
 
 #define SCAN_BATCH 256u
@@ -129,36 +130,81 @@ static int add_segment(struct wb_plan *plan, uint64_t id, const uint8_t *meta, s
 	return 0;
 }
 
-static int scan(struct wb_plan *plan, uint8_t *metas, const struct wb_progress *progress, struct wb_error *err)
+/* The metadata of some segments, newest first. */
+struct batch {
+	struct wb_ring *ring;
+	uint64_t ids[SCAN_BATCH];
+	uint32_t slots[SCAN_BATCH];
+	unsigned count;
+	uint8_t *metas;
+	struct wb_error failure;
+	int failed;
+};
+
+static void read_batch(void *context)
 {
-	struct wb_ring *ring = plan->ring;
-	uint64_t low = wb_max(plan->scope.low, ring->first), id = wb_min(plan->scope.high, ring->head);
-	uint64_t top = id;
+	struct batch *batch = context;
 
-	while (id >= low && id) {
-		uint64_t ids[SCAN_BATCH];
-		uint32_t slots[SCAN_BATCH];
-		unsigned n = 0;
-		int ret = wb_poll(progress, "planning", top - id, top - low + 1, err);
+	batch->failed = wb_ring_metadatas(batch->ring, batch->slots, batch->count, batch->metas, &batch->failure);
+}
 
-		for (; id >= low && id && n < SCAN_BATCH; id--)
-			if (wb_ring_takes_part(ring, &plan->scope, id)) {
-				slots[n] = wb_slot_of(&ring->cache->geometry, id);
-				ids[n++] = id;
-			}
-		if (!ret)
-			ret = wb_ring_metadatas(ring, slots, n, metas, err);
-		for (unsigned i = 0; i < n && !ret; i++)
-			ret = add_segment(plan, ids[i], metas + (size_t)i * WB_BLOCK, err);
+/* The next segments of the scope from id downwards; returns the id to go on with, 0 behind the last. */
+static uint64_t choose(const struct wb_plan *plan, struct batch *batch, uint64_t id, uint64_t low)
+{
+	for (batch->count = 0; id >= low && id && batch->count < SCAN_BATCH; id--)
+		if (wb_ring_takes_part(plan->ring, &plan->scope, id)) {
+			batch->slots[batch->count] = wb_slot_of(&plan->ring->cache->geometry, id);
+			batch->ids[batch->count++] = id;
+		}
+	return id >= low ? id : 0;
+}
+
+static int add_batch(struct wb_plan *plan, const struct batch *batch, struct wb_error *err)
+{
+	int ret = batch->failed;
+
+	if (ret && err)
+		*err = batch->failure;
+	for (unsigned i = 0; i < batch->count && !ret; i++)
+		ret = add_segment(plan, batch->ids[i], batch->metas + (size_t)i * WB_BLOCK, err);
+	return ret;
+}
+
+/* One batch is read while the one before is added. */
+static int scan(struct wb_plan *plan, struct batch *batches, const struct wb_progress *progress, struct wb_error *err)
+{
+	uint64_t low = wb_max(plan->scope.low, plan->ring->first), id = wb_min(plan->scope.high, plan->ring->head);
+	uint64_t top = id, begun = 0;
+	struct wb_helper helper;
+	int ret = 0;
+
+	wb_helper_start(&helper, plan->ring->options.jobs > 1);
+	if (id < low)
+		id = 0;
+	for (unsigned turn = 0; !ret && (id || begun); turn ^= 1) {
+		bool filled = begun;
+
+		ret = wb_poll(progress, "planning", top - wb_max(id, low - 1), top - low + 1, err);
 		if (ret)
-			return ret;
+			break;
+		wb_helper_wait(&helper);
+		begun = id;
+		if (id) {
+			id = choose(plan, &batches[turn], id, low);
+			wb_helper_give(&helper, read_batch, &batches[turn]);
+		}
+		if (filled)
+			ret = add_batch(plan, &batches[turn ^ 1], err);
 	}
-	return 0;
+	wb_helper_stop(&helper);
+	return ret;
 }
 
 int wb_plan_next(struct wb_plan *plan, const struct wb_progress *progress, struct wb_error *err)
 {
-	void *metas;
+	const size_t each = (size_t)SCAN_BATCH * WB_BLOCK;
+	struct batch *batches;
+	void *metas = NULL;
 	int ret;
 
 	if (plan->passes && plan->end == UINT64_MAX)
@@ -166,10 +212,18 @@ int wb_plan_next(struct wb_plan *plan, const struct wb_progress *progress, struc
 	plan->begin = plan->end;
 	plan->end = UINT64_MAX;
 	plan->count = 0;
-	if (posix_memalign(&metas, WB_BLOCK, (size_t)SCAN_BATCH * WB_BLOCK))
+	batches = calloc(2, sizeof(*batches));
+	if (!batches || posix_memalign(&metas, WB_BLOCK, 2 * each)) {
+		free(batches);
 		return wb_no_memory(err, "planning");
-	ret = scan(plan, metas, progress, err);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		batches[i].ring = plan->ring;
+		batches[i].metas = (uint8_t *)metas + i * each;
+	}
+	ret = scan(plan, batches, progress, err);
 	free(metas);
+	free(batches);
 	if (ret)
 		return ret;
 	settle(plan);

@@ -8,12 +8,24 @@
 #include <time.h>
 
 #include "bytes.h"
+#include "dev.h"
 #include "error.h"
+#include "helper.h"
 #include "sweep.h"
 
 #define ARENA (4u << 20)      /* bytes collected before they are submitted */
+#define ARENAS 2u             /* one is filled while the other one is written */
 #define RUN_MAX (1u << 20)    /* bytes of one write request */
 #define RUNS_MAX 1024u
+
+/* Runs that are written together, in ascending order. */
+struct arena {
+	uint8_t *bytes;
+	size_t used;
+	struct wb_io runs[RUNS_MAX];
+	uint32_t planned[RUNS_MAX];  /* sectors of the plan in each run; the rest is merged in */
+	unsigned run_count;
+};
 
 struct writer {
 	struct wb_ring *ring;
@@ -24,48 +36,87 @@ struct writer {
 	bool whole_blocks;           /* BACKING writes nothing smaller inside than a block: merge with what it holds */
 	bool only_whole;             /* and takes nothing smaller */
 	time_t last_flush;
-	uint8_t *arena;
-	size_t used;
-	struct wb_io runs[RUNS_MAX];
-	uint32_t planned[RUNS_MAX];  /* sectors of the plan in each run; the rest is merged in */
-	unsigned run_count;
+	struct arena arenas[ARENAS];
+	struct arena *arena;         /* that is filled */
+	struct wb_helper helper;     /* writes another one */
+	struct arena *written;       /* NULL: none */
+	unsigned write_count;        /* its runs that are to be written */
+	struct wb_error failure;
+	int failed;
 };
 
-static int submit_runs(struct writer *writer, unsigned n, struct wb_error *err)
+static void write_runs(void *context)
 {
-	int ret = 0;
+	struct writer *writer = context;
 
+	writer->failed = wb_dev_submit(writer->backing, writer->written->runs, writer->write_count, &writer->failure);
+}
+
+/* Waits for the writes under way, counts them, and tells how they ended. */
+static int finish_writes(struct writer *writer, struct wb_error *err)
+{
+	struct arena *arena = writer->written;
+
+	if (!arena)
+		return 0;
+	wb_helper_wait(&writer->helper);
+	for (unsigned i = 0; i < writer->write_count; i++)
+		writer->result->written_sectors += arena->runs[i].result ? 0 : arena->planned[i];
+	writer->written = NULL;
+	if (writer->failed && err)
+		*err = writer->failure;
+	return writer->failed;
+}
+
+/* The first n runs that have been collected, once the writes before them have succeeded. */
+static int begin_writes(struct writer *writer, unsigned n, struct wb_error *err)
+{
+	struct arena *arena = writer->arena;
+	int ret = finish_writes(writer, err);
+
+	if (ret)
+		return ret;
 	if (writer->options->extent)
 		for (unsigned i = 0; i < n; i++)
-			writer->options->extent(writer->options->context, writer->runs[i].offset / WB_SECTOR,
-						writer->runs[i].length / WB_SECTOR);
+			writer->options->extent(writer->options->context, arena->runs[i].offset / WB_SECTOR,
+						arena->runs[i].length / WB_SECTOR);
 	writer->result->writes += n;
-	if (writer->options->dry_run)
+	if (writer->options->dry_run || !n)
 		return 0;
-	ret = wb_dev_submit(writer->backing, writer->runs, n, err);
-	for (unsigned i = 0; i < n; i++)
-		writer->result->written_sectors += writer->runs[i].result ? 0 : writer->planned[i];
-	return ret;
+	writer->written = arena;
+	writer->write_count = n;
+	wb_helper_give(&writer->helper, write_runs, writer);
+	return 0;
+}
+
+/* Goes on in the other arena, with the last run of this one if it may still grow. */
+static void change_arena(struct writer *writer, unsigned n)
+{
+	struct arena *full = writer->arena;
+	struct arena *empty = &writer->arenas[full == &writer->arenas[0]];
+
+	empty->used = empty->run_count = 0;
+	if (n < full->run_count) {
+		const struct wb_io *open = &full->runs[n];
+
+		memcpy(empty->bytes, open->buffer, open->length);
+		empty->runs[0] = *open;
+		empty->runs[0].buffer = empty->bytes;
+		empty->planned[0] = full->planned[n];
+		empty->used = open->length;
+		empty->run_count = 1;
+	}
+	writer->arena = empty;
 }
 
 /* Makes room: submits all runs but the last, which may still grow; all of them when `last` is wanted too. */
 static int drain(struct writer *writer, bool last, struct wb_error *err)
 {
-	unsigned n = writer->run_count - (last || writer->run_count < 2 ? 0 : 1);
-	int ret = submit_runs(writer, n, err);
-	size_t kept = 0;
+	unsigned n = writer->arena->run_count - (last || writer->arena->run_count < 2 ? 0 : 1);
+	int ret = begin_writes(writer, n, err);
 
-	if (n < writer->run_count) {
-		struct wb_io *open = &writer->runs[n];
-
-		memmove(writer->arena, open->buffer, open->length);
-		writer->runs[0] = *open;
-		writer->runs[0].buffer = writer->arena;
-		writer->planned[0] = writer->planned[n];
-		kept = open->length;
-	}
-	writer->run_count -= n;
-	writer->used = kept;
+	if (!ret)
+		change_arena(writer, n);
 	return ret;
 }
 
@@ -73,23 +124,24 @@ static int drain(struct writer *writer, bool last, struct wb_error *err)
 static int append(struct writer *writer, uint64_t offset, const uint8_t *bytes, uint32_t length, uint32_t planned,
 		  struct wb_error *err)
 {
-	if (writer->used + length > ARENA || writer->run_count == RUNS_MAX) {
+	if (writer->arena->used + length > ARENA || writer->arena->run_count == RUNS_MAX) {
 		int ret = drain(writer, false, err);
 
 		if (ret)
 			return ret;
 	}
-	struct wb_io *open = writer->run_count ? &writer->runs[writer->run_count - 1] : NULL;
+	struct arena *arena = writer->arena;
+	struct wb_io *open = arena->run_count ? &arena->runs[arena->run_count - 1] : NULL;
 
 	if (!open || open->offset + open->length != offset || open->length + length > RUN_MAX) {
-		writer->planned[writer->run_count] = 0;
-		open = &writer->runs[writer->run_count++];
-		*open = (struct wb_io){ .buffer = writer->arena + writer->used, .offset = offset, .write = true };
+		arena->planned[arena->run_count] = 0;
+		open = &arena->runs[arena->run_count++];
+		*open = (struct wb_io){ .buffer = arena->bytes + arena->used, .offset = offset, .write = true };
 	}
-	memcpy(writer->arena + writer->used, bytes, length);
+	memcpy(arena->bytes + arena->used, bytes, length);
 	open->length += length;
-	writer->planned[writer->run_count - 1] += planned;
-	writer->used += length;
+	arena->planned[arena->run_count - 1] += planned;
+	arena->used += length;
 	return 0;
 }
 
@@ -115,7 +167,9 @@ static uint8_t compose(struct writer *writer, const struct wb_view *view, uint8_
 		if (lost)
 			leave_alone(writer, view, lost);
 		wanted &= view->readable[i];
-		for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
+		if (wanted == 0xff)
+			memcpy(block, view->data + i * WB_BLOCK, WB_BLOCK);
+		for (unsigned sector = 0; wanted != 0xff && sector < WB_SECTORS_PER_BLOCK; sector++)
 			if (wanted >> sector & 1)
 				memcpy(block + sector * WB_SECTOR, view->data + i * WB_BLOCK + sector * WB_SECTOR,
 				       WB_SECTOR);
@@ -223,6 +277,8 @@ static int settle_stretch(struct writer *writer, struct wb_entry *entries, size_
 	struct wb_sweep verification = writer->sweep;
 	int ret = drain(writer, true, err);
 
+	if (!ret)
+		ret = finish_writes(writer, err);
 	if (ret || writer->options->dry_run)
 		return ret;
 	ret = wb_dev_flush(writer->backing, err);
@@ -270,46 +326,63 @@ static int replay_pass(struct writer *writer, struct wb_plan *plan, const struct
 	return ret;
 }
 
-static void prepare(struct writer *writer, struct wb_ring *ring, struct wb_dev *backing)
+static void prepare(struct writer *writer, uint8_t *bytes)
 {
+	const struct wb_replay_options *options = writer->options;
+	struct wb_dev *backing = writer->backing;
+
+	for (unsigned i = 0; i < ARENAS; i++)
+		writer->arenas[i].bytes = bytes + (size_t)i * ARENA;
+	writer->arena = &writer->arenas[0];
 	writer->only_whole = wb_dev_block(backing) > WB_SECTOR;
 	writer->whole_blocks = wb_dev_physical_block(backing) > WB_SECTOR;
 	writer->last_flush = time(NULL);
 	writer->sweep = (struct wb_sweep){
-		.ring = ring, .backing_sectors = wb_dev_size(backing) / WB_SECTOR, .context = writer,
-		.backing = writer->options->compare || writer->whole_blocks ? backing : NULL,
-		.check = WB_CHECK_COMPARE, .visit = write_block,
-		.phase = writer->options->dry_run ? "reading" : "writing back",
+		.ring = writer->ring, .backing_sectors = wb_dev_size(backing) / WB_SECTOR, .context = writer,
+		.backing = options->compare || writer->whole_blocks ? backing : NULL,
+		.check = WB_CHECK_COMPARE, .visit = write_block, .phase = options->dry_run ? "reading" : "writing back",
 	};
+}
+
+static int replay_passes(struct writer *writer, const struct wb_scope *scope, const struct wb_progress *progress,
+			 struct wb_error *err)
+{
+	const struct wb_replay_options *options = writer->options;
+	struct wb_plan plan;
+	int ret = wb_plan_open(&plan, writer->ring, scope, options->capacity, err);
+
+	plan.end = options->begin / WB_BLOCK; /* where the first range begins */
+	while (!ret && (ret = wb_plan_next(&plan, progress, err)) > 0) {
+		writer->result->passes = plan.passes;
+		ret = replay_pass(writer, &plan, progress, err);
+	}
+	wb_plan_close(&plan);
+	return ret;
 }
 
 int wb_replay(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev *backing,
 	      const struct wb_replay_options *options, struct wb_replay_result *result,
 	      const struct wb_progress *progress, struct wb_error *err)
 {
+	bool parallel = ring->options.jobs > 1 && ring->cache->dev->parallel && backing->parallel;
 	struct writer *writer = calloc(1, sizeof(*writer));
-	struct wb_plan plan = { .ring = ring };
-	void *arena = NULL;
+	void *bytes = NULL;
 	int ret;
 
 	*result = (struct wb_replay_result){ .passes = 0 };
-	if (!writer || posix_memalign(&arena, WB_BLOCK, ARENA)) {
+	if (!writer || posix_memalign(&bytes, WB_BLOCK, (size_t)ARENAS * ARENA)) {
 		free(writer);
 		return wb_no_memory(err, "buffers");
 	}
-	*writer = (struct writer){ .ring = ring, .backing = backing, .options = options, .result = result,
-				   .arena = arena };
-	prepare(writer, ring, backing);
-	ret = wb_plan_open(&plan, ring, scope, options->capacity, err);
-	plan.end = options->begin / WB_BLOCK; /* where the first range begins */
-	while (!ret && (ret = wb_plan_next(&plan, progress, err)) > 0) {
-		result->passes = plan.passes;
-		ret = replay_pass(writer, &plan, progress, err);
-	}
+	*writer = (struct writer){ .ring = ring, .backing = backing, .options = options, .result = result };
+	prepare(writer, bytes);
+	wb_helper_start(&writer->helper, parallel);
+	ret = replay_passes(writer, scope, progress, err);
+	finish_writes(writer, NULL); /* of a run that failed elsewhere */
+	wb_helper_stop(&writer->helper);
 	if (ret == -WB_ESTOPPED && !options->dry_run)
 		wb_dev_flush(backing, NULL);
-	wb_plan_close(&plan);
-	free(arena);
+	free(bytes);
 	free(writer);
 	return ret;
 }

@@ -9,6 +9,7 @@
 
 #include "bytes.h"
 #include "error.h"
+#include "helper.h"
 #include "ring.h"
 
 #define HEADER_BATCH 256u
@@ -59,25 +60,26 @@ static void absorb_metablock(struct wb_ring *ring, struct wb_slot *slot, const s
 		slot->flags |= WB_SLOT_BEYOND;
 }
 
-static uint8_t check_of(const uint8_t *meta)
+static uint32_t sum_of(const uint8_t *meta)
 {
-	return (uint8_t)wb_crc32c(~0u, meta, WB_BLOCK);
+	return wb_crc32c(~0u, meta, WB_BLOCK);
 }
 
-void wb_slot_absorb(struct wb_ring *ring, uint32_t index, const uint8_t *meta)
+uint32_t wb_slot_absorb(struct wb_ring *ring, uint32_t index, const uint8_t *meta)
 {
 	const struct wb_geometry *geometry = &ring->cache->geometry;
 	struct wb_slot *slot = &ring->slots[index];
+	uint32_t sum = sum_of(meta);
 	struct wb_header header;
 
 	wb_header_decode(geometry->format, meta, &header);
-	*slot = (struct wb_slot){ .id = header.id, .length = (uint8_t)header.length, .check = check_of(meta) };
+	*slot = (struct wb_slot){ .id = header.id, .length = (uint8_t)header.length, .check = (uint8_t)sum };
 	if (wb_all_bytes(meta, WB_BLOCK, 0))
-		return;
+		return sum;
 	if (!header.id)
 		slot->flags |= WB_SLOT_GARBAGE;
 	if (!wb_length_in_range(geometry, header.length))
-		return;
+		return sum;
 	if (!padding_is_zero(geometry->format, meta, header.length))
 		slot->flags |= WB_SLOT_PADDING;
 	for (unsigned i = 0; i < header.length; i++) {
@@ -88,6 +90,7 @@ void wb_slot_absorb(struct wb_ring *ring, uint32_t index, const uint8_t *meta)
 	}
 	slot->flags |= wb_seal_covers_data(geometry->format) ? WB_SLOT_LAP :
 							       (uint16_t)wb_seal_laps(geometry, meta, &header);
+	return sum;
 }
 
 /* v0's stored laps bound the number of slots: lap = (id - 1) / N + 1. */
@@ -111,19 +114,22 @@ static bool read_stubbornly(struct wb_ring *ring, uint64_t offset, uint8_t *byte
 	return false;
 }
 
-bool wb_ring_reread(struct wb_ring *ring, uint64_t offset, uint8_t *bytes, uint32_t length, uint8_t *masks)
+bool wb_ring_reread(struct wb_ring *ring, struct wb_dev *dev, uint64_t offset, uint8_t *bytes, uint32_t length,
+		    uint8_t *masks)
 {
-	unsigned unit = wb_dev_block(ring->cache->dev);
+	bool of_cache = dev == ring->cache->dev;
+	unsigned unit = wb_dev_block(dev);
 	bool lost = false;
 
 	for (uint32_t at = 0; at < length; at += unit) {
 		uint32_t some = (uint32_t)wb_min(unit, length - at);
 
-		if (read_stubbornly(ring, offset + at, bytes + at, some))
+		if (of_cache ? read_stubbornly(ring, offset + at, bytes + at, some) :
+			       !wb_dev_read(dev, offset + at, bytes + at, some, NULL))
 			continue;
 		lost = true;
 		memset(bytes + at, 0, some);
-		if (ring->options.unreadable)
+		if (of_cache && ring->options.unreadable)
 			ring->options.unreadable(ring->options.context, offset + at, some);
 		for (uint32_t sector = at / WB_SECTOR; masks && sector < (at + some) / WB_SECTOR; sector++)
 			masks[sector / WB_SECTORS_PER_BLOCK] &= (uint8_t)~(1u << sector % WB_SECTORS_PER_BLOCK);
@@ -135,8 +141,7 @@ static void take_header(struct wb_ring *ring, uint32_t index, const uint8_t *met
 {
 	struct wb_slot *slot = &ring->slots[index];
 
-	wb_slot_absorb(ring, index, meta);
-	ring->digest = (ring->digest ^ wb_crc32c(~0u, meta, WB_BLOCK)) * 0x100000001b3u;
+	ring->digest = (ring->digest ^ wb_slot_absorb(ring, index, meta)) * 0x100000001b3u;
 	if (ring->cache->geometry.format->lap.width && slot->id && slot->flags & WB_SLOT_SEALED)
 		bound_by_lap(ring, meta);
 }
@@ -148,35 +153,72 @@ static void retry_headers(struct wb_ring *ring, uint8_t *meta)
 
 	for (uint32_t i = 0; i < geometry->slots; i++)
 		if (ring->slots[i].flags & WB_SLOT_NO_HEADER &&
-		    !wb_ring_reread(ring, wb_slot_offset(geometry, i), meta, WB_BLOCK, NULL))
+		    !wb_ring_reread(ring, ring->cache->dev, wb_slot_offset(geometry, i), meta, WB_BLOCK, NULL))
 			take_header(ring, i, meta);
 }
 
+struct header_batch {
+	struct wb_dev *dev;
+	struct wb_io io[HEADER_BATCH];
+	unsigned count;
+};
+
+static void read_headers(void *context)
+{
+	struct header_batch *batch = context;
+
+	wb_dev_submit(batch->dev, batch->io, batch->count, NULL);
+}
+
+static void request_headers(const struct wb_ring *ring, struct header_batch *batch, uint64_t from, uint8_t *buffer)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+
+	batch->dev = ring->cache->dev;
+	batch->count = (unsigned)wb_min(HEADER_BATCH, geometry->slots - from);
+	for (unsigned i = 0; i < batch->count; i++)
+		batch->io[i] = (struct wb_io){ .buffer = buffer + (size_t)i * WB_BLOCK, .length = WB_BLOCK,
+					       .offset = wb_slot_offset(geometry, (uint32_t)from + i) };
+}
+
+static void take_headers(struct wb_ring *ring, const struct header_batch *batch, uint32_t from)
+{
+	for (unsigned i = 0; i < batch->count; i++) {
+		if (batch->io[i].result)
+			ring->slots[from + i].flags = WB_SLOT_NO_HEADER;
+		else
+			take_header(ring, from + i, batch->io[i].buffer);
+	}
+}
+
+/* One batch is read while the one before is taken. */
 static int load_headers(struct wb_ring *ring, const struct wb_progress *progress, uint8_t *buffer,
 			struct wb_error *err)
 {
-	const struct wb_geometry *geometry = &ring->cache->geometry;
-	struct wb_io io[HEADER_BATCH];
+	uint64_t slots = ring->cache->geometry.slots;
+	struct header_batch batches[2];
+	struct wb_helper helper;
+	int ret = 0;
 
-	for (uint64_t from = 0; from < geometry->slots; from += HEADER_BATCH) {
-		unsigned n = (unsigned)wb_min(HEADER_BATCH, geometry->slots - from);
-		int ret = wb_poll(progress, "reading headers", from, geometry->slots, err);
+	wb_helper_start(&helper, ring->options.jobs > 1);
+	for (uint64_t from = 0; from < slots + HEADER_BATCH; from += HEADER_BATCH) {
+		unsigned turn = from / HEADER_BATCH & 1;
 
+		ret = wb_poll(progress, "reading headers", wb_min(from, slots), slots, err);
 		if (ret)
-			return ret;
-		for (unsigned i = 0; i < n; i++)
-			io[i] = (struct wb_io){ .buffer = buffer + (size_t)i * WB_BLOCK, .length = WB_BLOCK,
-						.offset = wb_slot_offset(geometry, (uint32_t)from + i) };
-		wb_dev_submit(ring->cache->dev, io, n, NULL);
-		for (unsigned i = 0; i < n; i++) {
-			if (io[i].result)
-				ring->slots[from + i].flags = WB_SLOT_NO_HEADER;
-			else
-				take_header(ring, (uint32_t)from + i, io[i].buffer);
+			break;
+		wb_helper_wait(&helper);
+		if (from < slots) {
+			request_headers(ring, &batches[turn], from, buffer + (size_t)turn * HEADER_BATCH * WB_BLOCK);
+			wb_helper_give(&helper, read_headers, &batches[turn]);
 		}
+		if (from)
+			take_headers(ring, &batches[turn ^ 1], (uint32_t)(from - HEADER_BATCH));
 	}
-	retry_headers(ring, buffer);
-	return 0;
+	wb_helper_stop(&helper);
+	if (!ret)
+		retry_headers(ring, buffer);
+	return ret;
 }
 
 /* Without data, a plausible header is all there is to believe. */
@@ -193,7 +235,7 @@ static int allocate(struct wb_ring *ring, void **buffer, struct wb_error *err)
 	uint64_t sums = (uint64_t)geometry->slots * geometry->capacity * sizeof(*ring->sums);
 
 	ring->slots = calloc(geometry->slots, sizeof(*ring->slots));
-	if (!ring->slots || posix_memalign(buffer, WB_BLOCK, (size_t)HEADER_BATCH * WB_BLOCK))
+	if (!ring->slots || posix_memalign(buffer, WB_BLOCK, (size_t)2 * HEADER_BATCH * WB_BLOCK))
 		return wb_no_memory(err, "the table of slots");
 	if (!ring->options.metadata_only && sums <= ring->options.sums_memory)
 		ring->sums = calloc(1, (size_t)sums); /* NULL is fine: replay sums its blocks itself */
@@ -251,7 +293,7 @@ void wb_ring_patch(const struct wb_ring *ring, uint32_t slot, uint32_t from, uin
 /* A metablock that reads differently than when its seal was verified would send good data to a wrong address. */
 static bool reads_the_same(const struct wb_ring *ring, uint32_t index, const uint8_t *meta)
 {
-	return ring->slots[index].check == check_of(meta);
+	return ring->slots[index].check == (uint8_t)sum_of(meta);
 }
 
 int wb_ring_metadatas(struct wb_ring *ring, const uint32_t *slots, unsigned n, uint8_t *metas, struct wb_error *err)

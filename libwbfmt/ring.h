@@ -29,16 +29,17 @@ void wb_ring_patch(const struct wb_ring *ring, uint32_t slot, uint32_t from, uin
 /* Reads the metadata of n slots (WB_BLOCK bytes each) in one batch, corrections applied. */
 int wb_ring_metadatas(struct wb_ring *ring, const uint32_t *slots, unsigned n, uint8_t *metas, struct wb_error *err);
 
-/* Reads a span that failed unit by unit, each again as often as the options say. What stays unreadable is zeroed, told
- * to the caller's callback, and (where masks is not NULL) its sectors are cleared in masks, a byte for each block.
- * Returns whether anything stayed unreadable. */
-bool wb_ring_reread(struct wb_ring *ring, uint64_t offset, uint8_t *bytes, uint32_t length, uint8_t *masks);
+/* Reads a span of CACHE or BACKING that failed, unit by unit. Of CACHE each is read again as often as the options say, and
+ * what stays unreadable is told to the caller's callback. It is zeroed, and (where masks is not NULL) its sectors are
+ * cleared in masks, a byte for each block. Returns whether anything stayed unreadable. */
+bool wb_ring_reread(struct wb_ring *ring, struct wb_dev *dev, uint64_t offset, uint8_t *bytes, uint32_t length,
+		    uint8_t *masks);
 
 /* The metablock can be part of a plan: aligned, and its block begins within BACKING. */
 bool wb_metablock_usable(const struct wb_ring *ring, const struct wb_metablock *metablock);
 
-/* Sets length, counts and flags of a slot from its metadata, all but the seal of the data. */
-void wb_slot_absorb(struct wb_ring *ring, uint32_t index, const uint8_t *meta);
+/* Sets length, counts and flags of a slot from its metadata, all but the seal of the data. Returns the metadata's CRC. */
+uint32_t wb_slot_absorb(struct wb_ring *ring, uint32_t index, const uint8_t *meta);
 
 /* Something is written there that only its data blocks can confirm. */
 bool wb_slot_wants_data(const struct wb_ring *ring, const struct wb_slot *slot);

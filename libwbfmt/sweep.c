@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "dev.h"
 #include "error.h"
+#include "helper.h"
 #include "sweep.h"
 
 #define BATCH 512u /* entries: 2 MiB from each device */
@@ -26,22 +28,17 @@ static uint64_t cache_offset(const struct wb_ring *ring, const struct wb_entry *
 	return wb_slot_offset(geometry, wb_slot_of(geometry, id_of(ring, entry))) + WB_BLOCK * (entry->index + 1u);
 }
 
-/* The blocks of BACKING; what fails is read again sector by sector. masks gets one byte a block. */
-static void reread_backing(struct wb_dev *dev, const struct wb_io *io, uint8_t *masks)
-{
-	unsigned unit = wb_dev_block(dev);
-	uint8_t *bytes = io->buffer;
-
-	for (uint32_t at = 0; at < io->length; at += unit) {
-		uint32_t some = (uint32_t)wb_min(unit, io->length - at);
-
-		if (!wb_dev_read(dev, io->offset + at, bytes + at, some, NULL))
-			continue;
-		memset(bytes + at, 0, some);
-		for (uint32_t sector = at / WB_SECTOR; sector < (at + some) / WB_SECTOR; sector++)
-			masks[sector / WB_SECTORS_PER_BLOCK] &= (uint8_t)~(1u << sector % WB_SECTORS_PER_BLOCK);
-	}
-}
+/* Entries that are visited together, and the bytes they speak of. */
+struct buffer {
+	const struct wb_sweep *sweep;
+	struct wb_entry *entries;
+	unsigned count;
+	bool continues; /* the last block has more entries */
+	uint8_t *cache_bytes, *backing_bytes; /* WB_BLOCK for each entry */
+	uint8_t masks[BATCH], backing_masks[BATCH];
+	struct wb_io versions[BATCH], blocks[BATCH];
+	unsigned version_count, block_count;
+};
 
 /* Appends a request, or lengthens the last one where it continues on disk and in memory. */
 static unsigned append(struct wb_io *io, unsigned n, uint8_t *buffer, uint64_t offset, uint32_t length)
@@ -55,21 +52,17 @@ static unsigned append(struct wb_io *io, unsigned n, uint8_t *buffer, uint64_t o
 	return n + 1;
 }
 
-static void read_versions(struct wb_sweep *sweep, const struct wb_entry *entries, unsigned n)
+static void request_versions(struct buffer *buffer)
 {
-	struct wb_io io[BATCH];
-	unsigned requests = 0;
+	const struct wb_sweep *sweep = buffer->sweep;
 
-	memset(sweep->masks, 0xff, n);
-	for (unsigned i = 0; i < n; i++)
-		if (entries[i].dirty || sweep->clean_too)
-			requests = append(io, requests, sweep->cache_bytes + (size_t)i * WB_BLOCK,
-					  cache_offset(sweep->ring, &entries[i]), WB_BLOCK);
-	wb_dev_submit(sweep->ring->cache->dev, io, requests, NULL);
-	for (unsigned i = 0; i < requests; i++)
-		if (io[i].result)
-			wb_ring_reread(sweep->ring, io[i].offset, io[i].buffer, io[i].length,
-				       sweep->masks + ((uint8_t *)io[i].buffer - sweep->cache_bytes) / WB_BLOCK);
+	memset(buffer->masks, 0xff, buffer->count);
+	buffer->version_count = 0;
+	for (unsigned i = 0; i < buffer->count; i++)
+		if (buffer->entries[i].dirty || sweep->clean_too)
+			buffer->version_count = append(buffer->versions, buffer->version_count,
+						       buffer->cache_bytes + (size_t)i * WB_BLOCK,
+						       cache_offset(sweep->ring, &buffer->entries[i]), WB_BLOCK);
 }
 
 static uint16_t check_of(const uint8_t *block)
@@ -78,24 +71,26 @@ static uint16_t check_of(const uint8_t *block)
 }
 
 /* Sums are of the bytes as they are read; the corrected bits are flipped afterwards. */
-static int check_versions(struct wb_sweep *sweep, struct wb_entry *entries, unsigned n, struct wb_error *err)
+static int check_versions(struct buffer *buffer, struct wb_error *err)
 {
+	const struct wb_sweep *sweep = buffer->sweep;
 	const struct wb_geometry *geometry = &sweep->ring->cache->geometry;
 
-	for (unsigned i = 0; i < n; i++) {
-		uint8_t *block = sweep->cache_bytes + (size_t)i * WB_BLOCK;
-		uint32_t slot = wb_slot_of(geometry, id_of(sweep->ring, &entries[i]));
-		bool whole = sweep->masks[i] == 0xff && !(sweep->ring->slots[slot].flags & WB_SLOT_NO_DATA);
+	for (unsigned i = 0; i < buffer->count; i++) {
+		struct wb_entry *entry = &buffer->entries[i];
+		uint8_t *block = buffer->cache_bytes + (size_t)i * WB_BLOCK;
+		uint32_t slot = wb_slot_of(geometry, id_of(sweep->ring, entry));
+		bool whole = buffer->masks[i] == 0xff && !(sweep->ring->slots[slot].flags & WB_SLOT_NO_DATA);
 
-		if (!entries[i].dirty && !sweep->clean_too)
+		if (!entry->dirty && !sweep->clean_too)
 			continue;
 		if (sweep->check == WB_CHECK_STORE)
-			entries[i].check = check_of(block);
-		else if (sweep->check == WB_CHECK_COMPARE && whole && check_of(block) != entries[i].check)
-			return wb_fail(err, WB_ECHANGED, 0, cache_offset(sweep->ring, &entries[i]),
+			entry->check = check_of(block);
+		else if (sweep->check == WB_CHECK_COMPARE && whole && check_of(block) != entry->check)
+			return wb_fail(err, WB_ECHANGED, 0, cache_offset(sweep->ring, entry),
 				       "block %u of segment %llu reads differently the second time: the device fails or is in use",
-				       entries[i].index, (unsigned long long)id_of(sweep->ring, &entries[i]));
-		wb_ring_patch(sweep->ring, slot, WB_BLOCK * (entries[i].index + 1u), block, WB_BLOCK);
+				       entry->index, (unsigned long long)id_of(sweep->ring, entry));
+		wb_ring_patch(sweep->ring, slot, WB_BLOCK * (entry->index + 1u), block, WB_BLOCK);
 	}
 	return 0;
 }
@@ -109,28 +104,43 @@ static uint8_t inside_mask(const struct wb_sweep *sweep, uint64_t block)
 	return (uint8_t)((1u << left) - 1);
 }
 
-/* The batch's blocks of BACKING, each at the place of its first entry. */
-static void read_backing(struct wb_sweep *sweep, const struct wb_entry *entries, unsigned n)
+/* The blocks of BACKING, each at the place of its first entry. */
+static void request_blocks(struct buffer *buffer)
 {
-	struct wb_io io[BATCH];
-	unsigned requests = 0;
+	const struct wb_entry *entries = buffer->entries;
 
-	memset(sweep->masks + BATCH, 0xff, n);
-	for (unsigned i = 0; i < n; i++) {
-		uint8_t *at = sweep->backing_bytes + (size_t)i * WB_BLOCK;
-		uint32_t sectors = (uint32_t)__builtin_popcount(inside_mask(sweep, entries[i].block));
+	memset(buffer->backing_masks, 0xff, buffer->count);
+	buffer->block_count = 0;
+	for (unsigned i = 0; i < buffer->count; i++) {
+		uint8_t *at = buffer->backing_bytes + (size_t)i * WB_BLOCK;
+		uint32_t sectors = (uint32_t)__builtin_popcount(inside_mask(buffer->sweep, entries[i].block));
 
 		if (i && entries[i - 1].block == entries[i].block)
 			continue;
 		if (sectors < WB_SECTORS_PER_BLOCK)
 			memset(at, 0, WB_BLOCK);
-		requests = append(io, requests, at, entries[i].block * WB_BLOCK, sectors * WB_SECTOR);
+		buffer->block_count = append(buffer->blocks, buffer->block_count, at, entries[i].block * WB_BLOCK,
+					     sectors * WB_SECTOR);
 	}
-	wb_dev_submit(sweep->backing, io, requests, NULL);
-	for (unsigned i = 0; i < requests; i++)
+}
+
+/* The reading itself, which may happen while the buffer before is visited: it touches nothing else and tells nobody. */
+static void read_buffer(void *context)
+{
+	struct buffer *buffer = context;
+
+	wb_dev_submit(buffer->sweep->ring->cache->dev, buffer->versions, buffer->version_count, NULL);
+	if (buffer->sweep->backing)
+		wb_dev_submit(buffer->sweep->backing, buffer->blocks, buffer->block_count, NULL);
+}
+
+static void reread(struct wb_ring *ring, struct wb_dev *dev, const struct wb_io *io, unsigned n, const uint8_t *bytes,
+		   uint8_t *masks)
+{
+	for (unsigned i = 0; i < n; i++)
 		if (io[i].result)
-			reread_backing(sweep->backing, &io[i],
-				       sweep->masks + BATCH + ((uint8_t *)io[i].buffer - sweep->backing_bytes) / WB_BLOCK);
+			wb_ring_reread(ring, dev, io[i].offset, io[i].buffer, io[i].length,
+				       masks + ((uint8_t *)io[i].buffer - bytes) / WB_BLOCK);
 }
 
 /* A batch ends with a block's last entry, unless one block fills it alone. */
@@ -147,20 +157,23 @@ static unsigned batch_size(const struct wb_entry *entries, size_t n)
 	return (unsigned)(whole ? whole : size);
 }
 
-static int visit_batch(struct wb_sweep *sweep, const struct wb_entry *entries, unsigned n, bool continued,
-		       bool continues, struct wb_error *err)
+static int visit_buffer(const struct buffer *buffer, bool continued, struct wb_error *err)
 {
+	const struct wb_sweep *sweep = buffer->sweep;
+	const struct wb_entry *entries = buffer->entries;
+	unsigned n = buffer->count;
+
 	for (unsigned i = 0, next; i < n; i = next) {
 		for (next = i + 1; next < n && entries[next].block == entries[i].block;)
 			next++;
 		struct wb_view view = { .block = entries[i].block, .entries = entries + i, .count = next - i,
-					.first = i || !continued, .last = next < n || !continues,
-					.data = sweep->cache_bytes + (size_t)i * WB_BLOCK,
-					.readable = sweep->masks + i, .inside = inside_mask(sweep, entries[i].block) };
+					.first = i || !continued, .last = next < n || !buffer->continues,
+					.data = buffer->cache_bytes + (size_t)i * WB_BLOCK,
+					.readable = buffer->masks + i, .inside = inside_mask(sweep, entries[i].block) };
 
 		if (sweep->backing) {
-			view.backing = sweep->backing_bytes + (size_t)i * WB_BLOCK;
-			view.backing_readable = sweep->masks[BATCH + i];
+			view.backing = buffer->backing_bytes + (size_t)i * WB_BLOCK;
+			view.backing_readable = buffer->backing_masks[i];
 		}
 		int ret = sweep->visit(sweep->context, &view, err);
 
@@ -170,53 +183,100 @@ static int visit_batch(struct wb_sweep *sweep, const struct wb_entry *entries, u
 	return 0;
 }
 
-static int allocate(struct wb_sweep *sweep, struct wb_error *err)
+/* What has been read becomes what a visitor may see, and he sees it. */
+static int take_buffer(struct buffer *buffer, bool continued, struct wb_error *err)
 {
-	void *cache = NULL, *backing = NULL;
+	const struct wb_sweep *sweep = buffer->sweep;
+	int ret;
 
-	if (!posix_memalign(&cache, WB_BLOCK, (size_t)BATCH * WB_BLOCK))
-		sweep->cache_bytes = cache;
-	if (sweep->backing && !posix_memalign(&backing, WB_BLOCK, (size_t)BATCH * WB_BLOCK))
-		sweep->backing_bytes = backing;
-	sweep->masks = malloc((size_t)2 * BATCH);
-	if (!sweep->cache_bytes || (sweep->backing && !sweep->backing_bytes) || !sweep->masks)
-		return wb_no_memory(err, "buffers");
-	return 0;
+	reread(sweep->ring, sweep->ring->cache->dev, buffer->versions, buffer->version_count, buffer->cache_bytes,
+	       buffer->masks);
+	ret = check_versions(buffer, err);
+	if (ret)
+		return ret;
+	if (sweep->backing)
+		reread(sweep->ring, sweep->backing, buffer->blocks, buffer->block_count, buffer->backing_bytes,
+		       buffer->backing_masks);
+	return sweep->visit ? visit_buffer(buffer, continued, err) : 0;
 }
 
-static void release(struct wb_sweep *sweep)
+/* Two buffers: one is read while the other one is visited. */
+struct reader {
+	struct wb_helper helper;
+	struct buffer buffers[2];
+	void *bytes;
+};
+
+static struct reader *open_reader(const struct wb_sweep *sweep, struct wb_error *err)
 {
-	free(sweep->cache_bytes);
-	free(sweep->backing_bytes);
-	free(sweep->masks);
-	sweep->cache_bytes = sweep->backing_bytes = sweep->masks = NULL;
+	const struct wb_dev *cache = sweep->ring->cache->dev;
+	bool parallel = cache->parallel && (!sweep->backing || sweep->backing->parallel);
+	size_t each = (size_t)BATCH * WB_BLOCK * (sweep->backing ? 2 : 1);
+	struct reader *reader = malloc(sizeof(*reader));
+	void *bytes = NULL;
+
+	if (!reader || posix_memalign(&bytes, WB_BLOCK, 2 * each)) {
+		free(reader);
+		wb_no_memory(err, "buffers");
+		return NULL;
+	}
+	reader->bytes = bytes;
+	for (unsigned i = 0; i < 2; i++) {
+		reader->buffers[i].sweep = sweep;
+		reader->buffers[i].cache_bytes = (uint8_t *)bytes + i * each;
+		reader->buffers[i].backing_bytes = (uint8_t *)bytes + i * each + (size_t)BATCH * WB_BLOCK;
+	}
+	wb_helper_start(&reader->helper, sweep->ring->options.jobs > 1 && parallel);
+	return reader;
+}
+
+static void close_reader(struct reader *reader)
+{
+	if (!reader)
+		return;
+	wb_helper_stop(&reader->helper);
+	free(reader->bytes);
+	free(reader);
+}
+
+/* Begins to read what comes behind `done`, if anything does. */
+static void read_ahead(struct reader *reader, struct buffer *buffer, struct wb_entry *entries, size_t n, size_t done)
+{
+	if (done == n)
+		return;
+	buffer->entries = entries + done;
+	buffer->count = batch_size(buffer->entries, n - done);
+	buffer->continues = buffer->count < n - done &&
+			    buffer->entries[buffer->count - 1].block == buffer->entries[buffer->count].block;
+	request_versions(buffer);
+	if (buffer->sweep->backing)
+		request_blocks(buffer);
+	wb_helper_give(&reader->helper, read_buffer, buffer);
 }
 
 int wb_sweep_some(struct wb_sweep *sweep, struct wb_entry *entries, size_t n, size_t *done,
 		  const struct wb_progress *progress, struct wb_error *err)
 {
+	struct reader *reader = open_reader(sweep, err);
 	bool continued = false;
-	int ret = allocate(sweep, err);
+	int ret = reader ? 0 : -WB_ENOMEM;
 
 	sweep->pause = false;
-	while (*done < n && !ret && !(sweep->pause && !continued)) {
-		struct wb_entry *batch = entries + *done;
-		unsigned some = batch_size(batch, n - *done);
-		bool continues = some < n - *done && batch[some - 1].block == batch[some].block;
+	if (reader)
+		read_ahead(reader, &reader->buffers[0], entries, n, *done);
+	for (unsigned turn = 0; *done < n && !ret && !(sweep->pause && !continued); turn ^= 1) {
+		struct buffer *buffer = &reader->buffers[turn];
 
 		ret = wb_poll(progress, sweep->phase, *done, n, err);
 		if (ret)
 			break;
-		read_versions(sweep, batch, some);
-		ret = check_versions(sweep, batch, some, err);
-		if (!ret && sweep->backing)
-			read_backing(sweep, batch, some);
-		if (!ret && sweep->visit)
-			ret = visit_batch(sweep, batch, some, continued, continues, err);
-		continued = continues;
-		*done += some;
+		wb_helper_wait(&reader->helper);
+		read_ahead(reader, &reader->buffers[turn ^ 1], entries, n, *done + buffer->count);
+		ret = take_buffer(buffer, continued, err);
+		continued = buffer->continues;
+		*done += buffer->count;
 	}
-	release(sweep);
+	close_reader(reader);
 	return ret;
 }
 

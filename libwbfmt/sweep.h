@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * One ascending walk over the entries of a range, with the bytes they speak of: the versions from CACHE
- * and, where wanted, the block from BACKING. Proof, evidence, replay and verification are visitors of it.
+ * and, where wanted, the block from BACKING. Where several jobs are allowed, what comes next is read while
+ * visitors are at work. Proof, evidence, replay and verification are visitors of it.
  */
 #ifndef WB_SWEEP_H
 #define WB_SWEEP_H
@@ -37,8 +38,6 @@ struct wb_sweep {
 	void *context;
 	int (*visit)(void *context, const struct wb_view *view, struct wb_error *err); /* may be NULL */
 	bool pause;               /* a visitor sets it to end the run behind its batch */
-	/* private */
-	uint8_t *cache_bytes, *backing_bytes, *masks;
 };
 
 /* Visits entries from *done on and leaves *done behind the last one visited: n, or less after a pause. */

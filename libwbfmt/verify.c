@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Verifies the seals: reads the segments that headers announce, whole and in device order, and sums
- * them. With more than one job a second thread sums one batch while the next one is read.
+ * them while they are in the processor's cache. Each job does so with the next few segments that nobody
+ * has begun; while one sums, others read.
  */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "bytes.h"
 #include "crc32c.h"
+#include "dev.h"
 #include "error.h"
-#include "relay.h"
 #include "ring.h"
 
+#define WORKERS_MAX 8u
 #define BATCH_SLOTS 256u
-#define BATCH_BYTES (4u << 20) /* a segment is at most 1 MiB */
+#define BATCH_BYTES (1u << 20) /* the largest segment; what a processor's own cache holds */
 
 bool wb_slot_wants_data(const struct wb_ring *ring, const struct wb_slot *slot)
 {
@@ -80,99 +83,162 @@ static void retry_data(struct wb_ring *ring, uint8_t *span, const struct wb_crc_
 
 		if (!(slot->flags & WB_SLOT_NO_DATA))
 			continue;
-		verify(ring, i, span, wb_ring_reread(ring, wb_slot_offset(geometry, i), span,
+		verify(ring, i, span, wb_ring_reread(ring, ring->cache->dev, wb_slot_offset(geometry, i), span,
 						     (slot->length + 1u) * WB_BLOCK, NULL), over_block);
 	}
 }
 
-/* Segments read together. */
+/* Segments that are read and summed together. */
 struct batch {
 	struct wb_io io[BATCH_SLOTS];
 	uint32_t index[BATCH_SLOTS];
 	unsigned count;
-	uint8_t *bytes;
 };
 
-struct pipeline {
+/* What the threads share. */
+struct verifier {
 	struct wb_ring *ring;
 	struct wb_crc_shift over_block;
-	struct batch batches[2];
-	struct wb_relay relay;
+	pthread_mutex_t lock, reading;
+	uint64_t next; /* the slot where the next batch begins */
+	bool stopped;
 };
 
-static void sum_batch(void *context, unsigned turn)
-{
-	struct pipeline *pipeline = context;
-	const struct batch *batch = &pipeline->batches[turn];
+struct worker {
+	struct verifier *verifier;
+	pthread_t thread;
+	struct batch batch;
+	uint8_t *bytes; /* BATCH_BYTES */
+};
 
-	for (unsigned i = 0; i < batch->count; i++) {
-		if (batch->io[i].result)
-			pipeline->ring->slots[batch->index[i]].flags |= WB_SLOT_NO_DATA;
-		else
-			verify(pipeline->ring, batch->index[i], batch->io[i].buffer, false, &pipeline->over_block);
-	}
-}
-
-/* Fills a batch with segments from slot `next` on; returns the slot to go on with. */
-static uint64_t read_batch(struct wb_ring *ring, struct batch *batch, uint64_t next)
+/* Fills a batch with the next segments that want to be read; false when none is left. */
+static bool choose(struct worker *worker)
 {
+	struct verifier *verifier = worker->verifier;
+	const struct wb_ring *ring = verifier->ring;
 	const struct wb_geometry *geometry = &ring->cache->geometry;
+	struct batch *batch = &worker->batch;
 	size_t used = 0;
 
-	for (batch->count = 0; next < geometry->slots && batch->count < BATCH_SLOTS; next++) {
-		const struct wb_slot *slot = &ring->slots[next];
+	pthread_mutex_lock(&verifier->lock);
+	for (batch->count = 0; verifier->next < geometry->slots && batch->count < BATCH_SLOTS; verifier->next++) {
+		const struct wb_slot *slot = &ring->slots[verifier->next];
 		uint32_t length = (slot->length + 1u) * WB_BLOCK;
 
+		if (verifier->stopped)
+			break;
 		if (!wb_slot_wants_data(ring, slot))
 			continue;
 		if (length > BATCH_BYTES - used)
 			break;
-		batch->io[batch->count] = (struct wb_io){ .buffer = batch->bytes + used, .length = length,
-							  .offset = wb_slot_offset(geometry, (uint32_t)next) };
-		batch->index[batch->count++] = (uint32_t)next;
+		batch->io[batch->count] = (struct wb_io){ .buffer = worker->bytes + used, .length = length,
+							  .offset = wb_slot_offset(geometry, (uint32_t)verifier->next) };
+		batch->index[batch->count++] = (uint32_t)verifier->next;
 		used += length;
 	}
-	wb_dev_submit(ring->cache->dev, batch->io, batch->count, NULL);
+	pthread_mutex_unlock(&verifier->lock);
+	return batch->count;
+}
+
+static void read_batch(struct verifier *verifier, struct batch *batch)
+{
+	struct wb_dev *dev = verifier->ring->cache->dev;
+
+	if (!dev->parallel)
+		pthread_mutex_lock(&verifier->reading);
+	wb_dev_submit(dev, batch->io, batch->count, NULL);
+	if (!dev->parallel)
+		pthread_mutex_unlock(&verifier->reading);
+}
+
+static void sum_batch(struct verifier *verifier, const struct batch *batch)
+{
+	for (unsigned i = 0; i < batch->count; i++) {
+		if (batch->io[i].result)
+			verifier->ring->slots[batch->index[i]].flags |= WB_SLOT_NO_DATA;
+		else
+			verify(verifier->ring, batch->index[i], batch->io[i].buffer, false, &verifier->over_block);
+	}
+}
+
+static void *worker_main(void *context)
+{
+	struct worker *worker = context;
+
+	while (choose(worker)) {
+		read_batch(worker->verifier, &worker->batch);
+		sum_batch(worker->verifier, &worker->batch);
+	}
+	return NULL;
+}
+
+static uint64_t slots_begun(struct verifier *verifier, bool stop)
+{
+	pthread_mutex_lock(&verifier->lock);
+	uint64_t next = verifier->next;
+
+	verifier->stopped = stop;
+	pthread_mutex_unlock(&verifier->lock);
 	return next;
 }
 
-static int run(struct pipeline *pipeline, const struct wb_progress *progress, struct wb_error *err)
+/* The caller's own part: the same, and it alone reports. */
+static int run(struct worker *worker, const struct wb_progress *progress, struct wb_error *err)
 {
-	struct wb_ring *ring = pipeline->ring;
-	uint64_t slots = ring->cache->geometry.slots, next = 0;
-	int ret = 0;
+	struct verifier *verifier = worker->verifier;
+	uint64_t slots = verifier->ring->cache->geometry.slots;
 
-	for (unsigned turn = 0; next < slots && !ret; turn ^= 1) {
-		ret = wb_poll(progress, "verifying", next, slots, err);
-		if (ret)
-			break;
-		wb_relay_wait(&pipeline->relay, turn);
-		next = read_batch(ring, &pipeline->batches[turn], next);
-		wb_relay_hand(&pipeline->relay, turn);
+	for (;;) {
+		int ret = wb_poll(progress, "verifying", slots_begun(verifier, false), slots, err);
+
+		if (ret) {
+			slots_begun(verifier, true);
+			return ret;
+		}
+		if (!choose(worker))
+			return 0;
+		read_batch(verifier, &worker->batch);
+		sum_batch(verifier, &worker->batch);
 	}
+}
+
+static int run_all(struct worker *workers, unsigned n, const struct wb_progress *progress, struct wb_error *err)
+{
+	unsigned started = 1;
+	int ret;
+
+	while (started < n &&
+	       !pthread_create(&workers[started].thread, NULL, worker_main, &workers[started]))
+		started++;
+	ret = run(&workers[0], progress, err);
+	while (started-- > 1)
+		pthread_join(workers[started].thread, NULL);
 	return ret;
 }
 
 int wb_ring_verify(struct wb_ring *ring, const struct wb_progress *progress, struct wb_error *err)
 {
-	struct pipeline *pipeline = calloc(1, sizeof(*pipeline));
+	unsigned n = (unsigned)wb_max(1, wb_min(ring->options.jobs, WORKERS_MAX));
+	struct verifier verifier = { .ring = ring };
+	struct worker *workers = calloc(n, sizeof(*workers));
 	void *bytes = NULL;
 	int ret;
 
-	if (!pipeline || posix_memalign(&bytes, WB_BLOCK, 2 * BATCH_BYTES)) {
-		free(pipeline);
+	if (!workers || posix_memalign(&bytes, WB_BLOCK, (size_t)n * BATCH_BYTES)) {
+		free(workers);
 		return wb_no_memory(err, "verifying");
 	}
-	pipeline->ring = ring;
-	pipeline->batches[0].bytes = bytes;
-	pipeline->batches[1].bytes = (uint8_t *)bytes + BATCH_BYTES;
-	wb_crc_shift_init(&pipeline->over_block, WB_BLOCK);
-	wb_relay_start(&pipeline->relay, ring->options.jobs > 1, sum_batch, pipeline);
-	ret = run(pipeline, progress, err);
-	wb_relay_stop(&pipeline->relay);
+	for (unsigned i = 0; i < n; i++)
+		workers[i] = (struct worker){ .verifier = &verifier, .bytes = (uint8_t *)bytes + (size_t)i * BATCH_BYTES };
+	wb_crc_shift_init(&verifier.over_block, WB_BLOCK);
+	pthread_mutex_init(&verifier.lock, NULL);
+	pthread_mutex_init(&verifier.reading, NULL);
+	ret = run_all(workers, n, progress, err);
 	if (!ret)
-		retry_data(ring, bytes, &pipeline->over_block);
+		retry_data(ring, bytes, &verifier.over_block);
+	pthread_mutex_destroy(&verifier.lock);
+	pthread_mutex_destroy(&verifier.reading);
 	free(bytes);
-	free(pipeline);
+	free(workers);
 	return ret;
 }

@@ -110,5 +110,9 @@ $(BUILD)/tests/synth: tests/bench/synth.c $(BUILD)/libwbfmt.a
 	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) -Wl,--wrap=deflate $(BUILD)/libwbfmt.a \
 		$(shell pkg-config --libs $(LIB_PKGS))
 
-bench: all $(BUILD)/tests/mkcache $(BUILD)/tests/synth
-	tests/bench/bench $(BUILD)
+$(BUILD)/tests/bench/plan: tests/bench/plan.c $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -o $@ $(filter %.c %.a,$^) $(ALL_LDFLAGS) $(shell pkg-config --libs $(LIB_PKGS))
+
+bench: all $(BUILD)/tests/bench/plan $(BUILD)/tests/synth
+	tests/bench/bench $(BUILD) $(ROWS)

@@ -220,7 +220,7 @@ static inline void build_load_on(struct build *b, struct wb_dev *dev, const stru
 
 static inline void build_load(struct build *b, uint64_t backing_sectors)
 {
-	const struct wb_ring_options options = { .backing_sectors = backing_sectors, .sums_memory = 1u << 20 };
+	const struct wb_ring_options options = { .backing_sectors = backing_sectors, .sums_memory = 1u << 20, .jobs = 3 };
 
 	build_load_on(b, NULL, &options);
 }
@@ -372,6 +372,7 @@ static inline void spy_init(struct spy *spy, struct wb_dev *inner)
 	memset(spy, 0, sizeof(*spy));
 	spy->dev = *inner;
 	spy->dev.ops = &ops;
+	spy->dev.parallel = false;
 	spy->inner = inner;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* libwbfmt/dev.c, dev_file.c, dev_uring.c and dev_mem.c: ranges, both engines, locks, and what is refused. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -218,6 +219,57 @@ static void empty_batch_is_done(void **state)
 /* ---- both engines ---- */
 
 #define REQUESTS 300u /* more than are in flight at once */
+
+struct parallel_reader {
+	struct wb_dev *dev;
+	unsigned number;
+	bool failed;
+};
+
+static void *read_all_over(void *context)
+{
+	struct parallel_reader *reader = context;
+	static const uint32_t length = 512;
+
+	for (unsigned round = 0; round < 50; round++) {
+		uint8_t bytes[64][512];
+		struct wb_io io[64];
+
+		for (unsigned i = 0; i < 64; i++)
+			io[i] = (struct wb_io){ .buffer = bytes[i], .length = length,
+						.offset = (i * 31u + round * 7u + reader->number) % (SIZE / length) * length };
+		reader->failed |= wb_dev_submit(reader->dev, io, 64, NULL) != 0;
+		for (unsigned i = 0; i < 64; i++)
+			reader->failed |= !wb_all_bytes(bytes[i], length, (uint8_t)(io[i].offset / length * 7));
+	}
+	return NULL;
+}
+
+static void threads_that_read_one_device_at_once_get_their_own_bytes(void **state)
+{
+	uint8_t *bytes = malloc(SIZE);
+
+	(void)state;
+	for (unsigned i = 0; i < SIZE; i++)
+		bytes[i] = (uint8_t)(i / 512 * 7);
+	for (size_t e = 0; e < LENGTH_OF(engines); e++) {
+		struct wb_dev *dev = open_image(WB_OPEN_WRITE | engines[e]);
+		struct parallel_reader readers[4];
+		pthread_t threads[4];
+
+		assert_int_equal(wb_dev_write(dev, 0, bytes, SIZE, NULL), 0);
+		for (unsigned i = 0; i < 4; i++) {
+			readers[i] = (struct parallel_reader){ .dev = dev, .number = i };
+			assert_int_equal(pthread_create(&threads[i], NULL, read_all_over, &readers[i]), 0);
+		}
+		for (unsigned i = 0; i < 4; i++) {
+			assert_int_equal(pthread_join(threads[i], NULL), 0);
+			assert_false(readers[i].failed);
+		}
+		wb_dev_close(dev);
+	}
+	free(bytes);
+}
 
 static void engines_read_and_write_the_same(void **state)
 {
@@ -735,6 +787,7 @@ int main(void)
 		cmocka_unit_test(first_failure_of_a_batch_is_the_one_reported),
 		with_image(empty_batch_is_done),
 		with_image(engines_read_and_write_the_same),
+		with_image(threads_that_read_one_device_at_once_get_their_own_bytes),
 		with_image(holes_of_an_image_read_as_zeroes_and_data_as_data),
 		with_image(short_device_fails_alike_in_both_engines),
 		with_image(empty_requests_succeed_alike_in_both_engines),

@@ -43,6 +43,33 @@ static void sort_keeps_the_order_of_equal_blocks(void **state)
 	}
 }
 
+static void so_many_that_they_are_distributed_first_come_out_in_order(void **state)
+{
+	enum { N = 150000 };
+	struct wb_entry *entries = malloc(N * sizeof(*entries)), *scratch = malloc(N * sizeof(*scratch));
+	const unsigned shifts[] = { 0, 10, 45 };
+	uint64_t seed = 5;
+
+	(void)state;
+	assert_non_null(entries);
+	assert_non_null(scratch);
+	for (unsigned round = 0; round < LENGTH_OF(shifts); round++) {
+		for (uint32_t i = 0; i < N; i++) /* half of them in one place */
+			entries[i] = entry((uint64_t)draw_below(&seed, i % 2 ? 40000 : 7) << shifts[round], i, 0xff);
+		wb_plan_sort(entries, scratch, N);
+		uint64_t turns = 0;
+
+		for (uint32_t i = 0; i < N; i++) {
+			turns += entries[i].turn;
+			assert_true(!i || entries[i - 1].block < entries[i].block ||
+				    (entries[i - 1].block == entries[i].block && entries[i - 1].turn < entries[i].turn));
+		}
+		assert_int_equal(turns, (uint64_t)N * (N - 1) / 2);
+	}
+	free(entries);
+	free(scratch);
+}
+
 static void sort_carries_every_field_along(void **state)
 {
 	const struct wb_entry before[] = {
@@ -190,6 +217,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sort_is_by_the_whole_64_bit_block),
 		cmocka_unit_test(sort_keeps_the_order_of_equal_blocks),
+		cmocka_unit_test(so_many_that_they_are_distributed_first_come_out_in_order),
 		cmocka_unit_test(sort_carries_every_field_along),
 		cmocka_unit_test(sort_of_nothing_and_of_one),
 		cmocka_unit_test(versions_of_one_block),

@@ -79,7 +79,8 @@ static void scene_init(struct scene *scene, uint64_t seed)
 
 static void scene_load(struct scene *scene, size_t sums_memory)
 {
-	const struct wb_ring_options options = { .backing_sectors = scene->backing.sectors, .sums_memory = sums_memory };
+	const struct wb_ring_options options = { .backing_sectors = scene->backing.sectors, .sums_memory = sums_memory,
+						 .jobs = scene->scope.high % 8 ? 1 : 3 }; /* threads are slow to start */
 
 	build_load_on(&scene->b, NULL, &options);
 	assert_int_equal(scene->b.ring.first, scene->scope.low);
