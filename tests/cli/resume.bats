@@ -3,11 +3,11 @@
 
 load helpers
 
-# interrupted OPTION...: a run that a signal stops in the middle of writing; $polls says when
+# interrupted POLLS OPTION...: a run that a signal stops in the middle of writing. With one job the polls are always the same.
 interrupted() {
 	local polls=$1
 	shift
-	WB_TEST_STOP=$polls expect 32 tests-build wb-flush-dirty "$@"
+	WB_TEST_STOP=$polls expect 32 tests-build wb-flush-dirty -j1 "$@"
 }
 
 tests-build() {
@@ -25,7 +25,7 @@ polls_to_half() {
 		cp cache.orig cache.img
 		cp backing.orig backing.img
 		rm -f state
-		WB_TEST_STOP=$polls tests-build wb-flush-dirty -q -y --state=state cache.img backing.img 2>/dev/null || true
+		WB_TEST_STOP=$polls tests-build wb-flush-dirty -j1 -q -y --state=state cache.img backing.img 2>/dev/null || true
 		if [ -e state ] && [ "$(state ended)" = 0 ] && ! cmp -s backing.img backing.orig; then
 			echo "$polls"
 			return
