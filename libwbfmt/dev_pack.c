@@ -451,6 +451,7 @@ static int read_head(struct pack *pack, struct wb_error *err)
 	pack->info.file_bytes = wb_dev_size(pack->inner);
 	pack->dev = *pack->inner;
 	pack->dev.ops = &pack_ops;
+	pack->dev.parallel = false; /* what it serves is made in place */
 	pack->dev.busy = false; /* of the cache that was packed, info says it */
 	pack->dev.size = head.bytes;
 	pack->dev.block = head.block;

@@ -124,6 +124,7 @@ int wb_dev_undo(struct wb_dev **dev, struct wb_dev *inner, struct wb_undo *undo,
 	}
 	*recorder = (struct recorder){ .dev = *inner, .inner = inner, .undo = undo, .device = device, .old = old };
 	recorder->dev.ops = &undo_ops;
+	recorder->dev.parallel = false;
 	*dev = &recorder->dev;
 	return 0;
 }

@@ -83,6 +83,23 @@ static void wrapper_looks_like_what_it_wraps(void **state)
 	bench_release(&bench);
 }
 
+/* The device under it serves many threads at once; the recorder has one buffer. */
+static void wrapper_serves_one_thread_at_a_time(void **state)
+{
+	static uint8_t disk[SIZE];
+	struct bench bench;
+	struct wb_dev *inner, *dev;
+
+	(void)state;
+	bench_init(&bench);
+	assert_int_equal(wb_dev_memory(&inner, disk, SIZE, NULL), 0);
+	assert_true(inner->parallel);
+	assert_int_equal(wb_dev_undo(&dev, inner, &bench.undo, 0, NULL), 0);
+	assert_false(dev->parallel);
+	wb_dev_close(dev);
+	bench_release(&bench);
+}
+
 static void device_that_the_file_does_not_know_is_refused(void **state)
 {
 	struct bench bench;
@@ -441,6 +458,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(wrapper_looks_like_what_it_wraps),
+		cmocka_unit_test(wrapper_serves_one_thread_at_a_time),
 		cmocka_unit_test(device_that_the_file_does_not_know_is_refused),
 		cmocka_unit_test(record_is_durable_before_the_write),
 		cmocka_unit_test(batch_is_recorded_whole_and_made_durable_once),

@@ -60,6 +60,7 @@ static void packed_open(struct packed *packed)
 
 	if (try_open(packed->bytes, packed->size, &packed->dev, &err))
 		fail_msg("opening the pack: %s", err.text);
+	assert_false(packed->dev->parallel);
 }
 
 static void packed_release(struct packed *packed)
