@@ -72,11 +72,15 @@ static int gather_evidence(struct wb_ring *ring, struct wb_dev *backing, size_t 
 
 /* ---- holes ---- */
 
-static uint64_t first_hole(const struct wb_ring *ring)
+/* In v0 the seal holds without the data, so a part-readable segment is no hole; a prefix ends before it all the same. */
+static uint64_t first_gap(const struct wb_ring *ring)
 {
-	for (uint64_t id = ring->first; ring->holes && id && id <= ring->head; id++)
-		if (wb_ring_is_hole(ring, id))
+	for (uint64_t id = ring->first; (ring->holes || ring->classes[WB_PART_READABLE]) && id && id <= ring->head; id++) {
+		const struct wb_slot *slot = &ring->slots[wb_slot_of(&ring->cache->geometry, id)];
+
+		if (wb_ring_is_hole(ring, id) || (slot->id == id && slot->class_ == WB_PART_READABLE))
 			return id;
+	}
 	return 0;
 }
 
@@ -160,7 +164,7 @@ static int cut_prefix(struct work *work, struct wb_error *err)
 	struct evidence evidence = { .ring = ring };
 	int ret = 0;
 
-	decision->cut = first_hole(ring);
+	decision->cut = first_gap(ring);
 	if (until && until < ring->head && (!decision->cut || until < decision->cut))
 		decision->cut = until + 1;
 	if (!decision->cut)

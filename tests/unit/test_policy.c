@@ -266,6 +266,23 @@ static void unreadable_data_of_v0_is_refused_without_a_hole(void **state)
 	build_release(&b);
 }
 
+static void prefix_ends_before_a_segment_of_v0_that_cannot_be_read_whole(void **state)
+{
+	struct build b;
+	struct wb_decision decision;
+	struct wb_ring_options options = { .backing_sectors = 0 };
+
+	(void)state;
+	sound(&b, "v0");
+	struct wb_range bad = { wb_slot_offset(&b.geometry, 4) + 4096, 512 };
+
+	build_load_on(&b, build_bad(&b, &bad, 1), &options);
+	decision = decide(&b, NULL, WB_PREFIX);
+	expect_scope(&decision, 10, 12);
+	assert_int_equal(decision.cut, 13);
+	build_release(&b);
+}
+
 static void strict_takes_the_whole_window(void **state)
 {
 	static const struct { const char *format; uint64_t low; } cases[] = { { "v0", 10 }, { "v1", 9 } };
@@ -1155,6 +1172,7 @@ int main(void)
 		cmocka_unit_test(patterns_are_refused_by_every_policy),
 		cmocka_unit_test(unreadable_header_is_refused),
 		cmocka_unit_test(unreadable_data_of_v0_is_refused_without_a_hole),
+		cmocka_unit_test(prefix_ends_before_a_segment_of_v0_that_cannot_be_read_whole),
 		cmocka_unit_test(strict_takes_the_whole_window),
 		cmocka_unit_test(record_use_answers_a_missing_record),
 		cmocka_unit_test(time_line_answers_a_restart),
