@@ -391,11 +391,12 @@ static void find_zeroed(struct wb_ring *ring)
 	for (uint64_t id = ring->first; id && id <= ring->head; id++) {
 		struct wb_slot *slot = &ring->slots[wb_slot_of(geometry_of(ring), id)];
 
-		if (slot->class_ != WB_LIVE || !slot->dirty_blocks)
+		if ((slot->class_ != WB_LIVE && slot->class_ != WB_PART_READABLE) || !slot->dirty_blocks)
 			continue;
-		if (!(slot->flags & WB_SLOT_ZERO_DATA))
+		if (slot->flags & WB_SLOT_ZERO_DATA)
+			slot->class_ = WB_ZEROED;
+		else if (slot->class_ == WB_LIVE)
 			return;
-		slot->class_ = WB_ZEROED;
 	}
 }
 

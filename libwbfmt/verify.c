@@ -6,6 +6,7 @@
  */
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bytes.h"
 #include "crc32c.h"
@@ -28,9 +29,11 @@ bool wb_slot_wants_data(const struct wb_ring *ring, const struct wb_slot *slot)
 	return slot->id || slot->flags & WB_SLOT_GARBAGE;
 }
 
-static void note_zero_data(struct wb_ring *ring, struct wb_slot *slot, const uint8_t *span)
+/* masks: the readable sectors of each block, NULL for all. What cannot be read is zeroes in span, and tells nothing. */
+static void note_zero_data(struct wb_ring *ring, struct wb_slot *slot, const uint8_t *span, const uint8_t *masks)
 {
 	const struct wb_format *format = ring->cache->geometry.format;
+	bool seen = false;
 
 	for (unsigned i = 0; i < slot->length; i++) {
 		struct wb_metablock metablock;
@@ -38,13 +41,14 @@ static void note_zero_data(struct wb_ring *ring, struct wb_slot *slot, const uin
 		wb_metablock_decode(format, span, i, &metablock);
 		if (metablock.dirty && !wb_all_bytes(span + WB_BLOCK * (i + 1), WB_BLOCK, 0))
 			return;
+		seen |= metablock.dirty & (masks ? masks[i + 1] : 0xff);
 	}
-	if (slot->dirty_blocks)
+	if (seen)
 		slot->flags |= WB_SLOT_ZERO_DATA;
 }
 
-/* One segment, whole in memory: its seal, the sums of its blocks. */
-static void verify(struct wb_ring *ring, uint32_t index, const uint8_t *span, bool lost,
+/* One segment, in memory: its seal, the sums of its blocks. masks: of its blocks, where not all could be read. */
+static void verify(struct wb_ring *ring, uint32_t index, const uint8_t *span, const uint8_t *masks,
 		   const struct wb_crc_shift *over_block)
 {
 	const struct wb_geometry *geometry = &ring->cache->geometry;
@@ -54,7 +58,7 @@ static void verify(struct wb_ring *ring, uint32_t index, const uint8_t *span, bo
 	uint32_t crc;
 
 	wb_slot_absorb(ring, index, span);
-	if (lost)
+	if (masks)
 		slot->flags |= WB_SLOT_NO_DATA;
 	if (slot->length != length) /* it changed between the two reads: somebody writes, or the medium lies */
 		return;
@@ -68,8 +72,8 @@ static void verify(struct wb_ring *ring, uint32_t index, const uint8_t *span, bo
 	}
 	wb_header_decode(geometry->format, span, &header);
 	if (!wb_seal_covers_data(geometry->format))
-		lost ? (void)0 : note_zero_data(ring, slot, span);
-	else if (!lost)
+		note_zero_data(ring, slot, span, masks);
+	else if (!masks)
 		slot->flags |= (uint16_t)wb_seal_match(geometry->format, header.checksum, crc);
 }
 
@@ -83,8 +87,13 @@ static void retry_data(struct wb_ring *ring, uint8_t *span, const struct wb_crc_
 
 		if (!(slot->flags & WB_SLOT_NO_DATA))
 			continue;
-		verify(ring, i, span, wb_ring_reread(ring, ring->cache->dev, wb_slot_offset(geometry, i), span,
-						     (slot->length + 1u) * WB_BLOCK, NULL), over_block);
+		uint8_t masks[WB_CAPACITY_MAX + 1];
+
+		memset(masks, 0xff, sizeof(masks));
+		bool lost = wb_ring_reread(ring, ring->cache->dev, wb_slot_offset(geometry, i), span,
+					   (slot->length + 1u) * WB_BLOCK, masks);
+
+		verify(ring, i, span, lost ? masks : NULL, over_block);
 	}
 }
 
@@ -157,7 +166,7 @@ static void sum_batch(struct verifier *verifier, const struct batch *batch)
 		if (batch->io[i].result)
 			verifier->ring->slots[batch->index[i]].flags |= WB_SLOT_NO_DATA;
 		else
-			verify(verifier->ring, batch->index[i], batch->io[i].buffer, false, &verifier->over_block);
+			verify(verifier->ring, batch->index[i], batch->io[i].buffer, NULL, &verifier->over_block);
 	}
 }
 

@@ -423,6 +423,47 @@ static void zeroed_segments_per_policy_and_answer(void **state)
 	}
 }
 
+/* Ids 10 and 11 discarded, two blocks each; of 10 so many bytes from the first block on cannot be read. */
+static struct wb_decision salvage_of_discarded(uint32_t unreadable, uint8_t *class_of_10)
+{
+	const struct wb_ring_options options = { .backing_sectors = BLOCKS * 8 };
+	struct wb_decision decision;
+	struct build b;
+
+	sound(&b, "v0");
+	for (uint64_t id = 10; id <= 11; id++) {
+		build_segment(&b, id, PUTS({ id, 0xff, 0 }, { id + 20, 0xff, 0 }));
+		memset(build_at(&b, wb_slot_of(&b.geometry, id)) + WB_BLOCK, 0, 2 * WB_BLOCK);
+	}
+	struct wb_range bad = { wb_slot_offset(&b.geometry, 1) + WB_BLOCK, unreadable };
+
+	build_load_on(&b, build_bad(&b, &bad, 1), &options);
+	*class_of_10 = b.ring.slots[1].class_;
+	decision = decide(&b, NULL, WB_SALVAGE);
+	build_release(&b);
+	return decision;
+}
+
+static void a_discarded_segment_with_a_bad_sector_is_zeroed_all_the_same(void **state)
+{
+	uint8_t class_;
+	struct wb_decision decision = salvage_of_discarded(WB_SECTOR, &class_);
+
+	(void)state;
+	assert_int_equal(class_, WB_ZEROED);
+	assert_int_equal(decision.oldest, 12);
+	assert_int_equal(decision.zeroed_skipped, 2);
+}
+
+static void a_segment_of_which_nothing_can_be_read_is_not_zeroed(void **state)
+{
+	uint8_t class_;
+
+	(void)state;
+	salvage_of_discarded(2 * WB_BLOCK, &class_);
+	assert_int_equal(class_, WB_PART_READABLE);
+}
+
 /* ---- prefix ---- */
 
 static void prefix_of_a_sound_log_is_all_of_it(void **state)
@@ -1179,6 +1220,8 @@ int main(void)
 		cmocka_unit_test(forced_size_lets_strict_go_on_and_counts_what_it_leaves),
 		cmocka_unit_test(one_force_does_not_answer_another_refusal),
 		cmocka_unit_test(zeroed_segments_per_policy_and_answer),
+		cmocka_unit_test(a_discarded_segment_with_a_bad_sector_is_zeroed_all_the_same),
+		cmocka_unit_test(a_segment_of_which_nothing_can_be_read_is_not_zeroed),
 		cmocka_unit_test(prefix_of_a_sound_log_is_all_of_it),
 		cmocka_unit_test(prefix_ends_before_the_first_hole),
 		cmocka_unit_test(prefix_corrects_nothing),
