@@ -33,13 +33,16 @@
  *       a metablock of that segment and its data. Sectors whose bit is set hold what (LBA,
  *       VERSION) determine, VERSION defaulting to the id; the others hold something undefined.
  *       BITS 00 is a clean block: without a VERSION its data is what the backing image holds.
+ *   hold V V V V V V V V     that block's sectors are of these versions; 0 is what `backing` made
  *   unused SECTOR            the v0 element that a flush leaves: no dirty bits, no data
+ *   lost FIRST LAST          these sectors of that segment did not land: what stood there stays
  *   range FIRST LAST blocks N seed SEED span BLOCKS [full|partial] [clean PERCENT]
  *       segments of N pseudo random blocks out of the first BLOCKS blocks, the clean ones out of
  *       as many after them. A segment depends on its id and SEED, not on where the range starts.
  *   writeback ID             the backing image receives the dirty sectors of all segments
  *                            given so far, up to that id, in id order
  *   writeback-segment ID     those of that segment alone
+ *   put SECTOR COUNT VERSION the backing image holds that version in these sectors
  *
  * Damage, after the log (SLOT is a place, whatever lies there):
  *   flip SLOT BYTE BIT             poke SLOT BYTE XX... (up to eight)
@@ -64,12 +67,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SECTOR		512u
-#define BLOCK		4096u
-#define FIRST_SLOT	1048576u	/* bytes before slot 0 */
+#include "layout.h"
+
 #define UNSET		UINT64_MAX
 
-enum content { CACHE_DATA, BACKING_DATA, UNDEFINED_DATA, BYTE_DATA };
 enum phase { DEVICE, LOG, DAMAGE, ANYWHERE };
 enum { SECTOR0_ZERO, SECTOR0_GARBAGE };
 
@@ -82,6 +83,8 @@ struct block {
 	uint64_t sector, version;
 	enum content content;
 	uint8_t dirty_bits, byte;
+	bool mixed;
+	uint64_t held[8];			/* mixed: the versions of its sectors */
 };
 
 struct segment {
@@ -102,6 +105,7 @@ static struct {
 static struct segment *segments;
 static size_t segment_count;
 static struct image cache, backing;
+static uint8_t *slot_before;			/* what the last segment was written over */
 static const char *text_name;
 static unsigned long text_line;
 
@@ -115,45 +119,6 @@ __attribute__((format(printf, 1, 2))) static _Noreturn void fail(const char *for
 	va_end(args);
 	fputc('\n', stderr);
 	exit(2);
-}
-
-static void put_le(uint8_t *p, unsigned int width, uint64_t value)
-{
-	for (unsigned int i = 0; i < width; i++)
-		p[i] = (uint8_t)(value >> (8 * i));
-}
-
-/* Without the final complement. */
-static uint32_t crc32c(const uint8_t *p, uint64_t n)
-{
-	uint32_t crc = 0xffffffff;
-
-	while (n--) {
-		crc ^= *p++;
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
-	}
-	return crc;
-}
-
-static uint64_t mix(uint64_t x)
-{
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-	x = (x ^ x >> 27) * 0x94d049bb133111eb;
-	return x ^ x >> 31;
-}
-
-static uint64_t random_next(uint64_t *state)
-{
-	return mix(*state += 0x9e3779b97f4a7c15);
-}
-
-static void random_fill(uint64_t seed, uint8_t *out, uint64_t bytes)
-{
-	uint64_t random = mix(seed);
-
-	for (uint64_t i = 0; i < bytes; i++)
-		out[i] = (uint8_t)random_next(&random);
 }
 
 static void image_resize(struct image *img, uint64_t size)
@@ -231,23 +196,14 @@ static void superblock_put(void)
 		random_fill(1, cache.bytes, SECTOR);
 }
 
-static void sector_describe(enum content content, uint64_t lba, uint64_t version, uint8_t *out)
-{
-	static const char *const names[] = { "cache", "backing", "undefined" };
-	char line[96];
-
-	random_fill(mix(mix(content + 1) + lba) + version, out, SECTOR);
-	snprintf(line, sizeof(line), "%s sector %" PRIu64 " version %" PRIu64 "\n",
-		 names[content], lba, version);
-	memcpy(out, line, strlen(line));
-}
-
 static void sector_put(const struct block *b, unsigned int j, uint8_t *out)
 {
 	uint64_t lba = b->sector + j;
 	bool undefined = b->dirty_bits && !(b->dirty_bits >> j & 1);
 
-	if (b->content == BYTE_DATA)
+	if (b->mixed && !undefined)
+		sector_describe(b->held[j] ? CACHE_DATA : BACKING_DATA, lba, b->held[j], out);
+	else if (b->content == BYTE_DATA)
 		memset(out, b->byte, SECTOR);
 	else if (b->content != BACKING_DATA)
 		sector_describe(undefined ? UNDEFINED_DATA : b->content, lba, b->version, out);
@@ -257,27 +213,15 @@ static void sector_put(const struct block *b, unsigned int j, uint8_t *out)
 		memset(out, 0, SECTOR);
 }
 
-static void encode_v0(const struct segment *s, uint64_t length, uint8_t *slot)
+static void encode(const struct segment *s, uint64_t length, uint64_t blocks, uint8_t *slot)
 {
-	put_le(slot, 8, s->id);
-	put_le(slot + 8, 1, length);
-	put_le(slot + 9, 4, s->lap);
-	for (unsigned int i = 0; i < s->count; i++) {
-		put_le(slot + 13 + 13 * i, 8, s->blocks[i].sector);
-		put_le(slot + 21 + 13 * i, 1, s->blocks[i].dirty_bits);
-		put_le(slot + 22 + 13 * i, 4, s->lap);
-	}
-}
+	unsigned int g = (unsigned int)dev.generation;
 
-static void encode_sealed(const struct segment *s, uint64_t length, uint64_t blocks, uint8_t *slot)
-{
-	for (unsigned int i = 0; i < s->count; i++) {
-		put_le(slot + 512 + 16 * i, 8, s->blocks[i].sector);
-		put_le(slot + 520 + 16 * i, 1, s->blocks[i].dirty_bits);
-	}
-	put_le(slot, 8, s->id);
-	put_le(slot + 8, 4, crc32c(slot + 512, 3584 + 4096 * blocks) ^ (s->inverted ? UNSET : 0));
-	put_le(slot + 12, 1, length);
+	for (unsigned int i = 0; i < s->count; i++)
+		metablock_put(g, slot, i, s->blocks[i].sector, s->blocks[i].dirty_bits, (uint32_t)s->lap);
+	header_put(g, slot, s->id, (unsigned int)length, (uint32_t)s->lap);
+	if (g)
+		put_le(slot + CHECKSUM_AT, 4, segment_sum(slot, blocks) ^ (s->inverted ? UNSET : 0));
 }
 
 static void segment_put(const struct segment *s)
@@ -289,10 +233,7 @@ static void segment_put(const struct segment *s)
 	memset(slot, (int)s->padding, BLOCK);
 	for (unsigned int i = 0; i < 8 * s->count && i < 8 * blocks; i++)
 		sector_put(&s->blocks[i / 8], i % 8, slot + BLOCK + SECTOR * i);
-	if (dev.generation == 0)
-		encode_v0(s, length, slot);
-	else
-		encode_sealed(s, length, blocks, slot);
+	encode(s, length, blocks, slot);
 }
 
 static struct segment *segment_add(uint64_t id)
@@ -323,7 +264,7 @@ static struct block *block_add(uint64_t sector, uint64_t dirty_bits)
 	if (s->count == capacity())
 		fail("a segment holds %u blocks at order %" PRIu64, capacity(), dev.order);
 	b = &s->blocks[s->count++];
-	*b = (struct block){ sector, s->id, CACHE_DATA, (uint8_t)dirty_bits, 0 };
+	*b = (struct block){ .sector = sector, .version = s->id, .dirty_bits = (uint8_t)dirty_bits };
 	if (!dirty_bits)
 		b->content = dev.generation ? BACKING_DATA : UNDEFINED_DATA;
 	return b;
@@ -373,7 +314,46 @@ static void do_segment(const uint64_t *a)
 	s->slot = a[1] == UNSET ? s->slot : a[1];
 	s->lap = a[2] == UNSET ? s->lap : a[2];
 	s->length = a[3];
+	slot_before = realloc(slot_before, slot_size());
+	if (!slot_before)
+		fail("no memory for a slot");
+	memcpy(slot_before, slot_bytes(s->slot), slot_size());
 	segment_put(s);
+}
+
+static struct segment *last_segment(void)
+{
+	if (!segment_count)
+		fail("this must stand behind a segment");
+	return &segments[segment_count - 1];
+}
+
+static void do_hold(const uint64_t *a)
+{
+	struct segment *s = last_segment();
+
+	if (!s->count)
+		fail("this must stand behind a block");
+	s->blocks[s->count - 1].mixed = true;
+	memcpy(s->blocks[s->count - 1].held, a, 8 * sizeof(*a));
+	segment_put(s);
+}
+
+static void do_lost(const uint64_t *a)
+{
+	uint64_t end = (a[1] + 1) * SECTOR;
+
+	if (a[0] > a[1] || a[1] >= slot_size() / SECTOR)
+		fail("a slot has no such sectors");
+	memcpy(slot_bytes(last_segment()->slot) + a[0] * SECTOR, slot_before + a[0] * SECTOR, end - a[0] * SECTOR);
+}
+
+static void do_put(const uint64_t *a)
+{
+	if (a[0] > backing.size / SECTOR || a[1] > backing.size / SECTOR - a[0])
+		fail("the backing image has no such sectors");
+	for (uint64_t lba = a[0]; lba < a[0] + a[1]; lba++)
+		sector_describe(a[2] ? CACHE_DATA : BACKING_DATA, lba, a[2], backing.bytes + lba * SECTOR);
 }
 
 /* 'unused' has no bits. */
@@ -537,6 +517,9 @@ static const struct command {
 	{ "unused", "SECTOR", LOG, NULL, do_block },
 	{ "range", "FIRST LAST blocks N seed SEED span BLOCKS [full|partial] [clean PERCENT]",
 	  LOG, NULL, do_range },
+	{ "hold", "V V V V V V V V", LOG, NULL, do_hold },
+	{ "lost", "FIRST LAST", LOG, NULL, do_lost },
+	{ "put", "SECTOR COUNT VERSION", LOG, NULL, do_put },
 	{ "writeback", "ID", LOG, NULL, do_writeback },
 	{ "writeback-segment", "ID", LOG, NULL, do_writeback_segment },
 	{ "flip", "SLOT BYTE BIT", DAMAGE, NULL, do_flip },
