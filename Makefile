@@ -57,6 +57,8 @@ help:
 	@echo 'check         all tests that fit in five minutes'
 	@echo 'check-all     those, the same with sanitizers, and the longer ones'
 	@echo 'kill-points   power cuts at every write and flush of every command, as a table'
+	@echo 'check-sim     simulated drivers, power cuts, and bugs planted in the library'
+	@echo 'sim-long      simulated drivers for a night (SEED=, RUNS=)'
 	@echo 'deps-kernel   unpack what check-kernel needs, with apt-get (root)'
 	@echo 'check-kernel  the commands next to the real driver, under qemu'
 	@echo 'bench         speed, as ratios (PERFORMANCE.md); ROWS="check flush" for some rows alone'
@@ -108,6 +110,7 @@ deps-bench: deps
 
 include tests/tests.mk
 include tests/kernel/kernel.mk
+include tests/sim/sim.mk
 
 # ---- installing ---------------------------------------------------------------------------------
 

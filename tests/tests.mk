@@ -30,7 +30,7 @@ $(BUILD)/tests/test_guard: tests/unit/test_guard.c $(BUILD)/hooked/common.a $(BU
 # these share nothing with the library, so they are built without its headers and flags
 SIM := $(BUILD)/tests/mkcache $(BUILD)/tests/killpoints
 
-$(SIM): $(BUILD)/tests/%: tests/sim/%.c
+$(SIM): $(BUILD)/tests/%: tests/sim/%.c tests/sim/layout.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 $(WARNINGS) $(WERROR) -O2 -o $@ $<
 
@@ -38,12 +38,12 @@ $(BUILD)/tests/foretell: tests/sim/foretell.c $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell pkg-config --libs $(LIB_PKGS))
 
-tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell
+tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests/simulate
 .PHONY: tests count
 
 # All tests but those of random damage, of every kill point and of the real driver, in two halves for two processors.
 HALF_1 := golden resume rules repair undo guard battery
-HALF_2 := unit fixtures check flush format explain media dump
+HALF_2 := unit fixtures check flush format explain media dump simulate
 PLAIN := killpoints udev docs install demo
 
 # $(call suite,LABEL,BUILD,KIND...): runs them and keeps the counts
@@ -97,6 +97,7 @@ kill-points:
 check-all:
 	$(MAKE) check
 	$(MAKE) check-rest
+	$(MAKE) check-sim
 	$(MAKE) check-kernel
 	tests/count build/check-*.counts
 .PHONY: check-rest check-plain-1 check-plain-2 check-sanitized-1 check-sanitized-2 check-damaged check-portable check-killed
