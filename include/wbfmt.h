@@ -469,7 +469,7 @@ enum wb_slot_flags {
 	WB_SLOT_MISALIGNED = 32, /* a dirty metablock whose sector is no multiple of 8 */
 	WB_SLOT_BEYOND = 64,     /* a dirty metablock beyond BACKING, or whose last sector overflows */
 	WB_SLOT_PARTIAL = 128,   /* a dirty metablock with less than eight dirty sectors */
-	WB_SLOT_ZERO_DATA = 256, /* has dirty blocks, and all their data reads as zeroes (v0 only) */
+	WB_SLOT_ZERO_DATA = 256, /* has dirty blocks, and all their data that can be read is zeroes (v0 only) */
 	WB_SLOT_NO_HEADER = 512, /* the metadata could not be read */
 	WB_SLOT_NO_DATA = 1024,  /* some data blocks could not be read */
 	WB_SLOT_PADDING = 2048,  /* unused bytes of header or metablocks are not zero (v1, v2) */
