@@ -18,7 +18,9 @@ libdir ?= $(prefix)/lib
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
 datadir ?= $(prefix)/share/wb-utils
+docdir ?= $(prefix)/share/doc/wb-utils
 udevdir ?= $(prefix)/lib/udev/rules.d
+initramfsdir ?= $(prefix)/share/initramfs-tools/hooks
 
 PKGS := blkid popt zlib liburing json-c nettle
 LIB_PKGS := liburing zlib
@@ -114,31 +116,39 @@ include tests/sim/sim.mk
 
 # ---- installing ---------------------------------------------------------------------------------
 
-MAN8 := $(wildcard man/*.8)
-MAN5 := $(wildcard man/*.5)
+# MODE:FILE:DIRECTORY of every file. What comes from share/ or is called *.in is filled in.
+INSTALLED = $(patsubst %,755:$(BUILD)/%:$(sbindir),$(COMMANDS)) \
+	644:$(BUILD)/libwbfmt.a:$(libdir) 644:$(BUILD)/$(SONAME):$(libdir) \
+	644:libwbfmt/libwbfmt.pc.in:$(libdir)/pkgconfig \
+	644:include/wbfmt.h:$(includedir) 644:include/wbrules.h:$(includedir) \
+	$(foreach page,$(wildcard man/*.[1-8]),644:$(page):$(mandir)/man$(patsubst .%,%,$(suffix $(page)))) \
+	644:share/magic/dm-writeboost:$(datadir)/magic \
+	644:share/65-dm-writeboost.rules:$(udevdir)
+
+# NAME:TARGET:DIRECTORY of every symbolic link.
+LINKED = libwbfmt.so:$(SONAME):$(libdir)
+
+FILL = -e 's|@prefix@|$(prefix)|;s|@libdir@|$(libdir)|;s|@includedir@|$(includedir)|' \
+	-e 's|@version@|$(VERSION)|;s|@requires@|$(LIB_PKGS)|;s|/usr/sbin|$(sbindir)|'
 
 install: all
-	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir) \
-		$(DESTDIR)$(mandir)/man8 $(DESTDIR)$(mandir)/man5
-	install $(addprefix $(BUILD)/,$(COMMANDS)) $(DESTDIR)$(sbindir)
-	install -m 644 $(BUILD)/libwbfmt.a $(DESTDIR)$(libdir)
-	install $(BUILD)/$(SONAME) $(DESTDIR)$(libdir)
-	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libwbfmt.so
-	install -m 644 include/wbfmt.h include/wbrules.h $(DESTDIR)$(includedir)
-	sed -e 's|@prefix@|$(prefix)|;s|@libdir@|$(libdir)|;s|@includedir@|$(includedir)|' \
-		-e 's|@version@|$(VERSION)|;s|@requires@|$(LIB_PKGS)|' libwbfmt/libwbfmt.pc.in \
-		> $(DESTDIR)$(libdir)/pkgconfig/libwbfmt.pc
-	install -m 644 $(MAN8) $(DESTDIR)$(mandir)/man8
-	install -m 644 $(MAN5) $(DESTDIR)$(mandir)/man5
-	install -d $(DESTDIR)$(datadir)/magic $(DESTDIR)$(udevdir)
-	install -m 644 share/magic/dm-writeboost $(DESTDIR)$(datadir)/magic
-	sed 's|/usr/sbin|$(sbindir)|' share/65-dm-writeboost.rules > $(DESTDIR)$(udevdir)/65-dm-writeboost.rules
+	@set -e; for entry in $(INSTALLED); do \
+		mode=$${entry%%:*}; to=$${entry##*:}; from=$${entry#*:}; from=$${from%:*}; \
+		to="$(DESTDIR)$$to/$$(basename $$from .in)"; \
+		case $$from in \
+		share/*|*.in) sed $(FILL) $$from | install -D -m $$mode /dev/stdin "$$to" ;; \
+		*) install -D -m $$mode $$from "$$to" ;; \
+		esac; \
+	done
+	@set -e; for entry in $(LINKED); do \
+		target=$${entry#*:}; \
+		ln -sf $${target%:*} "$(DESTDIR)$${entry##*:}/$${entry%%:*}"; \
+	done
 
+field = $(word $1,$(subst :, ,$2))
 uninstall:
-	rm -f $(addprefix $(DESTDIR)$(sbindir)/,$(COMMANDS)) $(DESTDIR)$(libdir)/libwbfmt.a \
-		$(DESTDIR)$(libdir)/$(SONAME) $(DESTDIR)$(libdir)/libwbfmt.so \
-		$(DESTDIR)$(libdir)/pkgconfig/libwbfmt.pc \
-		$(DESTDIR)$(includedir)/wbfmt.h $(DESTDIR)$(includedir)/wbrules.h \
-		$(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(MAN8))) \
-		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(MAN5))) \
-		$(DESTDIR)$(datadir)/magic/dm-writeboost $(DESTDIR)$(udevdir)/65-dm-writeboost.rules
+	@for file in $(foreach entry,$(INSTALLED),$(call field,3,$(entry))/$(patsubst %.in,%,$(notdir $(call field,2,$(entry))))) \
+		$(foreach entry,$(LINKED),$(call field,3,$(entry))/$(call field,1,$(entry))); do \
+		rm -f "$(DESTDIR)$$file"; \
+	done
+	@-rmdir "$(DESTDIR)$(datadir)/magic" "$(DESTDIR)$(datadir)" 2>/dev/null

@@ -7,16 +7,45 @@ install_here() {
 	make -s -C "$TOP" BUILD="$BUILD" DESTDIR="$PWD/root" prefix=/usr "$1"
 }
 
-@test "install puts commands, library, header, pkg-config file and man pages in place" {
+# Everything in root but what was in it before, as PATH TYPE MODE
+tree() {
+	(cd root && find . -printf '%P %y %m\n' | sort)
+}
+
+@test "uninstall leaves the tree as it was before install, with what others put there" {
+	umask 022
+	mkdir -p root/usr/{sbin,include,lib/pkgconfig,lib/udev/rules.d} root/usr/share/{doc,bash-completion/completions,man/man{3,5,8}} \
+		root/usr/share/{zsh/site-functions,fish/vendor_completions.d,initramfs-tools/hooks}
+	touch root/usr/sbin/wb-other root/usr/lib/libwbfmt.so.1 root/usr/share/man/man8/wb-other.8
+	tree >before
 	install_here install
-	for file in sbin/wb-check sbin/wb-flush-dirty sbin/wb-dump sbin/wb-format sbin/wb-undo lib/libwbfmt.a lib/libwbfmt.so.0 \
-		include/wbfmt.h include/wbrules.h lib/pkgconfig/libwbfmt.pc share/man/man8/wb-check.8 \
-		share/man/man8/wb-flush-dirty.8 share/man/man8/wb-dump.8 share/man/man8/wb-format.8 share/man/man8/wb-undo.8 \
-		share/man/man5/wbfmt.5 share/wb-utils/magic/dm-writeboost lib/udev/rules.d/65-dm-writeboost.rules; do
-		[ -e "root/usr/$file" ] || { echo "$file is missing"; false; }
-	done
+	tree >after
+	[ "$(comm -13 before after | grep -c ' [fl] ')" -ge 15 ]
+	install_here install
+	tree | diff after -
 	install_here uninstall
-	[ -z "$(find root -type f -o -type l)" ]
+	tree | diff before -
+	install_here uninstall
+}
+
+@test "what is installed is readable for everybody whatever the umask, and the commands run" {
+	umask 077
+	mkdir root
+	install_here install
+	[ -z "$(find root/usr -type f -not -perm -444)" ]
+	[ -z "$(find root/usr -mindepth 1 -type d -not -perm -555)" ]
+	diff <(find root/usr/sbin -type f -perm 755 -printf '%f\n' | sort) <(cd "$TOP/cmd" && ls wb-*.c | sed 's/\.c$//')
+	[ -z "$(grep -rlIE '@[a-z]+@' root/usr)" ]
+	[ -z "$(grep -rlI "$PWD" root/usr)" ]
+}
+
+@test "every directory can be chosen" {
+	make -s -C "$TOP" BUILD="$BUILD" DESTDIR="$PWD/a b" prefix=/opt/wb sbindir=/bin libdir=/lib64 mandir=/opt/man udevdir=/rules install
+	[ -x "a b/bin/wb-check" ] && [ -e "a b/lib64/libwbfmt.so" ] && [ -e "a b/opt/man/man8/wb-check.8" ]
+	grep -q '^libdir=/lib64$' "a b/lib64/pkgconfig/libwbfmt.pc"
+	grep -q '"/bin/wb-check ' "a b/rules/65-dm-writeboost.rules"
+	make -s -C "$TOP" BUILD="$BUILD" DESTDIR="$PWD/a b" prefix=/opt/wb sbindir=/bin libdir=/lib64 mandir=/opt/man udevdir=/rules uninstall
+	[ -z "$(find "a b" -type f -o -type l)" ]
 }
 
 @test "a program builds against the installed library, shared and static, as C11 and C++17" {
