@@ -21,6 +21,9 @@ datadir ?= $(prefix)/share/wb-utils
 docdir ?= $(prefix)/share/doc/wb-utils
 udevdir ?= $(prefix)/lib/udev/rules.d
 initramfsdir ?= $(prefix)/share/initramfs-tools/hooks
+bashdir ?= $(prefix)/share/bash-completion/completions
+zshdir ?= $(prefix)/share/zsh/site-functions
+fishdir ?= $(prefix)/share/fish/vendor_completions.d
 
 PKGS := blkid popt zlib liburing json-c nettle
 LIB_PKGS := liburing zlib
@@ -99,7 +102,7 @@ clean:
 
 DEPS := gcc clang libclang-rt-dev libc6-dev pkg-config libblkid-dev libpopt-dev zlib1g-dev libisal-dev \
 	liburing-dev libjson-c-dev nettle-dev libcmocka-dev bats valgrind jq zstd xz-utils gddrescue e2fsprogs mandoc util-linux \
-	fdisk xfsprogs cryptsetup-bin file
+	fdisk xfsprogs cryptsetup-bin file zsh fish
 
 deps:
 	apt-get update -q
@@ -123,10 +126,13 @@ INSTALLED = $(patsubst %,755:$(BUILD)/%:$(sbindir),$(COMMANDS)) \
 	644:include/wbfmt.h:$(includedir) 644:include/wbrules.h:$(includedir) \
 	$(foreach page,$(wildcard man/*.[1-8]),644:$(page):$(mandir)/man$(patsubst .%,%,$(suffix $(page)))) \
 	644:share/magic/dm-writeboost:$(datadir)/magic \
-	644:share/65-dm-writeboost.rules:$(udevdir)
+	644:share/65-dm-writeboost.rules:$(udevdir) \
+	644:completions/wb-utils.bash:$(bashdir) 644:completions/_wb-utils:$(zshdir) \
+	644:completions/wb-utils.fish:$(fishdir)
 
 # NAME:TARGET:DIRECTORY of every symbolic link.
-LINKED = libwbfmt.so:$(SONAME):$(libdir)
+LINKED = libwbfmt.so:$(SONAME):$(libdir) \
+	$(foreach command,$(COMMANDS),$(command):wb-utils.bash:$(bashdir) $(command).fish:wb-utils.fish:$(fishdir))
 
 FILL = -e 's|@prefix@|$(prefix)|;s|@libdir@|$(libdir)|;s|@includedir@|$(includedir)|' \
 	-e 's|@version@|$(VERSION)|;s|@requires@|$(LIB_PKGS)|;s|/usr/sbin|$(sbindir)|'

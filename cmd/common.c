@@ -112,7 +112,7 @@ unsigned choice_of(const char *what, const char *text, const char *const *choice
 /* ---- options ---- */
 
 enum { OPT_HELP = 1000, OPT_VERSION, OPT_QUIET, OPT_VERBOSE, OPT_JSON, OPT_PROGRESS, OPT_GENERATION, OPT_ORDER,
-       OPT_SLOTS, OPT_ADDRESS, OPT_JOBS, OPT_YES, OPT_FORCE };
+       OPT_SLOTS, OPT_ADDRESS, OPT_JOBS, OPT_YES, OPT_FORCE, OPT_LIST_OPTIONS };
 
 static const struct poptOption common_options[] = {
 	{ "generation", '\0', POPT_ARG_STRING, NULL, OPT_GENERATION, "take the cache for this generation", "auto|v0|v1|v2" },
@@ -128,6 +128,7 @@ static const struct poptOption common_options[] = {
 	{ "verbose", 'v', POPT_ARG_NONE, NULL, OPT_VERBOSE, "say more", NULL },
 	{ "help", 'h', POPT_ARG_NONE, NULL, OPT_HELP, "show this help", NULL },
 	{ "version", 'V', POPT_ARG_NONE, NULL, OPT_VERSION, "show the version and the generations known", NULL },
+	{ "list-options", '\0', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, NULL, OPT_LIST_OPTIONS, "for completions/", NULL },
 	POPT_TABLEEND
 };
 
@@ -193,6 +194,32 @@ static void print_help(poptContext context, const struct command *command)
 	for (unsigned i = 0; command->force_names && command->force_names[i]; i++)
 		printf("%s%s", i ? ", " : "\nNames for --force: ", command->force_names[i]);
 	printf(command->force_names ? "\n" : "");
+}
+
+static void print_force_names(const char *const *names)
+{
+	for (unsigned i = 0; names[i]; i++)
+		printf("%s%s", i ? "|" : "", names[i]);
+}
+
+/* For the completions of shells: a line for each option with tabs between its long name, its short one ("-": none), what
+ * its value can be ("-": it has none; words in lower case are meant literally) and its purpose. */
+static void list_options(const struct poptOption *option, const char *const *force_names)
+{
+	for (; option->longName || option->arg; option++) {
+		if (!option->longName) {
+			list_options(option->arg, force_names);
+			continue;
+		}
+		if (option->argInfo & POPT_ARGFLAG_DOC_HIDDEN)
+			continue;
+		printf("--%s\t-%.1s\t", option->longName, &option->shortName);
+		if (option->val == OPT_FORCE && force_names)
+			print_force_names(force_names);
+		else
+			printf("%s", option->argDescrip ? option->argDescrip : "-");
+		printf("\t%s\n", option->descrip);
+	}
 }
 
 static void handle_common(struct common *common, const struct command *command, int val, const char *argument)
@@ -274,11 +301,13 @@ void common_start(struct common *common, const struct command *command, void *op
 	while ((val = poptGetNextOpt(context)) >= 0) {
 		char *argument = poptGetOptArg(context);
 
-		if (val == OPT_HELP || val == OPT_VERSION) {
+		if (val == OPT_HELP || val == OPT_VERSION || val == OPT_LIST_OPTIONS) {
 			if (val == OPT_HELP)
 				print_help(context, command);
-			else
+			else if (val == OPT_VERSION)
 				print_version();
+			else
+				list_options(table, command->force_names);
 			poptFreeContext(context);
 			exit(fflush(stdout) ? EXIT_REFUSED : EXIT_FINE);
 		}

@@ -24,7 +24,7 @@ options_of_tables() {
 	local files=("$TOP/cmd/$1.c" "$TOP/cmd/common.c")
 
 	! grep -q policy_options "$TOP/cmd/$1.c" || files+=("$TOP/cmd/policy_options.c")
-	sed -nE "s/^\t\{ \"([a-z-]+)\", '(\\\\0|.)', POPT_ARG.*/\2 \1/p" "${files[@]}" |
+	sed -nE "/POPT_ARGFLAG_DOC_HIDDEN/d; s/^\t\{ \"([a-z-]+)\", '(\\\\0|.)', POPT_ARG.*/\2 \1/p" "${files[@]}" |
 		sed 's/^\\0 /- /' | sort
 }
 
@@ -42,6 +42,15 @@ options_of_tables() {
 		diff tables help || { echo "$command: --help differs from its table"; false; }
 		diff tables page || { echo "$command: the man page differs from its table"; false; }
 	done
+}
+
+@test "--list-options is for completions alone: neither --help nor a page has it" {
+	local command
+	for command in $(commands); do
+		[ "$("$command" --list-options | wc -l)" -gt 10 ]
+		[ "$("$command" --help | grep -c list-options)" -eq 0 ]
+	done
+	[ -z "$(grep -l list-options "$TOP"/man/*)" ]
 }
 
 @test "every page has the exit statuses and the engine" {
