@@ -82,8 +82,9 @@ $(BUILD)/libwbfmt.a: $(LIB_OBJECTS)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
-$(BUILD)/$(SONAME): $(PIC_OBJECTS)
-	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(LIB_PKGS))
+$(BUILD)/$(SONAME): libwbfmt/libwbfmt.map $(PIC_OBJECTS)
+	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=$< $(ALL_LDFLAGS) -o $@ $(PIC_OBJECTS) \
+		$(shell pkg-config --libs $(LIB_PKGS))
 	@ln -sf $(SONAME) $(BUILD)/libwbfmt.so
 
 $(BUILD)/cmd/common.a: $(CMD_OBJECTS)

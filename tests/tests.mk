@@ -36,7 +36,7 @@ $(SIM): $(BUILD)/tests/%: tests/sim/%.c tests/sim/layout.h
 
 $(BUILD)/tests/foretell: tests/sim/foretell.c $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
-	$(Q)$(COMPILE) -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell pkg-config --libs $(LIB_PKGS))
+	$(Q)$(COMPILE) -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
 
 tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests/simulate
 .PHONY: tests count
@@ -109,7 +109,7 @@ demo: all
 $(BUILD)/tests/synth: tests/bench/synth.c $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) -Wl,--wrap=deflate $(BUILD)/libwbfmt.a \
-		$(shell pkg-config --libs $(LIB_PKGS))
+		$(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
 
 $(BUILD)/tests/bench/plan: tests/bench/plan.c $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)

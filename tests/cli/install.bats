@@ -48,23 +48,70 @@ tree() {
 	[ -z "$(find "a b" -type f -o -type l)" ]
 }
 
-@test "a program builds against the installed library, shared and static, as C11 and C++17" {
-	install_here install
-	printf '%s\n' '#include <wbfmt.h>' 'int main(void) { return wb_format_find("v2") ? 0 : 1; }' >program.c
-	export PKG_CONFIG_PATH=$PWD/root/usr/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$PWD/root
-	gcc -std=c11 -Wall -Wextra -Wpedantic -Werror $(pkg-config --cflags libwbfmt) -o shared program.c \
-		$(pkg-config --libs libwbfmt)
-	LD_LIBRARY_PATH=$PWD/root/usr/lib ./shared
-	gcc -std=c11 $(pkg-config --cflags libwbfmt) -o static program.c root/usr/lib/libwbfmt.a \
-		$(PKG_CONFIG_SYSROOT_DIR= pkg-config --libs libisal liburing)
-	./static
-	! command -v g++ >/dev/null || g++ -x c++ -std=c++17 -Wall -Wextra -Werror -fsyntax-only \
-		$(pkg-config --cflags libwbfmt) program.c
+# The program in the EXAMPLES of libwbfmt(3), as example.c
+example() {
+	sed -n '/^#include <stdio.h>$/,/^\.Ed$/{/^\.Ed$/d;s/\\e/\\/g;p}' "$TOP/man/libwbfmt.3" >example.c
 }
 
-@test "every symbol the library exports begins with wb_" {
-	[ -z "$(nm -D --defined-only "$BUILD/libwbfmt.so.0" | awk '$2 ~ /[A-Z]/ && $3 !~ /^wb_/')" ]
+# Without the library's own directory in it, so that what pkg-config says is all that is known
+installed_flags() {
+	PKG_CONFIG_PATH=$PWD/root/usr/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$PWD/root pkg-config "$@" libwbfmt
+}
+
+@test "the example of libwbfmt(3) builds against the installed library, shared and static, and prints what the page says" {
+	install_here install
+	example
+	gcc -std=c11 -Wall -Wextra -Wpedantic -Werror $(installed_flags --cflags) -o shared example.c $(installed_flags --libs)
+	gcc -std=c11 $(installed_flags --cflags) -o static example.c root/usr/lib/libwbfmt.a \
+		$(pkg-config --libs $(sed -n 's/^Requires.private: //p' root/usr/lib/pkgconfig/libwbfmt.pc))
+	make_cache v2-rotten-data-bit
+	diff <(LD_LIBRARY_PATH=$PWD/root/usr/lib ./shared cache.img) \
+		<(sed -n '/^\$ \.\/example/,/^\.Ed$/{/^[$.]/d;p}' "$TOP/man/libwbfmt.3")
+	diff <(LD_LIBRARY_PATH=$PWD/root/usr/lib ./shared cache.img) <(./static cache.img)
+	readelf -d shared | grep -q 'NEEDED.*\[libwbfmt.so.0\]'
+}
+
+@test "wbfmt.h compiles alone, as C11 and as C++17" {
+	install_here install
+	local compiler
+	printf '#include <wbfmt.h>\n#include <wbfmt.h>\n' >alone.c
+	for compiler in gcc clang; do
+		$compiler -std=c11 -Wall -Wextra -Wpedantic -Werror $(installed_flags --cflags) -fsyntax-only alone.c
+	done
+	for compiler in g++ clang++; do
+		! command -v $compiler >/dev/null ||
+			$compiler -x c++ -std=c++17 -Wall -Wextra -Wpedantic -Werror $(installed_flags --cflags) \
+				-fsyntax-only alone.c || { echo "$compiler fails"; false; }
+	done
+}
+
+@test "libwbfmt.pc says what is installed" {
+	install_here install
+	[ "$(installed_flags --modversion)" = "$(sed -n 's/^#define WB_VERSION "\(.*\)"/\1/p' "$TOP/include/wbfmt.h")" ]
+	PKG_CONFIG_PATH=$PWD/root/usr/lib/pkgconfig pkg-config --validate libwbfmt
+	[ "$(PKG_CONFIG_PATH=$PWD/root/usr/lib/pkgconfig pkg-config --variable=libdir libwbfmt)" = /usr/lib ]
+	# what the library needs itself is in Requires.private, and everything in it is there
+	local library
+	for library in $(readelf -d root/usr/lib/libwbfmt.so.0 | sed -n 's/.*NEEDED.*\[lib\(.*\)\.so.*/\1/p' | grep -vxE 'c|asan|ubsan|pthread'); do
+		installed_flags --libs --static | grep -qw -e "-l$library" || { echo "$library is missing"; false; }
+	done
+}
+
+functions_of_header() {
+	sed -nE 's/^[a-z][^;{]*[ *](wb_[a-z0-9_]+)\(.*/\1/p' "$TOP/include/wbfmt.h" | sort
+}
+
+@test "the library exports the functions of wbfmt.h and nothing else, all under one version" {
+	[ "$(functions_of_header | wc -l)" -gt 50 ]
+	diff <(functions_of_header) <(sed -nE 's/^\t(wb_[a-z0-9_]+);$/\1/p' "$TOP/libwbfmt/libwbfmt.map")
+	diff <(functions_of_header | sed 's/$/@@WBFMT_0/') \
+		<(nm -D --defined-only "$BUILD/libwbfmt.so.0" | awk '$2 != "A" { print $3 }' | sort)
 	[ -z "$(nm --defined-only -g "$BUILD/libwbfmt.a" | awk 'NF == 3 && $3 !~ /^wb_/')" ]
+}
+
+@test "libwbfmt(3) lists every function of wbfmt.h" {
+	diff <(functions_of_header) <(sed -n '/^\.Sh FUNCTIONS$/,/^\.Sh EXAMPLES$/s/^\.It //p' "$TOP/man/libwbfmt.3" |
+		grep -o 'wb_[a-z0-9_]*' | sort)
 }
 
 @test "the library prints nothing, never exits and reads no environment" {
