@@ -8,6 +8,7 @@ SOVERSION := 0
 
 BUILD ?= build
 CC ?= cc
+PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wpedantic
 SANITIZE ?=
@@ -34,7 +35,7 @@ PKGS += libisal
 LIB_PKGS += libisal
 endif
 
-ALL_CPPFLAGS = -Iinclude -D_GNU_SOURCE $(CPPFLAGS) $(shell pkg-config --cflags $(PKGS))
+ALL_CPPFLAGS = -Iinclude -D_GNU_SOURCE $(CPPFLAGS) $(shell $(PKG_CONFIG) --cflags $(PKGS))
 ALL_CFLAGS = -std=c11 -pthread $(WARNINGS) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = -pthread $(LDFLAGS) $(SANITIZE)
 # V=1 shows the compiler's command lines
@@ -49,7 +50,7 @@ SONAME := libwbfmt.so.$(SOVERSION)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help deps deps-bench check check-all demo bench install uninstall clean
+.PHONY: all help deps deps-bench check check-all demo bench install uninstall dist static clean
 
 # ---- building -----------------------------------------------------------------------------------
 
@@ -68,6 +69,8 @@ help:
 	@echo 'check-kernel  the commands next to the real driver, under qemu'
 	@echo 'bench         speed, as ratios (PERFORMANCE.md); ROWS="check flush" for some rows alone'
 	@echo 'deps-bench    install what the bench compares with (root)'
+	@echo 'static        commands for rescue media, which need no library, into build/rescue/'
+	@echo 'dist          the source of the last commit as build/wb-utils-$(VERSION).tar.xz'
 	@echo 'install       into DESTDIR and prefix ($(prefix)); uninstall takes it away again'
 
 $(BUILD)/%.o: %.c
@@ -84,7 +87,7 @@ $(BUILD)/libwbfmt.a: $(LIB_OBJECTS)
 
 $(BUILD)/$(SONAME): libwbfmt/libwbfmt.map $(PIC_OBJECTS)
 	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=$< $(ALL_LDFLAGS) -o $@ $(PIC_OBJECTS) \
-		$(shell pkg-config --libs $(LIB_PKGS))
+		$(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
 	@ln -sf $(SONAME) $(BUILD)/libwbfmt.so
 
 $(BUILD)/cmd/common.a: $(CMD_OBJECTS)
@@ -92,7 +95,7 @@ $(BUILD)/cmd/common.a: $(CMD_OBJECTS)
 	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/wb-%: $(BUILD)/cmd/wb-%.o $(BUILD)/cmd/common.a $(BUILD)/libwbfmt.a
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKGS))
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs $(PKGS))
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)
 
@@ -159,3 +162,22 @@ uninstall:
 		rm -f "$(DESTDIR)$$file"; \
 	done
 	@-rmdir "$(DESTDIR)$(datadir)/magic" "$(DESTDIR)$(datadir)" 2>/dev/null
+
+# ---- handing out --------------------------------------------------------------------------------
+
+# The same commit gives the same bytes everywhere: nothing of the user's configuration, umask or clock is in them.
+dist:
+	@mkdir -p build
+	@git diff --quiet HEAD || echo 'dist: what is not committed is left out' >&2
+	@git -c tar.umask=0022 -c core.attributesFile=/dev/null archive --format=tar --prefix=wb-utils-$(VERSION)/ HEAD \
+		> build/wb-utils-$(VERSION).tar
+	@xz -9 --threads=1 --force build/wb-utils-$(VERSION).tar
+	@echo build/wb-utils-$(VERSION).tar.xz
+
+# ISA-L has no static archive in Debian 12, so a table computes the checksums.
+static:
+	@$(MAKE) --no-print-directory BUILD=build/static NO_ISAL=1 LDFLAGS='-static -Wl,--gc-sections' \
+		CFLAGS='-O2 -ffunction-sections -fdata-sections' PKG_CONFIG='$(PKG_CONFIG) --static' \
+		$(COMMANDS:%=build/static/%)
+	@rm -rf build/rescue && install -D -s -t build/rescue $(COMMANDS:%=build/static/%)
+	@du -b -a build/rescue

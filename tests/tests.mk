@@ -2,11 +2,11 @@
 # How the tests are built and run; included by the Makefile.
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
-CMOCKA := $(shell pkg-config --libs cmocka 2>/dev/null)
+CMOCKA := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null)
 
 $(BUILD)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
-	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell pkg-config --libs $(LIB_PKGS)) $(CMOCKA)
+	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell $(PKG_CONFIG) --libs $(LIB_PKGS)) $(CMOCKA)
 
 # The commands as they are tested in places where installed ones do not go: fake /sys, /proc and /dev trees, and power cuts.
 HOOKED := $(addprefix $(BUILD)/tests/,$(COMMANDS))
@@ -21,11 +21,11 @@ $(BUILD)/hooked/common.a: $(CMD_OBJECTS:$(BUILD)/cmd/%=$(BUILD)/hooked/%)
 
 $(HOOKED): $(BUILD)/tests/wb-%: $(BUILD)/hooked/wb-%.o $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell pkg-config --libs $(PKGS))
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs $(PKGS))
 
 $(BUILD)/tests/test_guard: tests/unit/test_guard.c $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
-	$(Q)$(COMPILE) -o $@ $(filter %.c %.a,$^) $(ALL_LDFLAGS) $(shell pkg-config --libs $(PKGS)) $(CMOCKA)
+	$(Q)$(COMPILE) -o $@ $(filter %.c %.a,$^) $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs $(PKGS)) $(CMOCKA)
 
 # these share nothing with the library, so they are built without its headers and flags
 SIM := $(BUILD)/tests/mkcache $(BUILD)/tests/killpoints
