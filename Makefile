@@ -166,10 +166,11 @@ uninstall:
 # ---- handing out --------------------------------------------------------------------------------
 
 # The same commit gives the same bytes everywhere: nothing of the user's configuration, umask or clock is in them.
+ARCHIVE = git -c tar.umask=0022 -c core.attributesFile=/dev/null -c core.autocrlf=false -c core.eol=lf archive
 dist:
 	@mkdir -p build
 	@git diff --quiet HEAD || echo 'dist: what is not committed is left out' >&2
-	@git -c tar.umask=0022 -c core.attributesFile=/dev/null archive --format=tar --prefix=wb-utils-$(VERSION)/ HEAD \
+	@$(ARCHIVE) --format=tar --prefix=wb-utils-$(VERSION)/ HEAD -- . ':(exclude)debian' \
 		> build/wb-utils-$(VERSION).tar
 	@xz -9 --threads=1 --force build/wb-utils-$(VERSION).tar
 	@echo build/wb-utils-$(VERSION).tar.xz
