@@ -131,6 +131,7 @@ INSTALLED = $(patsubst %,755:$(BUILD)/%:$(sbindir),$(COMMANDS)) \
 	$(foreach page,$(wildcard man/*.[1-8]),644:$(page):$(mandir)/man$(patsubst .%,%,$(suffix $(page)))) \
 	644:share/magic/dm-writeboost:$(datadir)/magic \
 	644:share/65-dm-writeboost.rules:$(udevdir) \
+	644:docs/rescue.md:$(docdir) \
 	644:completions/wb-utils.bash:$(bashdir) 644:completions/_wb-utils:$(zshdir) \
 	644:completions/wb-utils.fish:$(fishdir)
 
@@ -161,7 +162,7 @@ uninstall:
 		$(foreach entry,$(LINKED),$(call field,3,$(entry))/$(call field,1,$(entry))); do \
 		rm -f "$(DESTDIR)$$file"; \
 	done
-	@-rmdir "$(DESTDIR)$(datadir)/magic" "$(DESTDIR)$(datadir)" 2>/dev/null
+	@rmdir "$(DESTDIR)$(datadir)/magic" "$(DESTDIR)$(datadir)" "$(DESTDIR)$(docdir)" 2>/dev/null || true
 
 # ---- handing out --------------------------------------------------------------------------------
 

@@ -141,6 +141,31 @@ example() {
 	done < <(find "$TOP" -name '*.md' -not -path "$TOP/build/*" -not -path '*/.git/*')
 }
 
+# The commands of wb-utils as README and guide write them, one a line
+commands_of_guides() {
+	sed -nE 's/^    (\(initramfs\) |# )?(wb-[a-z-]+( .*)?)$/\2/p' "$TOP/README.md" "$TOP/docs/rescue.md" | sed 's/ #.*//'
+	grep -ohE '`wb-[a-z-]+ [^`]*`' "$TOP/README.md" "$TOP/docs/rescue.md" | tr -d '`'
+}
+
+@test "the guides use options that the commands have" {
+	local command words word
+	commands_of_guides | grep -v '^wb-dump --pack' >all
+	[ "$(wc -l <all)" -gt 30 ]
+	while read -r command words; do
+		for word in $words; do
+			[[ $word != -* ]] || "$command" --list-options | cut -f 1,2 | grep -qw -e "${word%%=*}" ||
+				{ echo "$command has no ${word%%=*}"; false; }
+		done
+	done <all
+}
+
+@test "every finding that the guide names is one of wb-check's" {
+	local name
+	while read -r name; do
+		grep -q "^X([A-Z_]*, \"$name\"," "$TOP/include/wbrules.h" || { echo "no finding: $name"; false; }
+	done < <(grep -oE '`[a-z]+-[a-z-]+`' "$TOP/docs/rescue.md" | tr -d '`' | grep -v '^wb-')
+}
+
 @test "the version in NEWS.md is that of the commands" {
 	local version
 	version=$(sed -n 's/^#define WB_VERSION "\(.*\)"/\1/p' "$TOP/include/wbfmt.h")
