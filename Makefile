@@ -132,6 +132,7 @@ INSTALLED = $(patsubst %,755:$(BUILD)/%:$(sbindir),$(COMMANDS)) \
 	644:share/magic/dm-writeboost:$(datadir)/magic \
 	644:share/65-dm-writeboost.rules:$(udevdir) \
 	644:docs/rescue.md:$(docdir) \
+	755:share/initramfs-tools/wb-utils:$(initramfsdir) \
 	644:completions/wb-utils.bash:$(bashdir) 644:completions/_wb-utils:$(zshdir) \
 	644:completions/wb-utils.fish:$(fishdir)
 

@@ -111,7 +111,7 @@ refused() {
 
 @test "no installed command reads what only tests set" {
 	for command in wb-check wb-dump wb-flush-dirty wb-format wb-undo; do
-		run ! grep -q WB_TEST_ "$BUILD/$command"
+		run ! grep -q WB_TEST_ "$(command -v "$command")"
 		grep -q WB_TEST_POWER "$BUILD/tests/$command"
 	done
 }
@@ -187,7 +187,7 @@ refused() {
 @test "without /proc a mounted BACKING is still refused" {
 	need_loop
 	unshare -m true 2>/dev/null || skip "needs mount namespaces"
-	! grep -q __asan_init "$BUILD/wb-flush-dirty" || skip "sanitizers need /proc"
+	! grep -q __asan_init "$(command -v wb-flush-dirty)" || skip "sanitizers need /proc"
 	unpack v2/simple
 	make_ext4 data.img 8M
 	attach data.img

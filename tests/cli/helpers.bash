@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Shared by the bats files. WB_BUILD names the build directory.
+# Shared by the bats files. WB_BUILD names the build directory, WB_COMMANDS where the commands are when not there.
 
 setup() {
 	TOP=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 	BUILD=$(cd "${WB_BUILD:-$TOP/build}" && pwd)
-	PATH=$BUILD:$PATH
+	PATH=${WB_COMMANDS:-$BUILD}:$PATH
 	cd "$BATS_TEST_TMPDIR" || return 1
 }
 
