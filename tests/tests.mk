@@ -44,7 +44,7 @@ tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests
 # All tests but those of random damage, of every kill point and of the real driver, in two halves for two processors.
 HALF_1 := golden resume rules repair undo guard battery
 HALF_2 := unit fixtures check flush format explain media dump simulate
-PLAIN := killpoints udev docs completions install demo
+PLAIN := killpoints udev docs guide completions install demo
 
 # $(call suite,LABEL,BUILD,KIND...): runs them and keeps the counts
 suite = @tests/run $(1) $(2) $(3) > build/check-$(1).counts; status=$$?; cat build/check-$(1).counts; exit $$status
@@ -113,7 +113,7 @@ $(BUILD)/tests/synth: tests/bench/synth.c $(BUILD)/libwbfmt.a
 
 $(BUILD)/tests/bench/plan: tests/bench/plan.c $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
-	$(Q)$(COMPILE) -o $@ $(filter %.c %.a,$^) $(ALL_LDFLAGS) $(shell pkg-config --libs $(LIB_PKGS))
+	$(Q)$(COMPILE) -o $@ $(filter %.c %.a,$^) $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
 
 bench: all $(BUILD)/tests/bench/plan $(BUILD)/tests/synth
 	tests/bench/bench $(BUILD) $(ROWS)
