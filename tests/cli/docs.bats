@@ -147,6 +147,19 @@ commands_of_guides() {
 	grep -ohE '`wb-[a-z-]+ [^`]*`' "$TOP/README.md" "$TOP/docs/rescue.md" | tr -d '`'
 }
 
+# session COMMAND: what README shows of it as a pattern, with anything where it says "..."; blank lines do not count
+session() {
+	sed -n "/^\$ $1\$/,/^\`\`\`\$/{/^\`/d;/^ *\$/d;p}" "$TOP/README.md" | tail -n +2 | sed 's/[][\\*?]/\\&/g; s/^\.\.\.$/*/'
+}
+
+@test "the sessions in README are what the commands show" {
+	run "$TOP/demo/demo.sh" "${WB_COMMANDS:-$BUILD}"
+	[[ $(sed '/^ *$/d' <<<"$output") == $(session 'sudo make demo') ]]
+	unpack v2/g2-middle-data-byte
+	run wb-dump --map cache.img
+	[[ $(sed '/^ *$/d' <<<"$output") == $(session 'wb-dump --map cache.img') ]]
+}
+
 @test "the guides use options that the commands have" {
 	local command words word
 	commands_of_guides | grep -v '^wb-dump --pack' >all
@@ -166,9 +179,10 @@ commands_of_guides() {
 	done < <(grep -oE '`[a-z]+-[a-z-]+`' "$TOP/docs/rescue.md" | tr -d '`' | grep -v '^wb-')
 }
 
-@test "the version in NEWS.md is that of the commands" {
+@test "the versions in NEWS.md and of the packages are that of the commands" {
 	local version
 	version=$(sed -n 's/^#define WB_VERSION "\(.*\)"/\1/p' "$TOP/include/wbfmt.h")
 	[ "$(sed -n 's/^## //p' "$TOP/NEWS.md" | head -n 1)" = "$version" ]
 	[ "$(wb-check --version | head -n 1)" = "wb-check $version" ]
+	[ ! -d "$TOP/debian" ] || [ "$(sed -nE '1s/^wb-utils \(([^-]*)-.*/\1/p' "$TOP/debian/changelog")" = "$version" ]
 }
