@@ -67,6 +67,8 @@ help:
 	@echo 'sim-long      simulated drivers for a night (SEED=, RUNS=)'
 	@echo 'deps-kernel   unpack what check-kernel needs, with apt-get (root)'
 	@echo 'check-kernel  the commands next to the real driver, under qemu'
+	@echo 'deps-package  get what check-package needs, with apt-get and debootstrap (root)'
+	@echo 'check-package what is handed out, on a fresh Debian (root): packages, initramfs, README'
 	@echo 'bench         speed, as ratios (PERFORMANCE.md); ROWS="check flush" for some rows alone'
 	@echo 'deps-bench    install what the bench compares with (root)'
 	@echo 'static        commands for rescue media, which need no library, into build/rescue/'
@@ -120,6 +122,7 @@ deps-bench: deps
 include tests/tests.mk
 include tests/kernel/kernel.mk
 include tests/sim/sim.mk
+include tests/package/package.mk
 
 # ---- installing ---------------------------------------------------------------------------------
 

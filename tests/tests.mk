@@ -99,6 +99,7 @@ check-all:
 	$(MAKE) check-rest
 	$(MAKE) check-sim
 	$(MAKE) check-kernel
+	$(MAKE) check-package
 	tests/count build/check-*.counts
 .PHONY: check-rest check-plain-1 check-plain-2 check-sanitized-1 check-sanitized-2 check-damaged check-portable check-killed
 
