@@ -111,7 +111,7 @@ static bool next_holes(const struct wb_ring *ring, uint64_t *id, struct range *r
 		(*id)++;
 	if (*id > ring->head)
 		return false;
-	run->first = *id;
+	run->first = run->last = *id;
 	while (*id <= ring->head && wb_ring_is_hole(ring, *id))
 		run->last = (*id)++;
 	return true;

@@ -13,7 +13,7 @@
 
 /* The layout; see wbfmt(5). */
 static const char file_magic[8] = "WBundo";
-static const char record_magic[4] = "WBur";
+static const char record_magic[4] = { 'W', 'B', 'u', 'r' };
 enum { FILE_VERSION = 8, FILE_DEVICES = 12, FILE_ID = 16, FILE_CREATED = 24, FILE_LENGTH = 32, FILE_NAMES = 36 };
 enum { RECORD_KIND = 4, RECORD_FILE = 8, RECORD_SEQUENCE = 16, RECORD_DURABLE = 24, RECORD_OFFSET = 32,
        RECORD_DEVICE = 40, RECORD_LENGTH = 44, RECORD_STORED = 48, RECORD_PREVIOUS = 52, RECORD_PAYLOAD_SUM = 56,
