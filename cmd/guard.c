@@ -446,7 +446,7 @@ static void find_signatures(struct identity *identity, int fd)
 
 		if (result == 0)
 			take_values(identity, probe);
-		else if (result == -2)
+		else if (result < 0) /* -2, in libblkid 2.42 -1 */
 			take_worst(identity, probe);
 	}
 	blkid_free_probe(probe);
