@@ -179,7 +179,7 @@ static int scan(struct wb_plan *plan, struct batch *batches, const struct wb_pro
 	int ret = 0;
 
 	wb_helper_start(&helper, plan->ring->options.jobs > 1);
-	if (id < low)
+	if (id < low || wb_window_is_empty(plan->ring))
 		id = 0;
 	for (unsigned turn = 0; !ret && (id || begun); turn ^= 1) {
 		bool filled = begun;

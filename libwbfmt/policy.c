@@ -274,6 +274,8 @@ static int count_left(struct work *work, struct wb_error *err)
 
 static void find_oldest(const struct wb_ring *ring, struct wb_decision *decision)
 {
+	if (wb_window_is_empty(ring))
+		return;
 	for (uint64_t id = decision->scope.low; id && id <= decision->scope.high && !decision->oldest; id++)
 		if (wb_ring_takes_part(ring, &decision->scope, id))
 			decision->oldest = id;

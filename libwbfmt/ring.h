@@ -17,6 +17,12 @@ static inline bool wb_before_window(const struct wb_ring *ring, uint64_t id)
 	return id - 1 < ring->first - 1;
 }
 
+/* No id is in the window; its bounds then are nothing to count between, for first may have wrapped to 0. */
+static inline bool wb_window_is_empty(const struct wb_ring *ring)
+{
+	return ring->first - 1 >= ring->head;
+}
+
 /* The record is sound, and partial blocks in the log make the driver take sectors back in time because of it. */
 bool wb_record_is_hazard(const struct wb_ring *ring);
 
