@@ -176,10 +176,11 @@ struct wb_metablock {
 	uint8_t dirty;   /* bit j: sector j of the block holds data the backing device may lack */
 };
 
-/* Bytes of header and length metablocks, at most WB_BLOCK for every length up to 255. */
+/* Bytes of header and length metablocks, at most WB_BLOCK for every length that a geometry of the format has room for. */
 unsigned wb_metadata_size(const struct wb_format *format, unsigned length);
 
-/* meta is the first WB_BLOCK bytes of a slot; index is below 255. Decoding checks nothing. */
+/* meta is the first WB_BLOCK bytes of a slot; index is below the capacity of a geometry of the format: below 255, in v1 and
+ * v2 below 127. Decoding checks nothing. */
 void wb_header_decode(const struct wb_format *format, const uint8_t *meta, struct wb_header *header);
 void wb_header_encode(const struct wb_format *format, uint8_t *meta, const struct wb_header *header);
 void wb_metablock_decode(const struct wb_format *format, const uint8_t *meta, unsigned index,
