@@ -159,8 +159,10 @@ static bool parse(struct state *state, char *text, size_t size)
 	if (strlen(text) != size || size < first + last || strncmp(text, FIRST_LINE, first) != 0)
 		return false;
 	snprintf(sum, sizeof(sum), "crc32c %08" PRIx32 "\n", ~wb_crc32c(~0u, text, size - last));
+#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
 	if (strcmp(text + size - last, sum) != 0)
 		return false;
+#endif
 	text[size - last] = '\0';
 	rest = text + first;
 	for (size_t i = 0; i < FIELDS; i++) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "crc32c.h"
 #include "error.h"
 #include "format.h"
 #include "pack.h"
@@ -36,7 +37,7 @@ bool wb_marker_decode(const uint8_t *sector, struct wb_marker *marker)
 
 	if (memcmp(sector, marker_name, sizeof(marker_name)) || wb_get_le(sector + MARKER_VERSION, 4) != 1 ||
 	    reason < WB_END_FLUSHED || reason > WB_END_RESET ||
-	    wb_get_le(sector + MARKER_CRC, 4) != (uint32_t)~wb_crc32c(~0u, sector, MARKER_CRC))
+	    !wb_sum_holds(wb_get_le(sector + MARKER_CRC, 4), ~wb_crc32c(~0u, sector, MARKER_CRC)))
 		return false;
 	*marker = (struct wb_marker){ .reason = (enum wb_end_reason)reason,
 				      .time = wb_get_le(sector + MARKER_TIME, 8),

@@ -244,7 +244,7 @@ static int read_chunk(struct pack *pack, uint64_t at, uint32_t first, uint32_t *
 	ret = wb_dev_read(pack->inner, at + sizeof(bytes), pack->deflated, head.deflated, err);
 	if (ret)
 		return ret;
-	if (head.crc != (uint32_t)~wb_crc32c(~0u, pack->deflated, head.deflated))
+	if (!wb_sum_holds(head.crc, ~wb_crc32c(~0u, pack->deflated, head.deflated)))
 		return bad_chunk(err, at, "its checksum does not match");
 	zlib->next_in = pack->deflated;
 	zlib->avail_in = head.deflated;

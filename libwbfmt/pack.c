@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "crc32c.h"
 #include "error.h"
 #include "pack.h"
 
@@ -121,7 +122,7 @@ int wb_pack_head_decode(const uint8_t *bytes, struct wb_pack_head *head, struct 
 	if (wb_get_le(bytes + AT_VERSION, 4) != 1)
 		return wb_fail(err, WB_EPACK, 0, AT_VERSION, "this is a pack of version %u, and only version 1 is known",
 			       (unsigned)wb_get_le(bytes + AT_VERSION, 4));
-	if (wb_get_le(bytes + AT_CRC, 4) != (uint32_t)~wb_crc32c(~0u, bytes, AT_CRC))
+	if (!wb_sum_holds(wb_get_le(bytes + AT_CRC, 4), ~wb_crc32c(~0u, bytes, AT_CRC)))
 		return bad_head(err, 0, "its checksum does not match");
 	if (flags & ~(unsigned)HEAD_FLAGS)
 		return bad_head(err, AT_FLAGS, "flags that are not known");
@@ -162,7 +163,7 @@ int wb_pack_chunk_decode(const uint8_t *bytes, uint32_t first, struct wb_pack_ch
 					     .deflated = (uint32_t)wb_get_le(bytes + 4, 4),
 					     .inflated = (uint32_t)wb_get_le(bytes + 8, 4),
 					     .crc = (uint32_t)wb_get_le(bytes + 12, 4) };
-	if (wb_get_le(bytes + 16, 4) != (uint32_t)~wb_crc32c(~0u, bytes, 16))
+	if (!wb_sum_holds(wb_get_le(bytes + 16, 4), ~wb_crc32c(~0u, bytes, 16)))
 		return wb_fail(err, WB_EPACK, 0, at, "the head of a chunk is damaged: its checksum does not match");
 	if (head->first != first)
 		return wb_fail(err, WB_EPACK, 0, at, "a chunk of slot %u stands where that of slot %u must be", head->first,

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* How a segment proves that it is whole: equal laps, or a CRC-32C in one of two dialects. */
+#include "crc32c.h"
 #include "format.h"
 
 unsigned wb_seal_match(const struct wb_format *format, uint32_t stored, uint32_t crc)
 {
-	if (stored == crc)
-		return WB_SLOT_SEALED | WB_SLOT_RAW;
-	if (format->seal == WB_SEAL_CRC && stored == ~crc)
-		return WB_SLOT_SEALED;
-	return 0;
+	bool complemented = format->seal == WB_SEAL_CRC && stored != crc;
+
+	if (!wb_sum_holds(stored, complemented ? ~crc : crc))
+		return 0;
+	return complemented ? WB_SLOT_SEALED : WB_SLOT_SEALED | WB_SLOT_RAW;
 }
 
 unsigned wb_seal_laps(const struct wb_geometry *geometry, const uint8_t *meta, const struct wb_header *header)

@@ -8,6 +8,7 @@
 #include <zlib.h>
 
 #include "bytes.h"
+#include "crc32c.h"
 #include "error.h"
 #include "undo.h"
 
@@ -326,7 +327,7 @@ static int read_header(struct wb_undo *undo, struct wb_error *err)
 		return wb_no_memory(err, "a header");
 	ret = wb_dev_read(undo->file, 0, header, size, err);
 	undo->previous = ret ? 0 : wb_undo_sum(header, size - 4);
-	if (!ret && undo->previous != wb_get_le(header + size - 4, 4))
+	if (!ret && !wb_sum_holds(wb_get_le(header + size - 4, 4), undo->previous))
 		ret = damaged_header(err, "the header of the undo file is damaged");
 	if (!ret)
 		ret = parse_header(undo, header, size - 4, err);
@@ -353,7 +354,7 @@ static bool decode(const struct wb_undo *undo, uint64_t at, const uint8_t *bytes
 			    .sum = (uint32_t)wb_get_le(bytes + RECORD_PAYLOAD_SUM, 4),
 			    .device = (uint32_t)wb_get_le(bytes + RECORD_DEVICE, 4) },
 	};
-	return header->sum == wb_undo_sum(bytes, RECORD_SUM);
+	return wb_sum_holds(header->sum, wb_undo_sum(bytes, RECORD_SUM));
 }
 
 static bool range_makes_sense(const struct wb_undo *undo, const struct wb_undo_record *record)
@@ -398,7 +399,7 @@ static int read_stored(const struct wb_undo *undo, const struct wb_undo_record *
 		return 0;
 	int ret = wb_dev_read(undo->file, record->at + RECORD_HEADER, stored, record->stored, err);
 
-	return ret ? ret : wb_undo_sum(stored, record->stored) == record->sum;
+	return ret ? ret : wb_sum_holds(record->sum, wb_undo_sum(stored, record->stored));
 }
 
 /* The record that follows on the last one: 1, or 0 where there is none. */
