@@ -73,6 +73,7 @@ help:
 	@echo 'deps-bench    install what the bench compares with (root)'
 	@echo 'static        commands for rescue media, which need no library, into build/rescue/'
 	@echo 'dist          the source of the last commit as build/wb-utils-$(VERSION).tar.xz'
+	@echo 'fuzz          every fuzz target FUZZ_SECONDS long (60)'
 	@echo 'install       into DESTDIR and prefix ($(prefix)); uninstall takes it away again'
 
 $(BUILD)/%.o: %.c
@@ -123,6 +124,7 @@ include tests/tests.mk
 include tests/kernel/kernel.mk
 include tests/sim/sim.mk
 include tests/package/package.mk
+include tests/fuzz/fuzz.mk
 
 # ---- installing ---------------------------------------------------------------------------------
 

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Fuzzing with libFuzzer, two targets at a time; included by the Makefile.
+
+# of each target
+FUZZ_SECONDS ?= 60
+FUZZ := build/fuzz
+FUZZ_TARGETS := format ring plan pack undo state map
+
+# Coverage is that of the library and of state.c: what drives them has no counters, nor has what builds tables of sums.
+FUZZ_COUNTERS := -fsanitize=fuzzer-no-link
+FUZZ_FLAGS := CC=clang WERROR=-Werror SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined $$(FUZZ_COUNTERS)' \
+	CFLAGS='-O2 -g -fno-omit-frame-pointer -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+FUZZ_LINK := -fsanitize=fuzzer -Wl,--wrap=posix_memalign,--wrap=free
+
+$(BUILD)/libwbfmt/crc32c.o $(BUILD)/fuzz_%: private FUZZ_COUNTERS :=
+
+# what a target takes of a command
+FUZZ_PARTS_state = $(BUILD)/cmd/state.o
+
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/pool.c $(wildcard tests/fuzz/*.h) $(BUILD)/cmd/state.o $(BUILD)/libwbfmt.a
+	$(Q)$(COMPILE) -MF $@.d -Ilibwbfmt -Icmd $(FUZZ_LINK) -o $@ $< tests/fuzz/pool.c $(FUZZ_PARTS_$*) $(BUILD)/libwbfmt.a \
+		$(shell pkg-config --libs $(LIB_PKGS))
+
+fuzzers: $(FUZZ_TARGETS:%=$(BUILD)/fuzz_%)
+
+# makes recipes of images
+$(BUILD)/fuzz/recipe: tests/fuzz/recipe.c $(wildcard tests/fuzz/*.h) $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -MF $@.d -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell pkg-config --libs $(LIB_PKGS))
+
+# The ring once more with checksums that have to hold.
+FUZZ_JOBS := $(foreach target,$(FUZZ_TARGETS),$(FUZZ)/unchecked/fuzz_$(target)=$(target)) $(FUZZ)/checked/fuzz_ring=ring-sealed
+
+fuzz:
+	$(MAKE) -j2 all $(BUILD)/tests/mkcache $(BUILD)/fuzz/recipe
+	$(MAKE) -j2 $(FUZZ_FLAGS)' BUILD=$(FUZZ)/unchecked fuzzers
+	$(MAKE) -j2 $(FUZZ_FLAGS) -DWB_FUZZ_CHECKSUMS' BUILD=$(FUZZ)/checked $(FUZZ)/checked/fuzz_ring
+	tests/fuzz/seeds $(BUILD) $(FUZZ)
+	@tests/fuzz/run $(FUZZ) $(FUZZ_SECONDS) $(FUZZ_JOBS) > build/check-fuzz.counts; status=$$?; cat build/check-fuzz.counts; \
+		exit $$status
+.PHONY: fuzz fuzzers
+
+# The targets without libFuzzer: what was found once is run again in `make check`.
+RERUNS := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz_%)
+
+$(BUILD)/tests/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/rerun.c $(wildcard tests/fuzz/*.h) $(BUILD)/cmd/state.o $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -MF $@.d -Ilibwbfmt -Icmd -o $@ $< tests/fuzz/rerun.c $(ALL_LDFLAGS) $(FUZZ_PARTS_$*) $(BUILD)/libwbfmt.a \
+		$(shell pkg-config --libs $(LIB_PKGS))
+
+tests: $(RERUNS)

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* State files of wb-flush-dirty: what is read is what was written, and is written again the same. */
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "state.h"
+
+static struct memory saved; /* what state_save() writes */
+
+/* What state.c takes of common.c. */
+int common_refuse(const struct common *common, const char *path, const char *format, ...)
+{
+	(void)common;
+	(void)path;
+	(void)format;
+	return EXIT_REFUSED;
+}
+
+int common_failed(const struct common *common, const char *path, const struct wb_error *err, const char *next)
+{
+	(void)common;
+	(void)path;
+	(void)err;
+	(void)next;
+	HOLDS(false);
+}
+
+int common_open(const struct common *common, struct wb_dev **dev, const char *path, unsigned flags)
+{
+	(void)common;
+	(void)path;
+	(void)flags;
+	free(saved.bytes);
+	saved = fuzz_memory(NULL, 0);
+	saved.dev.grows = true;
+	*dev = &saved.dev;
+	return 0;
+}
+
+int common_replace(const struct common *common, const char *path, const char *by)
+{
+	(void)common;
+	(void)path;
+	(void)by;
+	return 0;
+}
+
+static int load(const uint8_t *bytes, size_t size, struct state *state)
+{
+	static int fd = -1;
+	static char path[64];
+	bool exists;
+
+	if (fd < 0) {
+		fd = memfd_create("state", 0);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	}
+	HOLDS(fd >= 0 && !ftruncate(fd, 0) && pwrite(fd, bytes, size, 0) == (ssize_t)size);
+	int status = state_load(NULL, path, state, &exists);
+
+	HOLDS(exists);
+	return status;
+}
+
+static void save(const struct state *state)
+{
+	HOLDS(!state_save(NULL, "nowhere/state", state));
+}
+
+static bool same(const struct state *a, const struct state *b)
+{
+	return !state_difference(a, b) && a->outside == b->outside && a->cut == b->cut && a->undo == b->undo &&
+	       a->undone == b->undone && a->unreadable == b->unreadable && a->flushed == b->flushed && a->ended == b->ended;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct state state = { .cache = NULL }, again = { .cache = NULL };
+
+	if (!load(data, size, &state)) {
+		save(&state);
+		HOLDS(!load(saved.bytes, (size_t)saved.dev.size, &again));
+		HOLDS(same(&state, &again));
+	}
+	state_release(&state);
+	state_release(&again);
+	return 0;
+}
