@@ -98,6 +98,7 @@ check-all:
 	$(MAKE) check
 	$(MAKE) check-rest
 	$(MAKE) check-sim
+	$(MAKE) fuzz
 	$(MAKE) check-kernel
 	$(MAKE) check-package
 	tests/count build/check-*.counts
