@@ -35,7 +35,7 @@ PKGS += libisal
 LIB_PKGS += libisal
 endif
 
-ALL_CPPFLAGS = -Iinclude -D_GNU_SOURCE $(CPPFLAGS) $(shell $(PKG_CONFIG) --cflags $(PKGS))
+ALL_CPPFLAGS = -Iinclude -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(CPPFLAGS) $(shell $(PKG_CONFIG) --cflags $(PKGS))
 ALL_CFLAGS = -std=c11 -pthread $(WARNINGS) $(WERROR) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS = -pthread $(LDFLAGS) $(SANITIZE)
 # V=1 shows the compiler's command lines

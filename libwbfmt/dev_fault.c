@@ -157,7 +157,7 @@ static int read_through(struct fault *fault, const struct wb_io *io)
 
 		if (begin < end)
 			memcpy((uint8_t *)io->buffer + (begin - io->offset), write->bytes + (begin - write->offset),
-			       end - begin);
+			       (size_t)(end - begin));
 	}
 	return result;
 }

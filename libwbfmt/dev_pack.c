@@ -78,7 +78,7 @@ static void pad(uint8_t *bytes, unsigned size, uint64_t *count)
 {
 	uint64_t some = wb_min(size, *count);
 
-	memset(bytes, 1, some);
+	memset(bytes, 1, (size_t)some);
 	*count -= some;
 }
 
@@ -314,7 +314,7 @@ static void overlay(const struct window *window, uint64_t at, const uint8_t *byt
 	uint64_t end = wb_min(at + size, window->offset + window->length);
 
 	if (begin < end)
-		memcpy(window->bytes + (begin - window->offset), bytes + (begin - at), end - begin);
+		memcpy(window->bytes + (begin - window->offset), bytes + (begin - at), (size_t)(end - begin));
 }
 
 static void overlay_patch(const struct window *window, uint64_t slot_at, uint32_t after, uint32_t value)
@@ -363,7 +363,7 @@ static int read_window(struct pack *pack, const struct window *window)
 	uint64_t end = window->offset + window->length;
 	int result = 0;
 
-	memset(window->bytes, 0, window->length);
+	memset(window->bytes, 0, (size_t)window->length);
 	overlay(window, 0, pack->sector0, sizeof(pack->sector0));
 	overlay(window, WB_RECORD_OFFSET, pack->record, sizeof(pack->record));
 	if (end <= WB_FIRST_SLOT || !pack->geometry.slots)

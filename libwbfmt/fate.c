@@ -38,7 +38,7 @@ static int table_open(struct table *table, struct wb_walk *walk, struct wb_error
 
 	for (uint32_t i = 0; i < walk->geometry.slots; i++)
 		most += walk->slots[i].flags & (WB_FORE_APPLIED | WB_FORE_WHOLE) ? 4 * walk->slots[i].length : 0;
-	*table = (struct table){ .walk = walk, .capacity = wb_min(walk->capacity, most) };
+	*table = (struct table){ .walk = walk, .capacity = (size_t)wb_min(walk->capacity, most) };
 	table->entries = malloc(table->capacity * sizeof(*table->entries));
 	table->scratch = malloc(table->capacity * sizeof(*table->scratch));
 	return table->entries && table->scratch ? 0 : wb_no_memory(err, "the table of blocks");

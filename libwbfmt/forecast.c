@@ -309,7 +309,7 @@ static int read_segments(struct wb_walk *walk, uint8_t *buffer, const struct wb_
 /* v0: a header is taken into the slot of its id, wherever it lies; a later one comes on top of it. */
 static int stack_displaced(struct wb_walk *walk, struct wb_error *err)
 {
-	uint64_t slots = walk->geometry.slots;
+	uint32_t slots = walk->geometry.slots;
 	uint32_t *top = walk->displaced ? calloc(slots, sizeof(*top)) : NULL;
 
 	if (walk->displaced && !top)
@@ -685,7 +685,7 @@ static int open_walk(struct wb_forecast *forecast, struct wb_cache *cache, struc
 	walk->dev = cache->dev;
 	walk->limit = walk->deaf = UINT64_MAX;
 	walk->backing_sectors = backing ? wb_dev_size(backing) / WB_SECTOR : 0;
-	walk->capacity = wb_max(memory / (2 * sizeof(struct wb_entry)), ENTRIES_MIN);
+	walk->capacity = (size_t)wb_max(memory / (2 * sizeof(struct wb_entry)), ENTRIES_MIN);
 	if (!cache->geometry.format)
 		return 0;
 	/* as the driver counts them and computes their addresses, whatever the overrides */

@@ -28,7 +28,7 @@ int wb_plan_open(struct wb_plan *plan, struct wb_ring *ring, const struct wb_sco
 		 struct wb_error *err)
 {
 	*plan = (struct wb_plan){ .ring = ring, .scope = *scope };
-	plan->capacity = wb_max(CAPACITY_MIN, wb_min(capacity, metablocks_of(ring)));
+	plan->capacity = (size_t)wb_max(CAPACITY_MIN, wb_min(capacity, metablocks_of(ring)));
 	plan->entries = malloc(plan->capacity * sizeof(*plan->entries));
 	plan->scratch = malloc(plan->capacity * sizeof(*plan->scratch));
 	if (!plan->entries || !plan->scratch) {

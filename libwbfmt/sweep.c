@@ -140,13 +140,13 @@ static void reread(struct wb_ring *ring, struct wb_dev *dev, const struct wb_io 
 	for (unsigned i = 0; i < n; i++)
 		if (io[i].result)
 			wb_ring_reread(ring, dev, io[i].offset, io[i].buffer, io[i].length,
-				       masks + ((uint8_t *)io[i].buffer - bytes) / WB_BLOCK);
+				       masks + (size_t)((uint8_t *)io[i].buffer - bytes) / WB_BLOCK);
 }
 
 /* A batch ends with a block's last entry, unless one block fills it alone. */
 static unsigned batch_size(const struct wb_entry *entries, size_t n)
 {
-	size_t size = wb_min(n, BATCH);
+	size_t size = (size_t)wb_min(n, BATCH);
 
 	if (size == n || entries[size - 1].block != entries[size].block)
 		return (unsigned)size;

@@ -268,7 +268,7 @@ static int get_device(struct wb_undo_device *device, const uint8_t *header, size
 {
 	if (size - *at < 12 || wb_get_le(header + *at + 8, 4) > size - *at - 12)
 		return damaged_header(err, "the devices in the header of the undo file make no sense");
-	size_t length = wb_get_le(header + *at + 8, 4);
+	size_t length = (size_t)wb_get_le(header + *at + 8, 4);
 
 	device->size = wb_get_le(header + *at, 8);
 	device->name = strndup((const char *)header + *at + 12, length);
