@@ -264,7 +264,7 @@ static unsigned slots_of(const struct pack *pack, uint64_t chunk)
 
 static int read_columns(struct pack *pack, uint64_t chunk, uint64_t at, uint64_t *next, struct wb_error *err)
 {
-	uint32_t size;
+	uint32_t size = 0;
 	int ret = read_chunk(pack, at, (uint32_t)(chunk * WB_PACK_CHUNK), &size, next, err);
 
 	if (ret)
