@@ -594,17 +594,13 @@ static int look_at_device(struct wb_walk *walk, struct wb_error *err)
 /* v2.2.17: read_superblock_header(), read_superblock_record() */
 static bool read_fixed(struct wb_walk *walk, uint64_t offset, uint8_t *sector)
 {
-	uint8_t *block;
+	_Alignas(WB_BLOCK) uint8_t block[WB_BLOCK];
 	uint64_t from = walk->recovery & WB_RECOVERY_BLOCKS ? offset / WB_BLOCK * WB_BLOCK : offset;
 	uint32_t size = walk->recovery & WB_RECOVERY_BLOCKS ? WB_BLOCK : WB_SECTOR;
-
-	if (posix_memalign((void **)&block, WB_BLOCK, WB_BLOCK))
-		return false;
 	bool readable = !wb_dev_read(walk->dev, from, block, size, NULL);
 
 	if (readable)
 		memcpy(sector, block + (offset - from), WB_SECTOR);
-	free(block);
 	return readable;
 }
 
