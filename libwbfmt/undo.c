@@ -494,17 +494,28 @@ int wb_undo_next(const struct wb_undo *undo, uint64_t *at, struct wb_undo_record
 	return 0;
 }
 
+static int unpack(const struct wb_undo_record *record, uint8_t *payload, const uint8_t *stored, struct wb_error *err)
+{
+	uLongf size = payload_size(record->length);
+	int unpacked = uncompress(payload, &size, stored, record->stored);
+
+	if (unpacked == Z_MEM_ERROR)
+		return wb_no_memory(err, "an undo record");
+	if (unpacked == Z_OK && size == payload_size(record->length))
+		return 0;
+	return wb_fail(err, WB_EINVAL, 0, record->at, "a record of the undo file cannot be unpacked");
+}
+
 int wb_undo_payload(const struct wb_undo *undo, const struct wb_undo_record *record, uint8_t *payload,
 		    struct wb_error *err)
 {
-	uLongf size = payload_size(record->length);
 	uint8_t *stored = malloc(record->stored + 1);
 	int ret = stored ? read_stored(undo, record, stored, err) : wb_no_memory(err, "an undo record");
 
-	if (ret == 1 && uncompress(payload, &size, stored, record->stored) == Z_OK && size == payload_size(record->length))
-		ret = 0;
-	else if (ret >= 0)
+	if (!ret)
 		ret = wb_fail(err, WB_EINVAL, 0, record->at, "a record of the undo file cannot be unpacked");
+	else if (ret == 1)
+		ret = unpack(record, payload, stored, err);
 	free(stored);
 	return ret;
 }
