@@ -20,7 +20,9 @@ struct recorder {
 
 static int errno_of(const struct wb_error *failure)
 {
-	return failure->code == WB_OK ? 0 : failure->sys ? -failure->sys : -EIO;
+	if (failure->code == WB_OK)
+		return 0;
+	return failure->sys ? -failure->sys : failure->code == WB_ENOMEM ? -ENOMEM : -EIO;
 }
 
 static int record_part(struct recorder *recorder, uint64_t offset, const uint8_t *new_bytes, uint32_t length)
