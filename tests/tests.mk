@@ -2,6 +2,7 @@
 # How the tests are built and run; included by the Makefile.
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+comma := ,
 CMOCKA := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null)
 
 $(BUILD)/tests/test_%: tests/unit/test_%.c $(wildcard tests/unit/*.h) $(BUILD)/libwbfmt.a
@@ -26,6 +27,15 @@ $(HOOKED): $(BUILD)/tests/wb-%: $(BUILD)/hooked/wb-%.o $(BUILD)/hooked/common.a 
 $(BUILD)/tests/test_guard: tests/unit/test_guard.c $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -o $@ $(filter %.c %.a,$^) $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs $(PKGS)) $(CMOCKA)
+
+# what the library calls, in front of which test_failures puts its own
+WRAPPED := malloc calloc realloc reallocarray posix_memalign strdup strndup free inflateInit_ deflateInit2_ compress2 uncompress \
+	pthread_create io_uring_queue_init pread64 pwrite64 read write open64 fsync ftruncate64 fstat64 lseek64
+
+$(BUILD)/tests/test_failures: tests/unit/test_failures.c tests/unit/cache_builder.h $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAPPED)) $(BUILD)/libwbfmt.a \
+		$(shell $(PKG_CONFIG) --libs $(LIB_PKGS)) $(CMOCKA)
 
 # these share nothing with the library, so they are built without its headers and flags
 SIM := $(BUILD)/tests/mkcache $(BUILD)/tests/killpoints
