@@ -69,6 +69,8 @@ help:
 	@echo 'check-kernel  the commands next to the real driver, under qemu'
 	@echo 'deps-package  get what check-package needs, with apt-get and debootstrap (root)'
 	@echo 'check-package what is handed out, on a fresh Debian (root): packages, initramfs, README'
+	@echo 'deps-machines unpack the libraries that check-machines needs, with apt-get (root)'
+	@echo 'check-machines  32 bits, big-endian, other compilers and levels of optimization'
 	@echo 'bench         speed, as ratios (PERFORMANCE.md); ROWS="check flush" for some rows alone'
 	@echo 'deps-bench    install what the bench compares with (root)'
 	@echo 'static        commands for rescue media, which need no library, into build/rescue/'
@@ -125,6 +127,7 @@ include tests/kernel/kernel.mk
 include tests/sim/sim.mk
 include tests/package/package.mk
 include tests/fuzz/fuzz.mk
+include tests/machines/machines.mk
 
 # ---- installing ---------------------------------------------------------------------------------
 

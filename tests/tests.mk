@@ -111,6 +111,7 @@ check-all:
 	$(MAKE) fuzz
 	$(MAKE) check-kernel
 	$(MAKE) check-package
+	$(MAKE) check-machines
 	tests/count build/check-*.counts
 .PHONY: check-rest check-plain-1 check-plain-2 check-sanitized-1 check-sanitized-2 check-damaged check-portable check-killed
 

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Other machines and other compilers; included by the Makefile.
+
+MACHINES := $(CURDIR)/build/machines
+MACHINES_DEPS := gcc-12-multilib libc6-dev-i386 gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user
+
+# The libraries of other architectures are unpacked into build/machines, not installed.
+deps-machines:
+	apt-get update -q
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(DEPS) $(MACHINES_DEPS)
+	tests/machines/unpack i386 $(MACHINES)/i386
+	tests/machines/unpack s390x $(MACHINES)/s390x
+
+# $(call foreign,ARCH,CC): the library and commands without a warning, and the tests; Debian has no ISA-L for either
+foreign = export PKG_CONFIG_SYSROOT_DIR=$(MACHINES)/$(1) PKG_CONFIG_LIBDIR=$(MACHINES)/$(1)/usr/lib/$(1)-linux-gnu/pkgconfig; \
+	make="$(MAKE) -j2 NO_ISAL=1 BUILD=build/machines/$(1)/build LDFLAGS=-Wl,-rpath,$(MACHINES)/$(1)/usr/lib/$(1)-linux-gnu:$(MACHINES)/$(1)/lib/$(1)-linux-gnu"; \
+	$$make CC='$(2) -isystem $(MACHINES)/$(1)/usr/include' WERROR=-Werror && \
+	$$make CC='$(2) -isystem $(MACHINES)/$(1)/usr/include' WARNINGS= tests
+
+machine-i386:
+	$(call foreign,i386,gcc-12 -m32 -idirafter /usr/include/x86_64-linux-gnu)
+
+# What takes minutes there and does not depend on the order of bytes: hostile packs, wb-format's sector 0 at every cut,
+# wb-undo at every cut, every failure.
+SLOW_THERE := test_pack test_make test_restore test_failures
+
+machine-s390x:
+	$(call foreign,s390x,s390x-linux-gnu-gcc)
+	rm -rf build/machines/s390x/run
+	tests/machines/wrap $(MACHINES)/s390x/build $(MACHINES)/s390x/run qemu-s390x -L /usr/s390x-linux-gnu
+	rm $(addprefix build/machines/s390x/run/tests/,$(SLOW_THERE))
+
+machine-gcc-O0 machine-gcc-O3 machine-clang-O3: machine-%:
+	$(MAKE) -j2 BUILD=build/$* CC=$(firstword $(subst -, ,$*)) CFLAGS=-$(lastword $(subst -, ,$*)) WERROR=-Werror tests
+
+run-i386:
+	$(call suite,machines-i386,build/machines/i386/build,unit golden)
+
+run-s390x: export WB_IO := threads
+run-s390x:
+	$(call suite,machines-s390x,build/machines/s390x/run,unit golden)
+
+run-gcc-O0 run-gcc-O3 run-clang-O3: run-%:
+	$(call suite,machines-$*,build/$*,unit golden)
+
+COMPILERS := gcc-O0 gcc-O3 clang-O3
+# Without their libraries the other architectures are left out.
+FOREIGN = $(if $(wildcard build/machines/s390x/usr),s390x i386)
+check-machines:
+	rm -f build/check-machines-*.counts
+	@[ "$(FOREIGN)" ] || echo "i386 and s390x are left out: sudo make deps-machines"
+	$(MAKE) --no-print-directory $(addprefix machine-,$(FOREIGN) $(COMPILERS))
+	$(PARALLEL) -k $(addprefix run-,$(FOREIGN) $(COMPILERS))
+.PHONY: deps-machines check-machines
