@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Every way in which the world outside can fail, once: whatever the library is asked for is run again and again, and each
- * time the next one of its allocations, threads, system calls or device requests fails. It must say so, leak nothing, and
+ * time the next one of its allocations, threads, system calls or device requests fails, or the caller wants no more. It must say so, leak nothing, and
  * where it goes on all the same, come to the same end. The linker puts the functions called __wrap_ here in front of those
  * that the library calls.
  */
@@ -26,6 +26,7 @@ enum fault {
 	INTERRUPTED, /* a transfer, with EINTR */
 	SHORT,    /* a transfer ends early, and goes on */
 	READ, WRITE, FLUSH, /* a request of a device, with EIO */
+	STOPPED,  /* the caller wants no more */
 };
 
 static struct {
@@ -286,6 +287,13 @@ static void build_stage(struct stage *stage, const char *format, unsigned order,
 	build_init(b, format, order, 6);
 	for (uint64_t id = 1; id <= LOG; id++)
 		build_segment(b, id, PUTS({ id % 5, 0xff, 0 }, { 7 + id % 3, 0x3c, 0 }, { 12 + id, id % 2 ? 0xf0 : 0x0f, 0 }));
+	if (b->geometry.capacity > 40) { /* more versions of one block than fit into a plan of 16 entries */
+		struct put many[40];
+
+		for (unsigned i = 0; i < 40; i++)
+			many[i] = (struct put){ 3, 1u << i % 8, LOG * 256 + i };
+		build_segment(b, LOG, many, 40);
+	}
 	if (damaged) {
 		build_torn(b, LOG + 1, 3);
 		build_at(b, wb_slot_of(&b->geometry, LOG - 1))[WB_BLOCK + 700] ^= 0x10;
@@ -364,13 +372,21 @@ static int open_backing(struct stage *stage, struct wb_dev **dev, struct wb_erro
 
 static const struct wb_overrides nothing_known;
 
+static int is_stopped(void *context)
+{
+	(void)context;
+	return fails(STOPPED);
+}
+
+static const struct wb_progress polled = { .stop = is_stopped };
+
 static int load(struct stage *stage, struct wb_dev *dev, struct wb_cache *cache, struct wb_ring *ring, unsigned jobs,
 		struct wb_error *err)
 {
 	const struct wb_ring_options options = { .backing_sectors = stage->backing.sectors, .sums_memory = 1u << 16, .jobs = jobs };
 	int ret = wb_cache_open(cache, dev, &nothing_known, err);
 
-	return ret ? ret : wb_ring_load(ring, cache, &options, NULL, err);
+	return ret ? ret : wb_ring_load(ring, cache, &options, &polled, err);
 }
 
 static int carry_out(struct stage *stage, struct wb_ring *ring, struct wb_dev *backing, enum wb_policy policy, struct wb_error *err)
@@ -380,13 +396,13 @@ static int carry_out(struct stage *stage, struct wb_ring *ring, struct wb_dev *b
 	struct wb_replay_result result;
 	struct wb_decision decision;
 	uint64_t differing;
-	int ret = wb_decide(ring, backing, &decide, &decision, NULL, err);
+	int ret = wb_decide(ring, backing, &decide, &decision, &polled, err);
 
 	if (ret || decision.refused)
 		return ret;
-	ret = wb_replay(ring, &decision.scope, backing, &options, &result, NULL, err);
+	ret = wb_replay(ring, &decision.scope, backing, &options, &result, &polled, err);
 	if (!ret)
-		ret = wb_replay_compare(ring, &decision.scope, backing, 16, UINT64_MAX, 0, &differing, NULL, err);
+		ret = wb_replay_compare(ring, &decision.scope, backing, 16, UINT64_MAX, 0, &differing, &polled, err);
 	if (!ret) {
 		note(stage, result.written_sectors);
 		note(stage, differing);
@@ -407,7 +423,7 @@ static int flush_log(struct stage *stage, unsigned jobs, struct wb_error *err)
 	if (!ret)
 		ret = load(stage, dev, &cache, &ring, jobs, err);
 	if (!ret)
-		ret = wb_pair_prove(&ring, backing, 16, 0, &proof, NULL, err);
+		ret = wb_pair_prove(&ring, backing, 16, 0, &proof, &polled, err);
 	for (enum wb_policy policy = WB_STRICT; !ret && policy <= WB_SALVAGE; policy++)
 		ret = carry_out(stage, &ring, backing, policy, err);
 	if (!ret)
@@ -484,7 +500,7 @@ static int checking_and_repairing(struct stage *stage, struct wb_error *err)
 	if (!ret && (ret = wb_ring_correct(&ring, err)) > 0)
 		ret = 0;
 	if (!ret)
-		ret = wb_repair_each(&ring, false, write_repair, &(struct writing){ dev }, NULL, err);
+		ret = wb_repair_each(&ring, false, write_repair, &(struct writing){ dev }, &polled, err);
 	wb_ring_release(&ring);
 	wb_dev_close(dev);
 	return ret;
@@ -502,11 +518,11 @@ static int foretelling(struct stage *stage, struct wb_error *err)
 	if (!ret)
 		ret = wb_cache_open(&cache, dev, &nothing_known, err);
 	if (!ret) {
-		ret = wb_forecast(&forecast, &cache, backing, 0, NULL, err);
+		ret = wb_forecast(&forecast, &cache, backing, 0, &polled, err);
 		if (!ret) {
 			note(stage, forecast.abandoned_sectors);
 			note(stage, forecast.outcome);
-			ret = wb_forecast_replay(&forecast, backing, NULL, err);
+			ret = wb_forecast_replay(&forecast, backing, &polled, err);
 			wb_forecast_release(&forecast);
 		}
 	}
@@ -527,7 +543,7 @@ static int write_pack(struct stage *stage, int fd, struct wb_error *err)
 	if (!ret)
 		ret = wb_cache_open(&cache, dev, &nothing_known, err);
 	if (!ret)
-		ret = wb_pack_write(&cache, fd, &options, &result, NULL, err);
+		ret = wb_pack_write(&cache, fd, &options, &result, &polled, err);
 	if (!ret)
 		note(stage, result.bytes);
 	wb_dev_close(dev);
@@ -545,7 +561,7 @@ static int read_pack(struct stage *stage, const char *path, int image, struct wb
 	if (!ret)
 		ret = load(stage, dev, &cache, &ring, 1, err);
 	if (!ret)
-		ret = wb_pack_unpack(dev, image, &lost, NULL, err);
+		ret = wb_pack_unpack(dev, image, &lost, &polled, err);
 	if (!ret)
 		note(stage, lost + ring.holes);
 	wb_ring_release(&ring);
@@ -575,7 +591,7 @@ static int formatting(struct stage *stage, struct wb_error *err)
 	int ret = open_cache(stage, &dev, err);
 
 	if (!ret)
-		ret = wb_cache_format(dev, &stage->build.geometry, 1, NULL, err);
+		ret = wb_cache_format(dev, &stage->build.geometry, 1, &polled, err);
 	wb_dev_close(dev);
 	return ret;
 }
@@ -612,12 +628,12 @@ static int put_back(struct stage *stage, struct wb_dev *file, struct wb_error *e
 	struct wb_undo_result result;
 	struct wb_undo undo = { 0 };
 	struct wb_dev *backing = NULL;
-	int ret = wb_undo_load(&undo, file, NULL, err);
+	int ret = wb_undo_load(&undo, file, &polled, err);
 
 	if (!ret)
 		ret = open_backing(stage, &backing, err);
 	if (!ret)
-		ret = wb_undo_restore(&undo, (struct wb_dev *[]){ backing }, false, false, 2, &result, NULL, err);
+		ret = wb_undo_restore(&undo, (struct wb_dev *[]){ backing }, false, false, 2, &result, &polled, err);
 	if (!ret)
 		note(stage, result.written_sectors);
 	wb_dev_close(backing);
@@ -754,6 +770,8 @@ static bool told(enum fault fault, int ret, const struct wb_error *err)
 		return false;
 	if (fault == MEMORY || fault == EXHAUSTED)
 		return err->code == WB_ENOMEM || (err->code == WB_EIO && err->sys == ENOMEM);
+	if (fault == STOPPED)
+		return err->code == WB_ESTOPPED;
 	return fault != THREAD && fault != INTERRUPTED && fault != SHORT;
 }
 
@@ -763,6 +781,7 @@ static bool may_pass(enum fault fault, bool same)
 	switch (fault) {
 	case WRITE:
 	case FLUSH:
+	case STOPPED:
 		return false;
 	case READ:
 	case CALL:
@@ -856,6 +875,12 @@ static void every_write_and_flush_that_fails_is_told(void **state)
 	assert_true(try_everything(FLUSH) > 10);
 }
 
+static void whoever_wants_no_more_is_heard_at_every_poll(void **state)
+{
+	(void)state;
+	assert_true(try_everything(STOPPED) > 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -866,6 +891,7 @@ int main(void)
 		cmocka_unit_test(interrupted_and_short_transfers_are_gone_on_with),
 		cmocka_unit_test(every_read_of_a_device_may_fail),
 		cmocka_unit_test(every_write_and_flush_that_fails_is_told),
+		cmocka_unit_test(whoever_wants_no_more_is_heard_at_every_poll),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
