@@ -95,7 +95,7 @@ all_fixtures() {
 	wb-dump -q --pack=b.pack --obfuscate cache.img
 	wb-dump --json --metablocks a.pack | grep metablock >a
 	wb-dump --json --metablocks b.pack | grep metablock >b
-	! cmp -s a b
+	! cmp -s a b || false
 	diff <(without sector <a) <(without sector <b)
 	wb-dump --json --metablocks cache.img | grep metablock >c
 	diff <(without sector <a) <(without sector <c)
