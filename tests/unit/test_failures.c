@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Every way in which the world outside can fail, once: whatever the library is asked for is run again and again, and each
- * time the next one of its allocations, threads, system calls or device requests fails, or the caller wants no more. It must say so, leak nothing, and
- * where it goes on all the same, come to the same end. The linker puts the functions called __wrap_ here in front of those
- * that the library calls.
+ * time the next one of its allocations, threads, system calls or device requests fails, or the caller wants no more. It
+ * must say so, leak nothing, and where it goes on all the same, come to the same end. The linker puts the functions
+ * called __wrap_ here in front of those that the library calls.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -560,6 +560,8 @@ static int read_pack(struct stage *stage, const char *path, int image, struct wb
 
 	if (!ret)
 		ret = load(stage, dev, &cache, &ring, 1, err);
+	if (!ret)
+		ret = wb_dev_flush(dev, err);
 	if (!ret)
 		ret = wb_pack_unpack(dev, image, &lost, &polled, err);
 	if (!ret)

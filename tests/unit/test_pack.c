@@ -813,6 +813,28 @@ static void hostile_columns_are_refused_or_harmless(void **state)
 	assert_true(opened > 100 && refused > 100);
 }
 
+static void facts_beyond_64_kib_are_refused(void **state)
+{
+	char *facts = malloc(WB_PACK_FACTS + 2);
+	struct wb_pack_result result;
+	struct wb_error err = { 0 };
+	struct build b;
+
+	(void)state;
+	memset(facts, 'x', WB_PACK_FACTS + 1);
+	facts[WB_PACK_FACTS + 1] = 0;
+	build_init(&b, "v1", 5, 2);
+	build_log(&b, 1, 2, 2);
+	build_load(&b, 0);
+	int fd = memfd_create("pack", 0);
+
+	assert_int_equal(wb_pack_write(&b.cache, fd, &(struct wb_pack_options){ .facts = facts }, &result, NULL, &err), -WB_EINVAL);
+	assert_non_null(strstr(err.text, "65537 bytes of facts"));
+	close(fd);
+	free(facts);
+	build_release(&b);
+}
+
 static void hostile_heads_are_refused_or_harmless(void **state)
 {
 	uint64_t seed = 42;
@@ -860,6 +882,7 @@ int main(void)
 		cmocka_unit_test(a_stream_that_inflates_to_more_than_it_says_is_refused),
 		cmocka_unit_test(heads_that_promise_what_the_file_cannot_hold_are_refused),
 		cmocka_unit_test(hostile_columns_are_refused_or_harmless),
+		cmocka_unit_test(facts_beyond_64_kib_are_refused),
 		cmocka_unit_test(hostile_heads_are_refused_or_harmless),
 	};
 
