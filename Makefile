@@ -71,6 +71,8 @@ help:
 	@echo 'check-package what is handed out, on a fresh Debian (root): packages, initramfs, README'
 	@echo 'deps-machines unpack the libraries that check-machines needs, with apt-get (root)'
 	@echo 'check-machines  32 bits, big-endian, other compilers and levels of optimization'
+	@echo 'coverage      lines and branches of libwbfmt that the tests come by'
+	@echo 'lint          clang-tidy, cppcheck and shellcheck'
 	@echo 'bench         speed, as ratios (PERFORMANCE.md); ROWS="check flush" for some rows alone'
 	@echo 'deps-bench    install what the bench compares with (root)'
 	@echo 'static        commands for rescue media, which need no library, into build/rescue/'

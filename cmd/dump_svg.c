@@ -141,7 +141,7 @@ static void put_head(const struct drawing *drawing)
 		fprintf(drawing->file, "<rect x=\"%u\" y=\"%u\" width=\"%u\" height=\"%u\" fill=\"none\" stroke=\"#000000\" "
 			"stroke-width=\"%u\"/>\n", drawing->left + cell % drawing->per_row * drawing->cell - 1,
 			drawing->y + cell / drawing->per_row * drawing->cell - 1, drawing->cell, drawing->cell,
-			drawing->cell > 20 ? 3 : 2);
+			drawing->cell > 20 ? 3u : 2u);
 }
 
 static void put_grid(struct drawing *drawing)

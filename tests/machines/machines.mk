@@ -2,7 +2,7 @@
 # Other machines and other compilers; included by the Makefile.
 
 MACHINES := $(CURDIR)/build/machines
-MACHINES_DEPS := gcc-12-multilib libc6-dev-i386 gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user
+MACHINES_DEPS := gcc-12-multilib libc6-dev-i386 gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user gcovr
 
 # The libraries of other architectures are unpacked into build/machines, not installed.
 deps-machines:
@@ -52,3 +52,31 @@ check-machines:
 	$(MAKE) --no-print-directory $(addprefix machine-,$(FOREIGN) $(COMPILERS))
 	$(PARALLEL) -k $(addprefix run-,$(FOREIGN) $(COMPILERS))
 .PHONY: deps-machines check-machines
+
+# Lines and branches of libwbfmt that the tests of it come by; fails when tests/machines/uncovered does not say why of the rest.
+coverage:
+	rm -rf build/coverage
+	$(MAKE) -j2 BUILD=build/coverage CFLAGS='-O0 -g' SANITIZE=--coverage tests
+	$(PARALLEL) -k cover-1 cover-2
+	@mkdir -p build/proof
+	tests/machines/coverage build/coverage tests/machines/uncovered
+
+cover-1:
+	@tests/run coverage-1 build/coverage unit
+
+cover-2:
+	@tests/run coverage-2 build/coverage golden fixtures explain media
+.PHONY: coverage cover-1 cover-2
+
+LINT_DEPS := clang-tidy cppcheck shellcheck
+deps-lint:
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(DEPS) $(LINT_DEPS)
+
+# mandoc and the tables of the man pages are checked in docs.bats
+lint:
+	@mkdir -p build/tests
+	@begun=$$(date +%s); tests/machines/lint -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(shell pkg-config --cflags $(PKGS)) \
+		> build/tests/lint.tap 2>&1 </dev/null; grep -A 12 '^not ok' build/tests/lint.tap; \
+	echo "lint: $$(grep -c '^ok' build/tests/lint.tap) passed, $$(grep -c '^not ok' build/tests/lint.tap) failed, 0 skipped" \
+		"($$(($$(date +%s) - begun)) s)" | tee build/check-lint.counts; ! grep -q '^not ok' build/tests/lint.tap
+.PHONY: deps-lint lint
