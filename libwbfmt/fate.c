@@ -4,6 +4,7 @@
  * entries sorted by block, in the order of its walk, are all that its look-ups of that block can meet.
  * What does not fit in memory is cut into address ranges, with one scan of the metadata for each.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,6 +57,7 @@ static int grow(struct table *table, struct wb_error *err)
 	size_t bytes = 2 * table->capacity * sizeof(*table->entries);
 	struct wb_entry *entries = realloc(table->entries, bytes);
 
+	assert(table->capacity);
 	if (!entries)
 		return wb_no_memory(err, "the table of blocks");
 	table->entries = entries;
