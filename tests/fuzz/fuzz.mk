@@ -19,14 +19,14 @@ FUZZ_PARTS_state = $(BUILD)/cmd/state.o
 
 $(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/pool.c $(wildcard tests/fuzz/*.h) $(BUILD)/cmd/state.o $(BUILD)/libwbfmt.a
 	$(Q)$(COMPILE) -MF $@.d -Ilibwbfmt -Icmd $(FUZZ_LINK) -o $@ $< tests/fuzz/pool.c $(FUZZ_PARTS_$*) $(BUILD)/libwbfmt.a \
-		$(shell pkg-config --libs $(LIB_PKGS))
+		$(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
 
 fuzzers: $(FUZZ_TARGETS:%=$(BUILD)/fuzz_%)
 
 # makes recipes of images
 $(BUILD)/fuzz/recipe: tests/fuzz/recipe.c $(wildcard tests/fuzz/*.h) $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
-	$(Q)$(COMPILE) -MF $@.d -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell pkg-config --libs $(LIB_PKGS))
+	$(Q)$(COMPILE) -MF $@.d -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
 
 # The ring once more with checksums that have to hold.
 FUZZ_JOBS := $(foreach target,$(FUZZ_TARGETS),$(FUZZ)/unchecked/fuzz_$(target)=$(target)) $(FUZZ)/checked/fuzz_ring=ring-sealed
@@ -46,6 +46,6 @@ RERUNS := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz_%)
 $(BUILD)/tests/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/rerun.c $(wildcard tests/fuzz/*.h) $(BUILD)/cmd/state.o $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -MF $@.d -Ilibwbfmt -Icmd -o $@ $< tests/fuzz/rerun.c $(ALL_LDFLAGS) $(FUZZ_PARTS_$*) $(BUILD)/libwbfmt.a \
-		$(shell pkg-config --libs $(LIB_PKGS))
+		$(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
 
 tests: $(RERUNS)

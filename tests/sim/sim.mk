@@ -8,7 +8,7 @@ $(BUILD)/tests/sim/%.o: tests/sim/%.c
 	$(Q)$(COMPILE) -c -o $@ $<
 
 $(BUILD)/tests/simulate: $(SIM_OBJECTS) $(BUILD)/libwbfmt.a
-	$(Q)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(shell pkg-config --libs $(LIB_PKGS))
+	$(Q)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
 
 # for tests/sim/planted: the library with one file of it changed
 ifdef PLANTED_FILE
@@ -16,10 +16,10 @@ $(LINK_PLANTED)/%.o: $(LINK_PLANTED)/libwbfmt/%.c
 	$(Q)$(COMPILE) -c -o $@ $<
 
 $(LINK_PLANTED)/simulate: $(SIM_OBJECTS) $(LINK_PLANTED)/$(PLANTED_FILE).o $(BUILD)/libwbfmt.a
-	$(Q)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(shell pkg-config --libs $(LIB_PKGS))
+	$(Q)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
 
 $(LINK_PLANTED)/test_%: tests/unit/test_%.c $(LINK_PLANTED)/$(PLANTED_FILE).o $(BUILD)/libwbfmt.a
-	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $^ $(ALL_LDFLAGS) $(shell pkg-config --libs $(LIB_PKGS)) $(CMOCKA)
+	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $^ $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs $(LIB_PKGS)) $(CMOCKA)
 endif
 
 # At least 100,000 operations of an application, and every planted bug.
