@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The shared half of every command: see common.h. */
-#include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -526,44 +523,6 @@ int common_open_cache(const struct common *common, struct wb_cache *cache, struc
 	if (!wb_cache_open(cache, dev, overrides, &err))
 		return 0;
 	return common_failed(common, path, &err, next_step(&err, cache));
-}
-
-int common_create(const struct common *common, const char *path, int *fd)
-{
-	*fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	if (*fd >= 0)
-		return 0;
-	return common_refuse(common, path, errno == EEXIST ? "the file is there already, and nothing is overwritten" :
-							     "cannot be created: %s", strerror(errno));
-}
-
-int common_complete(const struct common *common, const char *path, int fd)
-{
-	int failed = fsync(fd) ? errno : 0;
-
-	if (close(fd) && !failed)
-		failed = errno;
-	return failed ? common_refuse(common, path, "cannot be written: %s", strerror(failed)) : 0;
-}
-
-int common_sync_parent(const struct common *common, const char *path)
-{
-	char *copy = strdup(path);
-	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	int failed = fd < 0 || fsync(fd) ? errno : 0;
-
-	if (fd >= 0)
-		close(fd);
-	free(copy);
-	/* some file systems cannot sync a directory */
-	return failed && failed != EINVAL ? common_refuse(common, path, "its directory cannot be synced: %s", strerror(failed)) : 0;
-}
-
-int common_replace(const struct common *common, const char *path, const char *by)
-{
-	if (!hook_step() || rename(by, path))
-		return common_refuse(common, path, "cannot be replaced: %s", strerror(errno));
-	return common_sync_parent(common, path);
 }
 
 uint64_t default_memory(void)

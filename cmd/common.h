@@ -88,16 +88,6 @@ int common_open(const struct common *common, struct wb_dev **dev, const char *pa
 int common_open_cache(const struct common *common, struct wb_cache *cache, struct wb_dev *dev, const char *path,
 		      const struct wb_overrides *overrides);
 
-/* Creates a file that the command is going to write: never one that is there already. 0 or an exit status. */
-int common_create(const struct common *common, const char *path, int *fd);
-/* Makes what was written to it durable and closes it; 0 or an exit status. */
-int common_complete(const struct common *common, const char *path, int fd);
-
-/* Makes durable that a file of this name is there; 0 or an exit status. */
-int common_sync_parent(const struct common *common, const char *path);
-/* Puts the file `by` in the place of path, durably and at once; 0 or an exit status. */
-int common_replace(const struct common *common, const char *path, const char *by);
-
 /* The budget for plans: --memory, or by default a quarter of RAM, 1 GiB at most. */
 uint64_t default_memory(void);
 /* Entries that fit in such a budget beside buffers and sums. */

@@ -11,6 +11,7 @@
 #include <zlib.h>
 
 #include "custody.h"
+#include "output.h"
 #include "report.h"
 
 #define BATCH 64u /* slots */
@@ -42,18 +43,16 @@ static void emit_run(int argc, char **argv)
 
 int custody_begin(const struct common *common, const char *path, int argc, char **argv)
 {
-	int fd, status;
+	FILE *log;
+	int status = output_log(common, &log, path);
 
-	if (!path)
-		return 0;
-	status = common_create(common, path, &fd);
-	if (status)
+	if (!log)
 		return status;
-	report_also_to(fd);
+	report_also_to(log);
 	emit_run(argc, argv);
 	if (report_sync())
 		return common_refuse(common, path, "cannot be written: %s; nothing was changed", strerror(errno));
-	return common_sync_parent(common, path);
+	return status;
 }
 
 /* ---- sums ---- */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* See dump.h. */
-#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,40 +102,4 @@ int walk_slots(const struct walk *walk)
 	}
 	free(metas);
 	return 0;
-}
-
-/* ---- files ---- */
-
-int output_create(const struct work *work, struct output *output, const char *path)
-{
-	int fd, status = path ? common_create(common_of(work), path, &fd) : 0;
-
-	if (!path || status)
-		return status;
-	output->path = path;
-	output->fd = dup(fd);
-	output->file = fdopen(fd, "w");
-	if (output->fd >= 0 && output->file)
-		return 0;
-	return common_refuse(common_of(work), path, "cannot be written: %s", strerror(errno));
-}
-
-int output_complete(const struct work *work, struct output *output)
-{
-	int failed = fclose(output->file) ? errno : 0;
-	int status = common_complete(common_of(work), output->path, output->fd);
-
-	output->file = NULL;
-	if (!failed || status)
-		return status;
-	return common_refuse(common_of(work), output->path, "cannot be written: %s", strerror(failed));
-}
-
-void output_abandon(struct output *output)
-{
-	if (!output->path || !output->file)
-		return;
-	fclose(output->file);
-	close(output->fd);
-	unlink(output->path);
 }

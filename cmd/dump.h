@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "common.h"
+#include "output.h"
 #include "pack.h"
 
 struct range {
@@ -26,13 +27,6 @@ struct dump_options {
 	struct wb_decide_options decide;
 	struct wb_ring_options ring;
 	uint64_t memory;
-};
-
-/* A file that is written; incomplete until output_complete(). */
-struct output {
-	const char *path;
-	FILE *file; /* NULL: none */
-	int fd;     /* of its own, to make it durable */
 };
 
 struct work {
@@ -93,13 +87,6 @@ bool wants_colour(void);
 
 /* The progress bar may be on the terminal that the data goes to. */
 void begin_output(void);
-
-/* Creates a file that is not there yet; nothing when path is NULL. 0 or an exit status. */
-int output_create(const struct work *work, struct output *output, const char *path);
-/* Makes it durable and closes it. 0 or an exit status. */
-int output_complete(const struct work *work, struct output *output);
-/* Takes an incomplete file away. */
-void output_abandon(struct output *output);
 
 /* ---- what is shown; those that can fail return 0 or an exit status ---- */
 

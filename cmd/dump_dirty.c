@@ -268,7 +268,7 @@ static int end_map(struct extents *extents)
 	if (extents->uncertain_sectors)
 		fprintf(work->domain_map.file, "# %" PRIu64 " sectors depend on evidence that only BACKING can give\n",
 			extents->uncertain_sectors);
-	return output_complete(work, &work->domain_map);
+	return output_complete(common_of(work), &work->domain_map);
 }
 
 /* ---- --list-dirty, --domain-map ---- */

@@ -370,7 +370,7 @@ int draw_svg(struct work *work)
 	if (!status) {
 		lay_out(&drawing);
 		draw(&drawing, strip);
-		status = output_complete(work, &work->svg);
+		status = output_complete(common_of(work), &work->svg);
 	}
 	free(drawing.fold.kinds);
 	free(strip);

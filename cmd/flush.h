@@ -5,6 +5,7 @@
 
 #include "common.h"
 #include "guard.h"
+#include "output.h"
 #include "policy_options.h"
 #include "state.h"
 #include "undo_file.h"
@@ -31,7 +32,7 @@ struct work {
 	bool ended;
 	struct wb_map clone_map; /* what was not rescued when CACHE, a clone, was made */
 	struct wb_map failed;    /* what could not be read of CACHE */
-	int failed_fd;
+	struct output failed_file;
 	uint64_t stale_ranges, unusable; /* how many were listed */
 	struct undo_file undo;
 	struct state then, state; /* what --state holds of an earlier run, and of this one */

@@ -9,9 +9,10 @@
 #include <sys/random.h>
 #include <sys/utsname.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "guard.h"
+#include "hooks.h"
+#include "output.h"
 #include "pack.h"
 #include "report.h"
 #include "words.h"
@@ -128,12 +129,10 @@ void pack_say_facts(const struct common *common, const struct wb_dev *dev)
 
 /* ---- making packs and images ---- */
 
-/* What was not completed is of no use, and in the way of the next attempt. */
-static int give_up(const struct common *common, const char *path, int fd, const struct wb_error *err)
+static int give_up(const struct common *common, struct output *output, const struct wb_error *err)
 {
-	close(fd);
-	unlink(path);
-	return common_failed(common, path, err, NULL);
+	output_abandon(output);
+	return common_failed(common, output->path, err, NULL);
 }
 
 static void report_pack(const struct wb_cache *cache, const struct pack_options *options,
@@ -182,27 +181,29 @@ int pack_write(const struct common *common, const struct pack_options *options, 
 				       .jobs = (unsigned)common->jobs,
 				       .backing_bytes = backing ? wb_dev_size(backing) : 0 };
 	struct wb_pack_result result;
+	struct output output = { .fd = -1 };
 	struct wb_error err;
-	int fd;
+	uint64_t unused = 0;
 
 	if (wb_dev_pack_info(cache->dev))
 		return common_refuse(common, path, "this is a pack already");
 	if (options->obfuscate && getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
 		return common_refuse(common, path, "no random key can be had: %s", strerror(errno));
 	pack.key = options->obfuscate ? key : NULL;
-	int status = common_create(common, options->pack, &fd);
+	hook_repeatable(&unused, &pack.time);
+	int status = output_create(common, &output, options->pack);
 
 	if (status)
 		return status;
 	char *facts = facts_of(cache, path);
 
 	pack.facts = facts;
-	int ret = wb_pack_write(cache, fd, &pack, &result, &common->progress, &err);
+	int ret = wb_pack_write(cache, output.fd, &pack, &result, &common->progress, &err);
 
 	free(facts);
 	if (ret)
-		return give_up(common, options->pack, fd, &err);
-	status = common_complete(common, options->pack, fd);
+		return give_up(common, &output, &err);
+	status = output_complete(common, &output);
 	if (status)
 		return status;
 	report_pack(cache, options, &result);
@@ -213,19 +214,19 @@ int pack_write(const struct common *common, const struct pack_options *options, 
 int pack_unpack(const struct common *common, const struct pack_options *options, struct wb_dev *dev, const char *path)
 {
 	const struct wb_pack_info *info = wb_dev_pack_info(dev);
+	struct output output = { .fd = -1 };
 	struct wb_error err;
 	uint64_t lost;
-	int fd;
 
 	if (!info)
 		return common_refuse(common, path, "this is no pack; only what --pack made can be unpacked");
-	int status = common_create(common, options->unpack, &fd);
+	int status = output_create(common, &output, options->unpack);
 
 	if (status)
 		return status;
-	if (wb_pack_unpack(dev, fd, &lost, &common->progress, &err))
-		return give_up(common, options->unpack, fd, &err);
-	status = common_complete(common, options->unpack, fd);
+	if (wb_pack_unpack(dev, output.fd, &lost, &common->progress, &err))
+		return give_up(common, &output, &err);
+	status = output_complete(common, &output);
 	if (status)
 		return status;
 	report_text(report_summary(), "image", options->unpack);

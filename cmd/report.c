@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "hooks.h"
 #include "report.h"
 #include "wbfmt.h"
 
@@ -138,19 +138,18 @@ void report_start(const char *tool, bool json)
 	report_emit(header());
 }
 
-void report_also_to(int fd)
+void report_also_to(FILE *log)
 {
-	file = fdopen(fd, "w");
-	struct json_object *record = file ? header() : NULL;
+	file = log;
+	struct json_object *record = header();
 
-	if (record)
-		print(file, record);
+	print(file, record);
 	json_object_put(record);
 }
 
 int report_sync(void)
 {
-	return file && (fflush(file) || fsync(fileno(file))) ? -1 : 0;
+	return file ? hook_sync(file) : 0;
 }
 
 int report_finish(int status)

@@ -7,11 +7,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Starts the report of a tool, on stdout when json. */
 void report_start(const char *tool, bool json);
-/* The same lines go to this file too, from a header on. The descriptor is taken over. */
-void report_also_to(int fd);
+/* The same lines go to this file too, from a header on. It is taken over. */
+void report_also_to(FILE *log);
 /* Makes durable what the file holds; -1 with errno. */
 int report_sync(void);
 /* Whether stdout carries JSON. */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "output.h"
 #include "state.h"
 
 #define FIRST_LINE "wb-flush-dirty state 1\n"
@@ -54,10 +55,11 @@ static void put_text(FILE *to, const char *text)
 		fprintf(to, *p <= ' ' || *p == '%' || *p == 0x7f ? "%%%02x" : "%c", *p);
 }
 
-static char *compose(const struct state *state, size_t *size)
+static char *compose(const struct state *state)
 {
 	char *text = NULL;
-	FILE *to = open_memstream(&text, size);
+	size_t size;
+	FILE *to = open_memstream(&text, &size);
 
 	if (!to)
 		return NULL;
@@ -71,42 +73,24 @@ static char *compose(const struct state *state, size_t *size)
 		fputc('\n', to);
 	}
 	fflush(to);
-	fprintf(to, "crc32c %08" PRIx32 "\n", ~wb_crc32c(~0u, text, *size));
+	fprintf(to, "crc32c %08" PRIx32 "\n", ~wb_crc32c(~0u, text, size));
 	if (fclose(to) == 0)
 		return text;
 	free(text);
 	return NULL;
 }
 
-static int write_new(const struct common *common, const char *path, const char *text, size_t size)
-{
-	struct wb_dev *dev = NULL;
-	struct wb_error err;
-	int status;
-
-	unlink(path); /* of a run that was killed in here */
-	status = common_open(common, &dev, path, WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE | WB_OPEN_GROW | WB_OPEN_CREATE);
-	if (!status && (wb_dev_write(dev, 0, text, (uint32_t)size, &err) || wb_dev_flush(dev, &err)))
-		status = common_failed(common, path, &err, "the state of the run could not be saved");
-	wb_dev_close(dev);
-	if (status)
-		unlink(path);
-	return status;
-}
-
 int state_save(const struct common *common, const char *path, const struct state *state)
 {
-	size_t size = 0;
-	char *text = compose(state, &size), *beside = NULL;
-	int status;
+	struct output output = { .fd = -1 };
+	char *text = compose(state);
+	int status = text ? output_renew(common, &output, path) : common_refuse(common, path, "out of memory");
 
-	if (!text || asprintf(&beside, "%s.new", path) < 0)
-		beside = NULL;
-	status = beside ? write_new(common, beside, text, size) : common_refuse(common, path, "out of memory");
-	if (!status)
-		status = common_replace(common, path, beside);
+	if (!status) {
+		fputs(text, output.file);
+		status = output_complete(common, &output);
+	}
 	free(text);
-	free(beside);
 	return status;
 }
 

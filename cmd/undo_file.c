@@ -9,6 +9,7 @@
 
 #include "guard.h"
 #include "hooks.h"
+#include "output.h"
 #include "undo_file.h"
 
 static bool same_devices(const struct wb_undo *undo, const struct wb_undo_device *devices, unsigned count)
@@ -52,19 +53,15 @@ static int create(const struct common *common, struct undo_file *undo, const cha
 	hook_repeatable(&id, &now);
 	if (wb_undo_create(&undo->undo, undo->file, devices, count, id, now, &err))
 		return common_failed(common, undo->path, &err, "nothing was changed; give --undo a place with more room");
-	return common_replace(common, undo->path, beside);
+	return output_place(common, undo->path, beside, false);
 }
 
 static int begin(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices, unsigned count)
 {
-	char *beside = NULL;
-	int status;
+	char *beside = output_beside(undo->path);
+	int status = beside ? create(common, undo, beside, devices, count) : common_refuse(common, undo->path, "out of memory");
 
-	if (asprintf(&beside, "%s.new", undo->path) < 0)
-		return common_refuse(common, undo->path, "out of memory");
-	unlink(beside); /* of a run that was killed in here */
-	status = create(common, undo, beside, devices, count);
-	if (status)
+	if (status && undo->file && hook_step())
 		unlink(beside);
 	free(beside);
 	return status;

@@ -301,9 +301,9 @@ static int dump(struct work *work)
 	if (!status && work->options->pack.pack)
 		return pack_write(common_of(work), &work->options->pack, &work->cache, work->backing, work->path);
 	if (!status)
-		status = output_create(work, &work->domain_map, work->options->domain_map);
+		status = output_create(common_of(work), &work->domain_map, work->options->domain_map);
 	if (!status)
-		status = output_create(work, &work->svg, work->options->svg);
+		status = output_create(common_of(work), &work->svg, work->options->svg);
 	if (!status)
 		status = load(work);
 	if (status)

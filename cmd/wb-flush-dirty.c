@@ -294,26 +294,23 @@ static void note_failed(void *context, uint64_t offset, uint64_t length)
 
 static int create_failed(struct work *work)
 {
-	const char *path = work->options->failed_path;
-
 	work->options->ring.context = work;
 	work->options->ring.unreadable = note_failed;
-	return path ? common_create(common_of(work), path, &work->failed_fd) : 0;
+	return output_create(common_of(work), &work->failed_file, work->options->failed_path);
 }
 
 static int write_failed(struct work *work)
 {
-	const char *path = work->options->failed_path;
+	struct output *output = &work->failed_file;
 	struct wb_error err;
 
-	if (work->failed_fd < 0)
+	if (!output->beside)
 		return 0;
 	wb_map_settle(&work->failed);
-	int ret = wb_map_write(work->failed_fd, work->failed.bad, work->failed.count, wb_dev_size(work->cache_dev), &err);
-	int status = common_complete(common_of(work), path, work->failed_fd);
-
-	work->failed_fd = -1;
-	return ret ? common_failed(common_of(work), path, &err, NULL) : status;
+	if (!wb_map_write(output->fd, work->failed.bad, work->failed.count, wb_dev_size(work->cache_dev), &err))
+		return output_complete(common_of(work), output);
+	output_abandon(output);
+	return common_failed(common_of(work), output->path, &err, NULL);
 }
 
 static int decide(struct work *work)
@@ -395,7 +392,7 @@ static void release(struct work *work)
 int main(int argc, char **argv)
 {
 	struct flush_options options = { .memory = 0 };
-	struct work work = { .options = &options, .failed_fd = -1 };
+	struct work work = { .options = &options };
 	struct timespec begin, end;
 	int status;
 

@@ -22,7 +22,7 @@ $(BUILD)/hooked/common.a: $(CMD_OBJECTS:$(BUILD)/cmd/%=$(BUILD)/hooked/%)
 
 $(HOOKED): $(BUILD)/tests/wb-%: $(BUILD)/hooked/wb-%.o $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs $(PKGS))
+	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--wrap=write,--wrap=pwrite64 -o $@ $^ $(shell $(PKG_CONFIG) --libs $(PKGS))
 
 $(BUILD)/tests/test_guard: tests/unit/test_guard.c $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)

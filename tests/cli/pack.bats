@@ -129,6 +129,41 @@ all_fixtures() {
 	[ "$(sum cache.img)" = "$before" ]
 }
 
+# limited COMMAND...: it may not write into files; prints its exit status
+limited() {
+	(ulimit -f 0 && exec "$@" 2>/dev/null) && echo 0 || echo $?
+}
+
+@test "a pack or an image that is not complete never has its name, whatever ends the run" {
+	unpack v2/simple
+	wb-dump -q --pack=cache.pack cache.img
+	touch other.pack.new image.img.new
+	before=$(ls)
+	for command in "--pack=other.pack cache.img" "--unpack=image.img cache.pack" "--svg=drawing cache.img" \
+		"--domain-map=map cache.img"; do
+		[ "$(trap '' XFSZ && limited wb-dump -q $command)" = 8 ]
+		[ "$(ls)" = "$before" ]
+	done
+	for file in other.pack image.img; do
+		[ $file = other.pack ] && command="--pack=other.pack cache.img" || command="--unpack=image.img cache.pack"
+		[ "$(limited wb-dump -q $command)" = 153 ] # SIGXFSZ
+		[ ! -e $file ]
+		ls $file.new-*
+		wb-dump -q $command
+		rm $file.new-* $file
+		[ "$(ls)" = "$before" ]
+	done
+}
+
+@test "a file that appears in the meantime is not overwritten" {
+	unpack v2/simple
+	wb-dump -q --svg=drawing cache.img
+	expect 8 wb-dump -q --svg=same --domain-map=same cache.img
+	[[ $stderr == *"same: cannot be put in its place: File exists"* ]]
+	cmp drawing same
+	[ "$(find . -name '*.new-*')" = "" ]
+}
+
 @test "options that make no sense together are usage errors" {
 	unpack v2/simple
 	for options in --obfuscate "--pack=a --unpack=b" "--unpack=b --obfuscate" "--pack=a --segments" \

@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "output.h"
 #include "state.h"
 
-static struct memory saved; /* what state_save() writes */
+static char *saved; /* what state_save() writes */
+static size_t saved_size;
 
-/* What state.c takes of common.c. */
+/* What state.c takes of common.c and output.c. */
 int common_refuse(const struct common *common, const char *path, const char *format, ...)
 {
 	(void)common;
@@ -17,32 +19,20 @@ int common_refuse(const struct common *common, const char *path, const char *for
 	return EXIT_REFUSED;
 }
 
-int common_failed(const struct common *common, const char *path, const struct wb_error *err, const char *next)
+int output_renew(const struct common *common, struct output *output, const char *path)
 {
 	(void)common;
 	(void)path;
-	(void)err;
-	(void)next;
-	HOLDS(false);
-}
-
-int common_open(const struct common *common, struct wb_dev **dev, const char *path, unsigned flags)
-{
-	(void)common;
-	(void)path;
-	(void)flags;
-	free(saved.bytes);
-	saved = fuzz_memory(NULL, 0);
-	saved.dev.grows = true;
-	*dev = &saved.dev;
+	free(saved);
+	output->file = open_memstream(&saved, &saved_size);
+	HOLDS(output->file);
 	return 0;
 }
 
-int common_replace(const struct common *common, const char *path, const char *by)
+int output_complete(const struct common *common, struct output *output)
 {
 	(void)common;
-	(void)path;
-	(void)by;
+	HOLDS(!fclose(output->file));
 	return 0;
 }
 
@@ -80,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!load(data, size, &state)) {
 		save(&state);
-		HOLDS(!load(saved.bytes, (size_t)saved.dev.size, &again));
+		HOLDS(!load((const uint8_t *)saved, saved_size, &again));
 		HOLDS(same(&state, &again));
 	}
 	state_release(&state);

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Files that have their name when they are complete: see output.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "hooks.h"
+#include "output.h"
+
+/* ---- names ---- */
+
+static bool exists(const char *path)
+{
+	struct stat st;
+
+	return !lstat(path, &st);
+}
+
+char *output_beside(const char *path)
+{
+	uint64_t number = 0, now = 0;
+	char *name = NULL;
+
+	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+		number = (uint64_t)getpid();
+	hook_repeatable(&number, &now);
+	do {
+		free(name);
+		if (asprintf(&name, "%s.new-%08" PRIx32, path, (uint32_t)number++) < 0)
+			return NULL;
+	} while (exists(name));
+	return name;
+}
+
+static int sync_directory(const struct common *common, const char *path)
+{
+	char *copy = strdup(path);
+	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int failed = fd < 0 || !hook_step() || fsync(fd) ? errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	free(copy);
+	/* some file systems cannot sync a directory */
+	return failed && failed != EINVAL ? common_refuse(common, path, "its directory cannot be synced: %s", strerror(failed)) : 0;
+}
+
+/* Fails with EEXIST where there is something. Not every file system can rename that way, and some have no links. */
+static int move_to_free_name(const char *by, const char *path)
+{
+	if (!renameat2(AT_FDCWD, by, AT_FDCWD, path, RENAME_NOREPLACE))
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	if (!link(by, path))
+		return unlink(by);
+	return errno == EEXIST ? -1 : rename(by, path);
+}
+
+int output_place(const struct common *common, const char *path, const char *by, bool replaces)
+{
+	if (!hook_step() || (replaces ? rename(by, path) : move_to_free_name(by, path)))
+		return common_refuse(common, path, "cannot be put in its place: %s", strerror(errno));
+	return sync_directory(common, path);
+}
+
+/* ---- files ---- */
+
+static void forget(struct output *output)
+{
+	free(output->beside);
+	output->beside = NULL;
+}
+
+static int create(const struct common *common, struct output *output, const char *name, mode_t mode)
+{
+	output->fd = hook_step() ? open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode) : -1;
+	if (output->fd < 0)
+		return common_refuse(common, output->path,
+				     errno == EEXIST ? "the file is there already, and nothing is overwritten" :
+						       "cannot be created: %s", strerror(errno));
+	output->file = hook_stream(output->fd, name);
+	if (output->file)
+		return 0;
+	int failed = errno;
+
+	close(output->fd);
+	unlink(name);
+	return common_refuse(common, output->path, "cannot be written: %s", strerror(failed));
+}
+
+static int begin(const struct common *common, struct output *output, const char *path, mode_t mode)
+{
+	output->path = path;
+	output->beside = output_beside(path);
+	if (!output->beside)
+		return common_refuse(common, path, "out of memory");
+	int status = create(common, output, output->beside, mode);
+
+	if (status)
+		forget(output);
+	return status;
+}
+
+int output_create(const struct common *common, struct output *output, const char *path)
+{
+	output->replaces = false;
+	if (!path)
+		return 0;
+	if (exists(path))
+		return common_refuse(common, path, "the file is there already, and nothing is overwritten");
+	return begin(common, output, path, 0666);
+}
+
+int output_renew(const struct common *common, struct output *output, const char *path)
+{
+	output->replaces = true;
+	return begin(common, output, path, 0600);
+}
+
+int output_complete(const struct common *common, struct output *output)
+{
+	int failed = hook_sync(output->file) ? errno : 0, status;
+
+	if (fclose(output->file) && !failed)
+		failed = errno;
+	output->file = NULL;
+	status = failed ? common_refuse(common, output->path, "cannot be written: %s", strerror(failed)) :
+			  output_place(common, output->path, output->beside, output->replaces);
+	if (status)
+		output_abandon(output);
+	forget(output);
+	return status;
+}
+
+void output_abandon(struct output *output)
+{
+	if (!output->beside)
+		return;
+	if (output->file)
+		fclose(output->file);
+	output->file = NULL;
+	if (hook_step())
+		unlink(output->beside);
+	forget(output);
+}
+
+int output_log(const struct common *common, FILE **file, const char *path)
+{
+	struct output log = { .path = path };
+	int status = path ? create(common, &log, path, 0666) : 0;
+
+	*file = log.file;
+	return status || !path ? status : sync_directory(common, path);
+}
