@@ -3,10 +3,12 @@
  * killpoints [-c] [-j JOBS] [-r ROW] [-k LEFT:CUT:SEED] COMMANDS TESTS - cuts the power of commands at every step
  *
  * A row of TESTS/sim/killpoints.rows names a pair of images and a command. The command runs once in peace; then, for
- * LEFT = 0, 1, 2, ... and every way a disk can lose its power, it runs until LEFT writes, flushes and renames are done, and
- * the power of all devices and output files goes with the next one. What is left must be what the row's rule allows; the
- * same command must come to the same end from there; and where it records with --undo, wb-undo must give back the original,
- * both from there and from that end. COMMANDS holds the test builds of the commands, and mkcache.
+ * LEFT = 0, 1, 2, ... and every way a disk can lose its power, it runs until LEFT writes, flushes and steps of names (create,
+ * rename, remove, sync of a directory) are done, and the power of all devices and output files goes with the next one. What
+ * is left must be what the row's rule allows; a file that the command makes must be whole, or not there, and a report must
+ * be right as far as it goes; the same command must come to the same end from there; and where it records with --undo,
+ * wb-undo must give back the original, both from there and from that end. COMMANDS holds the test builds of the commands,
+ * and mkcache.
  *
  * It shares nothing with the library: what a marker is stands here a second time.
  *
@@ -17,6 +19,7 @@
 #define _XOPEN_SOURCE 700
 #define _FILE_OFFSET_BITS 64
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -75,7 +78,7 @@ struct row {
 /* What a row's process tells the parent. */
 struct result {
 	bool done, failed;
-	uint64_t writes, flushes, renames, points, cuts, states, runs;
+	uint64_t writes, flushes, names, points, cuts, states, runs;
 	double seconds;
 	char text[TEXT];
 };
@@ -107,10 +110,14 @@ struct disk {
 
 static struct disk disks[DISKS] = { { .name = "cache.img" }, { .name = "backing.img" } };
 
-/* What commands write beside their devices. */
-static const char *const file_names[] = { "undo", "undo.new", "state", "state.new" };
+/* What commands write beside their devices, and go on with; and the pack that a row unpacks. */
+static const char *const file_names[] = { "undo", "state", "pack" };
 #define FILES (sizeof(file_names) / sizeof(file_names[0]))
-enum { UNDO = 0, STATE = 2 };
+enum { UNDO, STATE };
+
+/* What they make new each time: a whole file, and one that may end early. */
+static const char *const output_names[] = { "output", "report" };
+enum { OUTPUT, REPORT, OUTPUTS };
 
 struct file {
 	bool exists;
@@ -123,6 +130,7 @@ struct state {
 	uint8_t *is_final[DISKS]; /* for each sector: 1 when it holds what it does not hold in `found`, but in `final` */
 	uint8_t head[SECTOR];     /* sector 0 of CACHE */
 	struct file files[FILES];
+	unsigned leftovers;
 };
 
 enum head { HEAD_FOUND, HEAD_FINAL, HEAD_MARKER };
@@ -133,6 +141,8 @@ static struct state start;
 static uint8_t *original[DISKS], *prepared[DISKS]; /* before the preparation; what it leaves when it is not cut */
 static int status_again;                           /* of the command, when there is nothing left to do */
 static bool with_undo, with_state;
+static bool makes[OUTPUTS];
+static struct file made[OUTPUTS];                  /* by a run without a cut */
 static int out_fd, counts_fd;
 static bool was_cut;
 static char *report_of_found; /* wb-check's, for RULE_FORMAT */
@@ -242,7 +252,7 @@ static void read_counts(void)
 	int dead = 0;
 
 	if (pread(counts_fd, text, sizeof(text) - 1, 0) <= 0 ||
-	    sscanf(text, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %d", &result->writes, &result->flushes, &result->renames,
+	    sscanf(text, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %d", &result->writes, &result->flushes, &result->names,
 		   &dead) != 4)
 		dead = 0;
 	was_cut = dead;
@@ -431,7 +441,7 @@ static void take_file(struct file *file, const char *name)
 		fail("%s: %s", name, strerror(errno));
 	file->exists = true;
 	file->size = (size_t)st.st_size;
-	file->bytes = allocate(file->size);
+	file->bytes = allocate(file->size + 1);
 	if (read(fd, file->bytes, file->size) != st.st_size)
 		fail("%s cannot be read", name);
 	close(fd);
@@ -447,6 +457,81 @@ static void put_file(const struct file *file, const char *name)
 
 	if (fd < 0 || write(fd, file->bytes, file->size) != (ssize_t)file->size || close(fd))
 		fail("%s cannot be written", name);
+}
+
+/* What is there already is refused: the next run gets new names. */
+static void remove_outputs(void)
+{
+	for (size_t i = 0; i < OUTPUTS; i++)
+		unlink(output_names[i]);
+}
+
+/* How many files never got their name. */
+static unsigned leftovers(bool remove)
+{
+	DIR *here = opendir(".");
+	unsigned count = 0;
+
+	for (struct dirent *entry; here && (entry = readdir(here));)
+		if (strstr(entry->d_name, ".new-")) {
+			count++;
+			if (remove)
+				unlink(entry->d_name);
+		}
+	if (!here || closedir(here))
+		fail("the directory cannot be read");
+	return count;
+}
+
+/* Behind what every run has of its own: the hour, and the seconds and memory that it takes. */
+static const char *skip_time(const char *at)
+{
+	static const char *const keys[] = { "\"time\":", "\"seconds\":", "\"peak_memory\":" };
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (!strncmp(at, keys[i], strlen(keys[i])))
+			return at + strlen(keys[i]) + strspn(at + strlen(keys[i]), "0123456789.");
+	return at;
+}
+
+/* Every line of the file is that of the run without a cut, up to one that is not whole: without its end, or with holes. */
+static void expect_lines(const struct file *file, const struct file *want)
+{
+	const char *at = (const char *)file->bytes, *should = (const char *)want->bytes;
+
+	for (const char *end; (end = strchr(at, '\n')); at = end + 1, should++) {
+		while (at < end && *at == *should) {
+			const char *behind = skip_time(at);
+
+			should = behind == at ? should + 1 : skip_time(should);
+			at = behind == at ? at + 1 : behind;
+		}
+		if (at != end || *should != '\n')
+			fail("the report is not that of a run without a cut at \"%.60s\"", at);
+	}
+}
+
+/* done: the run said that it was; whole: it was all of it, and its files are those of a run without a cut. */
+static void expect_outputs(bool done, bool whole)
+{
+	for (size_t i = 0; i < OUTPUTS; i++) {
+		struct file file = { .exists = false };
+
+		if (!makes[i])
+			continue;
+		take_file(&file, output_names[i]);
+		if (done && !file.exists && (whole || i == REPORT))
+			fail("%s is not there", output_names[i]);
+		if (i == OUTPUT && file.exists && whole &&
+		    (file.size != made[i].size || memcmp(file.bytes, made[i].bytes, file.size)))
+			fail("%s is not that of a run without a cut", output_names[i]);
+		if (i == REPORT && file.exists && whole)
+			expect_lines(&file, &made[i]);
+		if (i == REPORT && done && (!file.size || file.bytes[file.size - 1] != '\n' ||
+					    !strstr((char *)file.bytes, "\"type\":\"summary\"")))
+			fail("the report has no summary");
+		forget_file(&file);
+	}
 }
 
 /* ---- states ---- */
@@ -495,6 +580,7 @@ static void take(struct state *state)
 	}
 	memcpy(state->head, disks[CACHE].now, SECTOR);
 	take_files(state);
+	state->leftovers = leftovers(false);
 }
 
 static void put_block(struct disk *disk, const struct state *state, size_t block)
@@ -517,6 +603,7 @@ static void put_state(const struct state *state)
 	}
 	for (size_t i = 0; i < FILES; i++)
 		put_file(&state->files[i], file_names[i]);
+	remove_outputs();
 }
 
 static void expect_block(const struct disk *disk, const uint8_t *want, size_t block, bool exact, const char *what)
@@ -554,6 +641,15 @@ static bool undoes(void)
 static bool formats(void)
 {
 	return row->rule == RULE_FORMAT || row->rule == RULE_UNFORMAT;
+}
+
+static bool writes_disks(void)
+{
+	for (const struct disk *disk = disks; disk < disks + DISKS; disk++)
+		for (size_t block = 0; block < blocks_of(disk); block++)
+			if (disk->changes[block])
+				return true;
+	return false;
 }
 
 static void expect_final(void)
@@ -657,11 +753,13 @@ static void undo_now(void)
 
 static void resume_now(void)
 {
+	remove_outputs();
 	int status = run(&row->command, NULL);
 
 	if (status != status_again || status & REFUSED)
 		expect_status(status, row->status, "it");
 	expect_final();
+	expect_outputs(true, !writes_disks());
 }
 
 static void run_first(bool settings)
@@ -724,6 +822,9 @@ static void prepare_again_from(const struct state *state)
 static bool try_cut(const struct state *from, const struct cut *cut, struct state *state)
 {
 	put_state(from);
+	leftovers(true);
+	/* what goes on has less to tell */
+	bool whole = from == &start || !writes_disks();
 	int status = run(&row->command, cut);
 
 	result->cuts++;
@@ -731,6 +832,9 @@ static bool try_cut(const struct state *from, const struct cut *cut, struct stat
 		if (status != status_again || status & REFUSED)
 			expect_status(status, row->status, "it");
 		expect_final();
+		expect_outputs(true, whole);
+		if (leftovers(false))
+			fail("a file is left that never got its name");
 		return false;
 	}
 	if (status >= 128)
@@ -740,6 +844,7 @@ static bool try_cut(const struct state *from, const struct cut *cut, struct stat
 	/* the power may go when all is done and only a note of that is missing */
 	if (!(status & REFUSED))
 		expect_final();
+	expect_outputs(!(status & REFUSED), whole);
 	return true;
 }
 
@@ -791,7 +896,7 @@ static uint64_t hash_of(const struct state *state)
 		hash = hash_more(hash, (const uint8_t *)&state->files[i].size, sizeof(state->files[i].size));
 		hash = hash_more(hash, state->files[i].bytes, state->files[i].size);
 	}
-	return hash;
+	return hash_more(hash, (const uint8_t *)&state->leftovers, sizeof(state->leftovers));
 }
 
 /* Many cuts leave the same behind. */
@@ -932,16 +1037,30 @@ static void take_reference(void)
 	expect_final();
 	put_state(&start);
 	expect_status(run(&row->command, NULL), row->status, "it, with its settings,");
-	uint64_t writes = result->writes, flushes = result->flushes, renames = result->renames;
+	for (size_t i = 0; i < OUTPUTS; i++)
+		if (makes[i])
+			take_file(&made[i], output_names[i]);
+	uint64_t writes = result->writes, flushes = result->flushes, names = result->names;
 
 	expect_final();
+	expect_outputs(true, true);
 	trail_add("run again");
+	remove_outputs();
 	status_again = run(&row->command, NULL);
 	expect_final();
 	trail[0] = '\0';
 	result->writes = writes;
 	result->flushes = flushes;
-	result->renames = renames;
+	result->names = names;
+}
+
+/* An option of it has this value. */
+static bool makes_file(const char *name)
+{
+	for (char *const *word = row->command.words; *word; word++)
+		if (strchr(*word, '=') && !strcmp(strchr(*word, '=') + 1, name))
+			return true;
+	return false;
 }
 
 static void open_output(void)
@@ -982,6 +1101,8 @@ static void run_row(void)
 	open_disks();
 	with_undo = has_word(&row->command, "--undo=");
 	with_state = has_word(&row->command, "--state=");
+	for (size_t i = 0; i < OUTPUTS; i++)
+		makes[i] = makes_file(output_names[i]);
 	prepare();
 	if (row->rule == RULE_FORMAT) {
 		run(&check, NULL);
@@ -991,8 +1112,10 @@ static void run_row(void)
 	memcpy(start.head, disks[CACHE].found, SECTOR);
 	take_files(&start);
 	take_reference();
-	uint64_t writes = result->writes, flushes = result->flushes, renames = result->renames;
+	uint64_t writes = result->writes, flushes = result->flushes, names = result->names;
 
+	if (!writes || !flushes)
+		fail("it writes past the power supply");
 	if (only_one) {
 		struct state state;
 
@@ -1000,11 +1123,11 @@ static void run_row(void)
 		cut_at(&only, &state);
 		state_close(&state);
 	} else {
-		cut_everywhere(writes + flushes + renames);
+		cut_everywhere(writes + flushes + names);
 	}
 	result->writes = writes;
 	result->flushes = flushes;
-	result->renames = renames;
+	result->names = names;
 	result->seconds = seconds_now() - begun;
 }
 
@@ -1100,6 +1223,8 @@ static void remove_directory(int i)
 	snprintf(path, sizeof(path), "%s/%d", base, i + 1);
 	if (only_one || chdir(path))
 		return;
+	remove_outputs();
+	leftovers(true);
 	for (size_t name = 0; name < sizeof(names) / sizeof(names[0]); name++)
 		unlink(names[name]);
 	for (size_t file = 0; file < FILES; file++)
@@ -1149,7 +1274,7 @@ static void print_row(int i)
 	const struct result *of = &results[i];
 
 	printf("%s %2d - %6" PRIu64 " %7" PRIu64 " %7" PRIu64 " %6" PRIu64 "     4 %6" PRIu64 " %6" PRIu64 " %6" PRIu64
-	       " %7.1f  %s: %s\n", of->failed ? "not ok" : "ok", i + 1, of->writes, of->flushes, of->renames, of->points,
+	       " %7.1f  %s: %s\n", of->failed ? "not ok" : "ok", i + 1, of->writes, of->flushes, of->names, of->points,
 	       of->cuts, of->states, of->runs, of->seconds, rows[i].set, rows[i].text);
 	if (of->failed)
 		print_failure(of, i);
@@ -1161,7 +1286,7 @@ static int run_rows(int first, int end, bool check_only, int jobs)
 	pid_t pids[ROWS] = { 0 };
 	int next = first, running = 0, printed = first, failed = 0;
 
-	printf("#          writes flushes renames points modes   cuts states   runs seconds  pair of images: command\n");
+	printf("#          writes flushes   names points modes   cuts states   runs seconds  pair of images: command\n");
 	while (printed < end) {
 		for (; next < end && running < jobs; next++) {
 			results[next].done = check_only && !rows[next].check;
