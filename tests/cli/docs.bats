@@ -112,7 +112,10 @@ example() {
 	while read -r name; do
 		grep -qFx -e "@test \"$name\" {" "$TOP"/tests/cli/*.bats ||
 			grep -qF "static void $name(void **state)" "$TOP"/tests/unit/*.c || { echo "no test: $name"; false; }
-	done < <(sed -nE 's/^\| [^|]+ \| ([^|]+) \|$/\1/p' "$TOP/TESTING.md" | grep -v '^test$')
+	done < <(awk -F ' \\| ' '
+		!/^\|/ { named = 0 }
+		named && !/^\|-/ { sub(/ \|$/, "", $2); print $2 }
+		/^\| [^|]+ \| test \|$/ { named = 1 }' "$TOP/TESTING.md")
 }
 
 @test "mandoc has nothing to say about the pages" {
