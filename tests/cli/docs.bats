@@ -108,14 +108,16 @@ example() {
 }
 
 @test "every test that TESTING.md names is there" {
-	local name
+	local name count=0
 	while read -r name; do
 		grep -qFx -e "@test \"$name\" {" "$TOP"/tests/cli/*.bats ||
 			grep -qF "static void $name(void **state)" "$TOP"/tests/unit/*.c || { echo "no test: $name"; false; }
+		count=$((count + 1))
 	done < <(awk -F ' \\| ' '
 		!/^\|/ { named = 0 }
 		named && !/^\|-/ { sub(/ \|$/, "", $2); print $2 }
 		/^\| [^|]+ \| test \|$/ { named = 1 }' "$TOP/TESTING.md")
+	[ "$count" -gt 40 ]
 }
 
 @test "mandoc has nothing to say about the pages" {
