@@ -201,6 +201,7 @@ static void print_force_names(const char *const *names)
 
 /* For the completions of shells: a line for each option with tabs between its long name, its short one ("-": none), what
  * its value can be ("-": it has none; words in lower case are meant literally) and its purpose. */
+/* NOLINTNEXTLINE(misc-no-recursion): our own tables, nested twice */
 static void list_options(const struct poptOption *option, const char *const *force_names)
 {
 	for (; option->longName || option->arg; option++) {
