@@ -1304,7 +1304,7 @@ static int run_rows(int first, int end, bool check_only, int jobs)
 		pid_t pid = wait(&status);
 
 		for (int i = first; i < next; i++)
-			if (pids[i] == pid) {
+			if (pids[i] == pid && !results[i].done) { /* numbers of processes come round again */
 				results[i].done = true;
 				results[i].failed |= status != 0;
 				failed += results[i].failed;
