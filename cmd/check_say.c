@@ -226,7 +226,7 @@ static bool say_verdict_on_super(const struct work *work)
 		common_say(common, "verdict     sector 0 is all zero over a log that holds %s. Either the log was ended by hand: then that is",
 			   at_stake(work));
 		common_say(common, "            old, and must not be written back. Or it was an accident: then it may exist nowhere else.");
-		next(work, "ended by hand: wb-format --reset CACHE says so for good");
+		next(work, "ended by hand: wb-format --reset --force=dirty CACHE says so for good");
 		next(work, "an accident: wb-flush-dirty --force=ended, or wb-check --repair --force=superblock, each with CACHE BACKING");
 	} else if (work->cache.super == WB_SUPER_DAMAGED) {
 		common_say(common, "verdict     no driver would accept this cache: it would format it, and its log holds %s",

@@ -185,6 +185,9 @@ finds() {
 	make_cache v2-sector0-zero
 	expect 4 wb-check cache.img
 	[[ $output == *"ended by hand"*"an accident"*"wb-format --reset"*"--force=superblock"* ]]
+	command=$(grep -o 'wb-format --reset.* CACHE' <<<"$output")
+	expect 0 ${command/CACHE/-y cache.img}
+	expect 0 wb-check --require-clean cache.img
 }
 
 @test "operands that are swapped or overlap are refused" {
