@@ -238,6 +238,27 @@ static void misaligned_address_kills_v2_behind_what_came_before_it(void **state)
 	end(&c);
 }
 
+static void clean_block_that_is_not_aligned_is_a_copy_of_nothing(void **state)
+{
+	struct forecast_case c;
+	struct wb_metablock metablock = { .sector = 8 + 3 };
+
+	(void)state;
+	begin_v2(&c, 5);
+	build_segment(&c.b, 1, PUTS({ 1, 0xff, 0 }));
+	build_segment(&c.b, 2, PUTS({ 1, 0x0f, 0 }));
+	build_segment(&c.b, 3, PUTS({ 2, 0x00, 0 }));
+	wb_metablock_encode(c.b.geometry.format, build_at(&c.b, 2), 0, &metablock);
+	build_seal(&c.b, 2);
+	foretell(&c);
+	assert_outcome(&c, "crash", WB_CAUSE_MISALIGNED);
+	assert_ids(&c, "1-2");
+	assert_int_equal(c.forecast.written_sectors, 8);
+	assert_int_equal(c.forecast.regressed_sectors, 0);
+	assert_int_equal(c.forecast.abandoned_sectors, 0);
+	end(&c);
+}
+
 static void slot_that_comes_next_and_is_still_dirty_is_a_crash(void **state)
 {
 	struct forecast_case c;
@@ -671,6 +692,7 @@ int main(void)
 		cmocka_unit_test(checksum_of_the_other_dialect_counts_as_broken),
 		cmocka_unit_test(overlong_segment_kills_v2_and_stops_v1),
 		cmocka_unit_test(misaligned_address_kills_v2_behind_what_came_before_it),
+		cmocka_unit_test(clean_block_that_is_not_aligned_is_a_copy_of_nothing),
 		cmocka_unit_test(slot_that_comes_next_and_is_still_dirty_is_a_crash),
 		cmocka_unit_test(newer_part_over_older_one_goes_back_in_time_only_with_a_record),
 		cmocka_unit_test(what_the_record_hides_is_lost_unless_backing_has_it),
