@@ -511,7 +511,9 @@ struct wb_ring_options {
 	enum wb_record_use record_use;
 	enum wb_timeline timeline;
 	size_t sums_memory;       /* keep 16 bits of every block's checksum if they fit in so many bytes */
-	unsigned jobs;            /* threads that read and sum, 8 at most; more than 1: reading, summing and writing overlap */
+	/* threads that read and sum, 8 at most; more than 1: reading, summing and writing overlap, with three threads for
+	 * each where a block device is read, since most of them wait */
+	unsigned jobs;
 	unsigned retry;           /* further attempts at a sector that cannot be read, here and in all later reads */
 	void *context;
 	/* bytes of CACHE that stay unreadable, a sector at a time; also called by wb_replay(). NULL: none */

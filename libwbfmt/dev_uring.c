@@ -7,7 +7,7 @@
 
 #include "dev.h"
 
-#define DEPTH 64u
+#define DEPTH 128u
 
 struct flight {
 	struct wb_io *io;

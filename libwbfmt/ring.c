@@ -12,7 +12,7 @@
 #include "helper.h"
 #include "ring.h"
 
-#define HEADER_BATCH 256u
+#define HEADER_BATCH 512u
 
 bool wb_metablock_usable(const struct wb_ring *ring, const struct wb_metablock *metablock)
 {

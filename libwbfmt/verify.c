@@ -226,9 +226,17 @@ static int run_all(struct worker *workers, unsigned n, const struct wb_progress 
 	return ret;
 }
 
+/* Who reads from a block device mostly waits for it: with three workers a job it always has something to do. */
+static unsigned workers_for(const struct wb_ring *ring)
+{
+	uint64_t jobs = wb_max(1, ring->options.jobs);
+
+	return (unsigned)wb_min(jobs > 1 && ring->cache->dev->is_block ? 3 * jobs : jobs, WORKERS_MAX);
+}
+
 int wb_ring_verify(struct wb_ring *ring, const struct wb_progress *progress, struct wb_error *err)
 {
-	unsigned n = (unsigned)wb_max(1, wb_min(ring->options.jobs, WORKERS_MAX));
+	unsigned n = workers_for(ring);
 	struct verifier verifier = { .ring = ring };
 	struct worker *workers = calloc(n, sizeof(*workers));
 	void *bytes = NULL;

@@ -4,7 +4,7 @@
  *   plan make CACHE BLOCKS SPAN   a v2 cache image of BLOCKS dirty blocks in random log order, out of the first SPAN of BACKING
  *   plan offsets BLOCKS SPAN      the bytes where these blocks lie on BACKING, ascending
  *   plan sort N                   sorts and claims N entries
- *   plan flush TIB MEMORY         replays a synthetic cache of TIB TiB into a sink: time, passes, memory
+ *   plan flush GIB MEMORY         replays a synthetic cache of GIB GiB into a sink: time, passes, memory
  *   plan format DEVICE            formats and says how long the writing took
  */
 #include <inttypes.h>
@@ -220,10 +220,10 @@ static const struct wb_dev_ops synthetic_ops = { .submit = synthetic_submit, .fl
 static const struct wb_dev_ops sink_ops = { .submit = sink_submit, .flush = nothing, .close = no_close };
 
 /* Headers alone are loaded: that 1 TiB of sums costs what it costs is no question of memory. */
-static void flush_synthetic(uint64_t tib, uint64_t memory)
+static void flush_synthetic(uint64_t gib, uint64_t memory)
 {
 	struct synthetic source;
-	struct wb_dev sink = { .ops = &sink_ops, .size = tib << 41, .block = 512, .parallel = true };
+	struct wb_dev sink = { .ops = &sink_ops, .size = gib << 31, .block = 512, .parallel = true };
 	struct wb_cache cache;
 	struct wb_ring ring;
 	struct wb_overrides overrides = { .format = wb_format_find("v2"), .order = 10 };
@@ -233,7 +233,7 @@ static void flush_synthetic(uint64_t tib, uint64_t memory)
 	struct rusage usage;
 	struct wb_error err;
 
-	init_synthetic(&source, tib << 28, tib << 41);
+	init_synthetic(&source, gib << 18, gib << 31);
 	source.dev = (struct wb_dev){ .ops = &synthetic_ops, .size = source.dev.size, .block = 512, .parallel = true };
 	double begin = now();
 
