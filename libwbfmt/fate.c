@@ -100,7 +100,7 @@ static int add(struct table *table, const struct wb_entry *entry, struct wb_erro
 	return ret;
 }
 
-/* A metablock that is not aligned lies in two blocks; a clean one is a copy of neither. */
+/* A metablock that is not aligned lies in two blocks. */
 static int add_metablock(struct table *table, const struct wb_metablock *metablock, uint32_t slot, unsigned index,
 			 unsigned flags, struct wb_error *err)
 {
@@ -108,7 +108,7 @@ static int add_metablock(struct table *table, const struct wb_metablock *metablo
 	struct wb_entry entry = { .block = metablock->sector / WB_SECTORS_PER_BLOCK, .turn = slot,
 				  .index = (uint8_t)index, .dirty = (uint8_t)(metablock->dirty << off),
 				  .check = (uint16_t)((SHIFT_BASE - off) << SHIFT_BIT | flags) };
-	int ret = entry.dirty || (!off && !metablock->dirty) ? add(table, &entry, err) : 0;
+	int ret = entry.dirty || !metablock->dirty ? add(table, &entry, err) : 0;
 
 	if (ret || !off || !(metablock->dirty >> (WB_SECTORS_PER_BLOCK - off)))
 		return ret;
@@ -118,9 +118,10 @@ static int add_metablock(struct table *table, const struct wb_metablock *metablo
 	return add(table, &entry, err);
 }
 
+/* A clean metablock that is not aligned is a copy of no block. */
 static bool counts(const struct wb_format *format, const struct wb_metablock *metablock)
 {
-	return metablock->dirty || format->caches_reads;
+	return metablock->dirty || (format->caches_reads && metablock->sector % WB_SECTORS_PER_BLOCK == 0);
 }
 
 /* v0: what was taken into one slot in RAM, the last header first: its length bounds all, and an element that a later
