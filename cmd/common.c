@@ -496,6 +496,9 @@ int common_open(const struct common *common, struct wb_dev **dev, const char *pa
 					     NULL);
 	if (wb_dev_busy(*dev))
 		common_warn(common, "%s: the device is in use; what is shown may be moving", path);
+	if (wb_dev_lock_error(*dev))
+		common_warn(common, "%s: its file system cannot lock files (%s): make sure that no other program uses this one",
+			    path, strerror(wb_dev_lock_error(*dev)));
 	return hook_device(dev, &err) ? common_failed(common, path, &err, NULL) : 0;
 }
 

@@ -204,7 +204,8 @@ struct wb_dev; /* a device, an image, memory, or a wrapper around one */
 enum wb_open_flags {
 	WB_OPEN_READ = 0,
 	WB_OPEN_WRITE = 1,     /* open for writing too */
-	WB_OPEN_EXCLUSIVE = 2, /* O_EXCL on a block device, an exclusive advisory lock on an image; WB_EBUSY when held */
+	WB_OPEN_EXCLUSIVE = 2, /* O_EXCL on a block device; on an image exclusive advisory locks, flock(2) and of all bytes
+				* (F_OFD_SETLK, as virtual machines have). WB_EBUSY when held */
 	WB_OPEN_THREADS = 4,   /* do not use io_uring */
 	WB_OPEN_GROW = 8,      /* a regular file that writes behind its end make longer. Goes with WRITE */
 	WB_OPEN_CREATE = 16,   /* the file must not be there yet; others may not read it. Goes with WRITE and GROW */
@@ -260,6 +261,9 @@ unsigned wb_dev_block(const struct wb_dev *dev);
 unsigned wb_dev_physical_block(const struct wb_dev *dev);
 bool wb_dev_is_block(const struct wb_dev *dev);
 bool wb_dev_busy(const struct wb_dev *dev);
+/* Why an image could not be locked: an errno, where its file system has no locks (ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL).
+ * Then nobody can tell whether another program uses it. 0: it is locked, or locked by another program, or is a block device. */
+int wb_dev_lock_error(const struct wb_dev *dev);
 /* Two devices are the same file, or the same block device. */
 bool wb_dev_same(const struct wb_dev *a, const struct wb_dev *b);
 

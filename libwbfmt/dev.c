@@ -32,6 +32,11 @@ bool wb_dev_busy(const struct wb_dev *dev)
 	return dev->busy;
 }
 
+int wb_dev_lock_error(const struct wb_dev *dev)
+{
+	return dev->lock_error;
+}
+
 bool wb_dev_same(const struct wb_dev *a, const struct wb_dev *b)
 {
 	return a == b || (a->device == b->device && a->inode == b->inode && a->is_block == b->is_block && a->device);

@@ -24,6 +24,7 @@ struct wb_dev {
 	unsigned block;
 	unsigned physical; /* sector size inside, where it is known and aligned; else 0 */
 	bool is_block, busy;
+	int lock_error; /* of an image: why its file system could not lock it, an errno; 0: it did, or nobody asked */
 	bool grows; /* writes behind the end make it longer */
 	bool parallel; /* any number of threads may read while one writes; otherwise one thread at a time */
 	dev_t device; /* of the file system, or of the block device itself */

@@ -360,6 +360,35 @@ static int open_block(struct file *file, const char *path, unsigned flags, struc
 	return 0;
 }
 
+/* Virtual machines lock single bytes, 100 and 201 among them (QEMU: file-posix.c, raw_apply_lock_bytes()); what they may
+ * lock is kept from them too. A descriptor that cannot write can only have a shared lock, which is enough for that. */
+static int try_lock(int fd, unsigned flags)
+{
+	struct flock any = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct flock own = { .l_type = flags & WB_OPEN_WRITE ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET };
+	bool exclusive = flags & WB_OPEN_EXCLUSIVE;
+
+	if (!fcntl(fd, F_OFD_GETLK, &any) && any.l_type != F_UNLCK)
+		return EWOULDBLOCK;
+	if (flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB))
+		return errno;
+	if (!exclusive || !fcntl(fd, F_OFD_SETLK, &own))
+		return 0;
+	return errno == EACCES ? EWOULDBLOCK : errno;
+}
+
+/* 0, EWOULDBLOCK when another program has locked the image, or why its file system cannot lock it. */
+static int lock_image(int fd, unsigned flags)
+{
+	unsigned attempts = 0;
+	int failed;
+
+	do
+		failed = try_lock(fd, flags);
+	while (failed == EINTR || (failed == EWOULDBLOCK && flags & WB_OPEN_EXCLUSIVE && wait_for_the_dead(&attempts)));
+	return failed;
+}
+
 static int open_image(struct file *file, const char *path, unsigned flags, struct wb_error *err)
 {
 	int mode = (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | (flags & WB_OPEN_CREATE ? O_CREAT | O_EXCL : 0);
@@ -368,16 +397,12 @@ static int open_image(struct file *file, const char *path, unsigned flags, struc
 	file->fd = open(path, mode | O_CLOEXEC, 0600); /* what it will hold comes from a device that not everybody may read */
 	if (file->fd < 0 || fstat(file->fd, &st))
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
-	unsigned attempts = 0;
+	int failed = flags & WB_OPEN_PEEK ? 0 : lock_image(file->fd, flags);
 
-	while (!(flags & WB_OPEN_PEEK) && flock(file->fd, (flags & WB_OPEN_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB)) {
-		if (flags & WB_OPEN_EXCLUSIVE && wait_for_the_dead(&attempts))
-			continue;
-		if (flags & WB_OPEN_EXCLUSIVE)
-			return wb_fail(err, WB_EBUSY, EWOULDBLOCK, WB_NO_OFFSET, "the image is locked by another program");
-		file->dev.busy = true;
-		break;
-	}
+	if (failed == EWOULDBLOCK && flags & WB_OPEN_EXCLUSIVE)
+		return wb_fail(err, WB_EBUSY, EWOULDBLOCK, WB_NO_OFFSET, "the image is locked by another program");
+	file->dev.busy = failed == EWOULDBLOCK;
+	file->dev.lock_error = file->dev.busy ? 0 : failed;
 	file->dev.device = st.st_dev;
 	file->dev.inode = st.st_ino;
 	file->dev.size = (uint64_t)st.st_size;
