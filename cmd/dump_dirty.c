@@ -155,13 +155,12 @@ static bool is_lost(const struct wb_map *lost, uint64_t offset)
 static uint8_t writable(const struct extents *extents, const struct wb_entry *entry)
 {
 	const struct work *work = extents->work;
-	uint32_t slot = wb_slot_of(&work->cache.geometry, work->ring.head - entry->turn);
-	uint64_t offset = wb_slot_offset(&work->cache.geometry, slot) + WB_BLOCK * (entry->index + 1ull);
+	uint64_t offset = wb_slot_offset(&work->cache.geometry, entry->slot) + WB_BLOCK * (entry->index + 1ull);
 	uint8_t mask = entry->dirty;
 
 	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
 		if (entry->block * WB_SECTORS_PER_BLOCK + i >= extents->bound ||
-		    (work->ring.slots[slot].flags & WB_SLOT_NO_DATA && is_lost(&work->lost, offset + i * WB_SECTOR)))
+		    (work->ring.slots[entry->slot].flags & WB_SLOT_NO_DATA && is_lost(&work->lost, offset + i * WB_SECTOR)))
 			mask &= (uint8_t)~(1u << i);
 	return mask;
 }
@@ -169,11 +168,11 @@ static uint8_t writable(const struct extents *extents, const struct wb_entry *en
 /* The entries of one block, which share no sector. */
 static void add_block(struct extents *extents, const struct wb_entry *entries, size_t n)
 {
-	uint64_t head = extents->work->ring.head;
+	const struct wb_slot *slots = extents->work->ring.slots;
 	uint8_t certain = 0, uncertain = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (head - entries[i].turn < extents->certain_from)
+		if (slots[entries[i].slot].id < extents->certain_from)
 			uncertain |= writable(extents, &entries[i]);
 		else
 			certain |= writable(extents, &entries[i]);

@@ -643,7 +643,7 @@ int wb_pack_unpack(struct wb_dev *dev, int fd, uint64_t *lost_sectors, const str
 /* One version of one block of the backing device. */
 struct wb_entry {
 	uint64_t block; /* backing address / 4096 */
-	uint32_t turn;  /* M - id: 0 is the newest segment */
+	uint32_t slot;  /* of its segment; wb_ring.slots has its id. Newer versions come first, not larger slots */
 	uint8_t index;  /* in the segment */
 	uint8_t dirty;  /* sectors; after wb_plan_claim() those that no newer version owns; 0: a clean copy */
 	uint16_t check; /* 16 bits of the checksum of the whole block */

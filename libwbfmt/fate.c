@@ -15,7 +15,7 @@
 #define SCAN_BATCH 256u
 #define ALL_SECTORS 0xffu
 
-/* wb_entry.turn is the slot whose data it is; check carries: */
+/* wb_entry.check carries: */
 enum {
 	TAKEN = 1,        /* the driver takes it */
 	VERSION = 2,      /* it counts as a version of the block */
@@ -105,7 +105,7 @@ static int add_metablock(struct table *table, const struct wb_metablock *metablo
 			 unsigned flags, struct wb_error *err)
 {
 	unsigned off = (unsigned)(metablock->sector % WB_SECTORS_PER_BLOCK);
-	struct wb_entry entry = { .block = metablock->sector / WB_SECTORS_PER_BLOCK, .turn = slot,
+	struct wb_entry entry = { .block = metablock->sector / WB_SECTORS_PER_BLOCK, .slot = slot,
 				  .index = (uint8_t)index, .dirty = (uint8_t)(metablock->dirty << off),
 				  .check = (uint16_t)((SHIFT_BASE - off) << SHIFT_BIT | flags) };
 	int ret = entry.dirty || !metablock->dirty ? add(table, &entry, err) : 0;
@@ -221,7 +221,7 @@ struct fate {
 
 static uint64_t position(const struct wb_walk *walk, const struct wb_entry *entry)
 {
-	return wb_walk_turn(walk, entry->turn) << 8 | entry->index;
+	return wb_walk_turn(walk, entry->slot) << 8 | entry->index;
 }
 
 /* The sectors of a block that lie within BACKING. */
@@ -284,13 +284,13 @@ static void play_newest(const struct wb_walk *walk, struct fate *fate)
 			overwrite(walk, fate, current, at);
 		current = entry;
 	}
-	if (!current || !current->dirty || is_cleaned(walk, current->turn))
+	if (!current || !current->dirty || is_cleaned(walk, current->slot))
 		return;
 	fate->left = current;
-	if (wb_walk_rank(walk, current->turn) >= walk->ranks)
+	if (wb_walk_rank(walk, current->slot) >= walk->ranks)
 		return;
 	if (fails(walk, current))
-		fate->stalling = wb_walk_rank(walk, current->turn);
+		fate->stalling = wb_walk_rank(walk, current->slot);
 	land(walk, fate, current, true);
 }
 
@@ -301,7 +301,7 @@ static void play_all(const struct wb_walk *walk, struct fate *fate)
 
 	for (size_t i = 0; i < fate->count; i++) {
 		const struct wb_entry *entry = &fate->entries[i];
-		uint64_t rank = wb_walk_rank(walk, entry->turn), at = (rank << 8 | entry->index) + 1;
+		uint64_t rank = wb_walk_rank(walk, entry->slot), at = (rank << 8 | entry->index) + 1;
 		struct fate one = { .failing = 0 };
 
 		if (!(entry->check & TAKEN) || rank >= walk->ranks)
@@ -383,7 +383,7 @@ static int probe_block(void *context, const struct fate *fate, struct wb_error *
 	(void)err;
 	probe->failing = wb_min(probe->failing, fate->failing);
 	probe->stalling = wb_min(probe->stalling, fate->stalling);
-	if (fate->left && fate->left->turn == probe->next)
+	if (fate->left && fate->left->slot == probe->next)
 		probe->next_is_dirty = true;
 	return 0;
 }
@@ -494,7 +494,7 @@ static int bytes_open(struct bytes *bytes, const struct wb_walk *walk, struct wb
 /* The bytes an entry has for sector i of its block; NULL where CACHE cannot be read. Good until HELD further calls. */
 static const uint8_t *content(struct bytes *bytes, const struct wb_entry *entry, unsigned i)
 {
-	uint64_t offset = wb_slot_offset(&bytes->walk->geometry, entry->turn) + WB_BLOCK * (entry->index + UINT64_C(1));
+	uint64_t offset = wb_slot_offset(&bytes->walk->geometry, entry->slot) + WB_BLOCK * (entry->index + UINT64_C(1));
 	unsigned sector = i + (unsigned)(entry->check >> SHIFT_BIT) - SHIFT_BASE, held;
 
 	for (held = 0; held < HELD && bytes->offsets[held] != offset;)
@@ -532,7 +532,7 @@ static bool covers(const struct wb_entry *entry, unsigned i)
 
 static bool newer(const struct wb_walk *walk, const struct wb_entry *a, const struct wb_entry *b)
 {
-	uint64_t x = wb_walk_age(walk, a->turn), y = wb_walk_age(walk, b->turn);
+	uint64_t x = wb_walk_age(walk, a->slot), y = wb_walk_age(walk, b->slot);
 
 	return x != y ? x > y : a->index > b->index;
 }
@@ -544,7 +544,7 @@ static const struct wb_entry *newest(const struct wb_walk *walk, const struct fa
 	for (size_t k = 0; k < fate->count; k++) {
 		const struct wb_entry *entry = &fate->entries[k];
 
-		if (entry->check & VERSION && covers(entry, i) && wb_walk_age(walk, entry->turn) > walk->floor &&
+		if (entry->check & VERSION && covers(entry, i) && wb_walk_age(walk, entry->slot) > walk->floor &&
 		    (!best || newer(walk, entry, best)))
 			best = entry;
 	}
@@ -553,7 +553,7 @@ static const struct wb_entry *newest(const struct wb_walk *walk, const struct fa
 
 static bool same_source(const struct wb_entry *a, const struct wb_entry *b)
 {
-	return a->turn == b->turn && a->index == b->index;
+	return a->slot == b->slot && a->index == b->index;
 }
 
 /* Nothing of this age is of use any more: it is on BACKING, or younger data is. */
@@ -561,9 +561,9 @@ static bool is_over(const struct count *count, const struct wb_entry *entry)
 {
 	const struct wb_walk *walk = count->walk;
 
-	return entry->check & FOREIGN || !(walk->slots[entry->turn].flags & WB_FORE_WHOLE) ||
-	       wb_walk_zeroed(walk, entry->turn) ||
-	       wb_walk_age(walk, entry->turn) <= (count->backing ? walk->floor : walk->over);
+	return entry->check & FOREIGN || !(walk->slots[entry->slot].flags & WB_FORE_WHOLE) ||
+	       wb_walk_zeroed(walk, entry->slot) ||
+	       wb_walk_age(walk, entry->slot) <= (count->backing ? walk->floor : walk->over);
 }
 
 /* A younger version is on BACKING: by content, or because the log says so. */
@@ -577,7 +577,7 @@ static bool went_further(struct count *count, const struct fate *fate, const str
 		if (!(entry->check & VERSION) || !covers(entry, i) || !newer(walk, entry, final))
 			continue;
 		if (count->backing ? equal(content(&count->bytes, entry, i), count->before + i * WB_SECTOR) :
-				     (!entry->dirty || wb_walk_age(walk, entry->turn) <= walk->believed) &&
+				     (!entry->dirty || wb_walk_age(walk, entry->slot) <= walk->believed) &&
 				     !equal(content(&count->bytes, entry, i), content(&count->bytes, final, i)))
 			return true;
 	}
@@ -601,7 +601,7 @@ static bool is_abandoned(struct count *count, const struct fate *fate, const str
 	if (count->keeps_log || !wanted || !(wanted->dirty >> i & 1) || (final && same_source(final, wanted)))
 		return false;
 	if (!count->backing)
-		return wb_walk_age(walk, wanted->turn) > walk->believed;
+		return wb_walk_age(walk, wanted->slot) > walk->believed;
 	if (equal(content(&count->bytes, wanted, i), count->before + i * WB_SECTOR))
 		return false;
 	return !final || !equal(content(&count->bytes, final, i), content(&count->bytes, wanted, i));
@@ -678,8 +678,8 @@ static int replay_block(void *context, const struct fate *fate, struct wb_error 
 		const uint8_t *bytes = final ? content(&replay->bytes, final, i) : NULL;
 
 		if (final && !bytes)
-			return wb_fail(err, WB_EIO, 0, wb_slot_offset(&replay->bytes.walk->geometry, final->turn),
-				       "reading block %u of slot %u for the forecast", final->index, final->turn);
+			return wb_fail(err, WB_EIO, 0, wb_slot_offset(&replay->bytes.walk->geometry, final->slot),
+				       "reading block %u of slot %u for the forecast", final->index, final->slot);
 		if (final)
 			ret = wb_dev_write(replay->target, fate->entries[0].block * WB_BLOCK + i * WB_SECTOR, bytes,
 					   WB_SECTOR, err);

@@ -117,7 +117,7 @@ static int add_segment(struct wb_plan *plan, uint64_t id, const uint8_t *meta, s
 		if (!wb_metablock_usable(ring, &metablock) || (!metablock.dirty && !geometry->format->caches_reads))
 			continue;
 		struct wb_entry entry = { .block = metablock.sector / WB_SECTORS_PER_BLOCK,
-					  .turn = (uint32_t)(ring->head - id), .index = (uint8_t)i,
+					  .slot = slot, .index = (uint8_t)i,
 					  .dirty = metablock.dirty };
 
 		if (ring->sums)

@@ -47,7 +47,7 @@ static int gather(void *context, const struct wb_view *view, struct wb_error *er
 			if (view->entries[i].dirty & view->readable[i] & 1u << sector &&
 			    !memcmp(held, view->data + i * WB_BLOCK + sector * WB_SECTOR, WB_SECTOR))
 				/* newest first: the last one stays */
-				evidence->oldest_equal[sector] = evidence->ring->head - view->entries[i].turn;
+				evidence->oldest_equal[sector] = evidence->ring->slots[view->entries[i].slot].id;
 		if (view->last)
 			weigh_sector(evidence, sector);
 	}
@@ -323,7 +323,7 @@ static int count_stale(struct work *work, struct wb_error *err)
 	ret = wb_plan_open(&plan, ring, &scope, work->options->capacity, err);
 	while (!ret && (ret = wb_plan_next(&plan, work->progress, err)) > 0) {
 		for (size_t i = 0; i < plan.count; i++)
-			if (is_lost(ring, ring->head - plan.entries[i].turn))
+			if (is_lost(ring, ring->slots[plan.entries[i].slot].id))
 				note_stale(work, &plan.entries[i]);
 		ret = 0;
 	}

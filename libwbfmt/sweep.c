@@ -18,14 +18,14 @@ bool wb_uniform(const uint8_t *bytes, size_t size)
 
 static uint64_t id_of(const struct wb_ring *ring, const struct wb_entry *entry)
 {
-	return ring->head - entry->turn;
+	return ring->slots[entry->slot].id;
 }
 
 static uint64_t cache_offset(const struct wb_ring *ring, const struct wb_entry *entry)
 {
 	const struct wb_geometry *geometry = &ring->cache->geometry;
 
-	return wb_slot_offset(geometry, wb_slot_of(geometry, id_of(ring, entry))) + WB_BLOCK * (entry->index + 1u);
+	return wb_slot_offset(geometry, entry->slot) + WB_BLOCK * (entry->index + 1u);
 }
 
 /* Entries that are visited together, and the bytes they speak of. */
@@ -74,13 +74,11 @@ static uint16_t check_of(const uint8_t *block)
 static int check_versions(struct buffer *buffer, struct wb_error *err)
 {
 	const struct wb_sweep *sweep = buffer->sweep;
-	const struct wb_geometry *geometry = &sweep->ring->cache->geometry;
 
 	for (unsigned i = 0; i < buffer->count; i++) {
 		struct wb_entry *entry = &buffer->entries[i];
 		uint8_t *block = buffer->cache_bytes + (size_t)i * WB_BLOCK;
-		uint32_t slot = wb_slot_of(geometry, id_of(sweep->ring, entry));
-		bool whole = buffer->masks[i] == 0xff && !(sweep->ring->slots[slot].flags & WB_SLOT_NO_DATA);
+		bool whole = buffer->masks[i] == 0xff && !(sweep->ring->slots[entry->slot].flags & WB_SLOT_NO_DATA);
 
 		if (!entry->dirty && !sweep->clean_too)
 			continue;
@@ -90,7 +88,7 @@ static int check_versions(struct buffer *buffer, struct wb_error *err)
 			return wb_fail(err, WB_ECHANGED, 0, cache_offset(sweep->ring, entry),
 				       "block %u of segment %llu reads differently the second time: the device fails or is in use",
 				       entry->index, (unsigned long long)id_of(sweep->ring, entry));
-		wb_ring_patch(sweep->ring, slot, WB_BLOCK * (entry->index + 1u), block, WB_BLOCK);
+		wb_ring_patch(sweep->ring, entry->slot, WB_BLOCK * (entry->index + 1u), block, WB_BLOCK);
 	}
 	return 0;
 }

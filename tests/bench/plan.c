@@ -66,7 +66,7 @@ static void sort_many(size_t n)
 		x ^= x << 13;
 		x ^= x >> 7;
 		x ^= x << 17;
-		entries[i] = (struct wb_entry){ .block = x % (4 * n), .turn = (uint32_t)(i / CAPACITY), .dirty = 0xff };
+		entries[i] = (struct wb_entry){ .block = x % (4 * n), .slot = (uint32_t)(i / CAPACITY), .dirty = 0xff };
 	}
 	double begin = now();
 

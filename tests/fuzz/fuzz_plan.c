@@ -97,7 +97,7 @@ static void list_all(const struct world *world)
 			    metablock.sector > (UINT64_MAX - 4096) / 512 || (!metablock.dirty && !format->caches_reads))
 				continue;
 			all[all_count++] = (struct wb_entry){ .block = metablock.sector / 8, .index = (uint8_t)i,
-							      .turn = (uint32_t)(ring->head - id), .dirty = metablock.dirty };
+							      .slot = slot, .dirty = metablock.dirty };
 		}
 	}
 }
@@ -133,7 +133,7 @@ static void want(const struct world *world)
 
 static bool equal(const struct wb_entry *a, const struct wb_entry *b)
 {
-	return a->block == b->block && a->turn == b->turn && a->index == b->index && a->dirty == b->dirty;
+	reslot a->block == b->block && a->slot == b->slot && a->index == b->index && a->dirty == b->dirty;
 }
 
 static void expect_wanted(const struct wb_entry *entries, size_t n)

@@ -13,6 +13,11 @@ struct collected {
 	unsigned passes;
 };
 
+static uint64_t id_at(const struct wb_plan *plan, size_t i)
+{
+	return plan->ring->slots[plan->entries[i].slot].id;
+}
+
 static void check_range(const struct wb_plan *plan, uint64_t previous_end, size_t capacity)
 {
 	assert_int_equal(plan->begin, previous_end);
@@ -23,7 +28,7 @@ static void check_range(const struct wb_plan *plan, uint64_t previous_end, size_
 		if (i)
 			assert_true(plan->entries[i - 1].block < plan->entries[i].block ||
 				    (plan->entries[i - 1].block == plan->entries[i].block &&
-				     plan->entries[i - 1].turn <= plan->entries[i].turn));
+				     id_at(plan, i - 1) >= id_at(plan, i)));
 	}
 	if (!plan->scope.every_version)
 		assert_true(plan->count <= capacity);
@@ -151,7 +156,7 @@ static void one_block_with_very_many_versions_fits_in_sixteen(void **state)
 	assert_int_equal(all->passes, 1);
 	assert_int_equal(all->count, 8);
 	for (size_t i = 0; i < 8; i++)
-		assert_int_equal(all->entries[i].turn, i);
+		assert_int_equal(b.ring.slots[all->entries[i].slot].id, b.ring.head - i);
 	free(all);
 	build_release(&b);
 }
@@ -170,7 +175,7 @@ static void one_block_with_very_many_versions_grows_when_all_are_wanted(void **s
 	assert_int_equal(all->passes, 1);
 	assert_int_equal(all->count, 300);
 	for (uint32_t i = 0; i < 300; i++)
-		assert_int_equal(all->entries[i].turn, i);
+		assert_int_equal(b.ring.slots[all->entries[i].slot].id, b.ring.head - i);
 	free(all);
 	build_release(&b);
 }
@@ -189,7 +194,7 @@ static void range_given_up_comes_back_with_its_newest_entries(void **state)
 	assert_int_equal(all->count, 100);
 	for (uint32_t i = 0; i < 100; i++) {
 		assert_int_equal(all->entries[i].block, i + 1);
-		assert_int_equal(all->entries[i].turn, 99 - i);
+		assert_int_equal(b.ring.slots[all->entries[i].slot].id, i + 1);
 	}
 	free(all);
 	build_release(&b);
@@ -253,7 +258,7 @@ static void clean_copies_of_v1_and_v2_hide_what_is_older(void **state)
 		assert_int_equal(all->count, 2);
 		assert_int_equal(all->entries[0].block, 5);
 		assert_int_equal(all->entries[0].dirty, 0);
-		assert_int_equal(all->entries[0].turn, 0);
+		assert_int_equal(all->entries[0].slot, 1);
 		free(all);
 		build_release(&b);
 	}
@@ -336,7 +341,7 @@ static void ids_near_the_largest_are_planned(void **state)
 	collect(&b, &everything, ROOM, all);
 	assert_int_equal(all->count, 8);
 	for (uint32_t i = 0; i < 8; i++)
-		assert_int_equal(all->entries[i].turn, i);
+		assert_int_equal(b.ring.slots[all->entries[i].slot].id, b.ring.head - i);
 	free(all);
 	build_release(&b);
 }

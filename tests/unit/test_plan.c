@@ -4,9 +4,9 @@
 
 #define MANY 400u
 
-static struct wb_entry entry(uint64_t block, uint32_t turn, unsigned dirty)
+static struct wb_entry entry(uint64_t block, uint32_t slot, unsigned dirty)
 {
-	return (struct wb_entry){ .block = block, .turn = turn, .dirty = (uint8_t)dirty };
+	return (struct wb_entry){ .block = block, .slot = slot, .dirty = (uint8_t)dirty };
 }
 
 /* ---- sorting ---- */
@@ -39,7 +39,7 @@ static void sort_keeps_the_order_of_equal_blocks(void **state)
 		wb_plan_sort(entries, scratch, n);
 		for (uint32_t i = 1; i < n; i++)
 			assert_true(entries[i - 1].block < entries[i].block ||
-				    (entries[i - 1].block == entries[i].block && entries[i - 1].turn < entries[i].turn));
+				    (entries[i - 1].block == entries[i].block && entries[i - 1].slot < entries[i].slot));
 	}
 }
 
@@ -57,14 +57,14 @@ static void so_many_that_they_are_distributed_first_come_out_in_order(void **sta
 		for (uint32_t i = 0; i < N; i++) /* half of them in one place */
 			entries[i] = entry((uint64_t)draw_below(&seed, i % 2 ? 40000 : 7) << shifts[round], i, 0xff);
 		wb_plan_sort(entries, scratch, N);
-		uint64_t turns = 0;
+		uint64_t slots = 0;
 
 		for (uint32_t i = 0; i < N; i++) {
-			turns += entries[i].turn;
+			slots += entries[i].slot;
 			assert_true(!i || entries[i - 1].block < entries[i].block ||
-				    (entries[i - 1].block == entries[i].block && entries[i - 1].turn < entries[i].turn));
+				    (entries[i - 1].block == entries[i].block && entries[i - 1].slot < entries[i].slot));
 		}
-		assert_int_equal(turns, (uint64_t)N * (N - 1) / 2);
+		assert_int_equal(slots, (uint64_t)N * (N - 1) / 2);
 	}
 	free(entries);
 	free(scratch);
@@ -73,8 +73,8 @@ static void so_many_that_they_are_distributed_first_come_out_in_order(void **sta
 static void sort_carries_every_field_along(void **state)
 {
 	const struct wb_entry before[] = {
-		{ .block = 9, .turn = 0xfedcba98, .index = 0xfe, .dirty = 0x81, .check = 0xbeef },
-		{ .block = 3, .turn = 1, .index = 2, .dirty = 4, .check = 5 },
+		{ .block = 9, .slot = 0xfedcba98, .index = 0xfe, .dirty = 0x81, .check = 0xbeef },
+		{ .block = 3, .slot = 1, .index = 2, .dirty = 4, .check = 5 },
 	};
 	struct wb_entry entries[2], scratch[2];
 
@@ -206,7 +206,7 @@ static void random_entries_end_with_their_newest_owner(void **state)
 			for (unsigned s = 0; s < 8; s++)
 				if (entries[i].dirty >> s & 1) {
 					assert_int_equal(found[entries[i].block][s], -1); /* two owners */
-					found[entries[i].block][s] = entries[i].turn;
+					found[entries[i].block][s] = entries[i].slot;
 				}
 		assert_memory_equal(owner, found, sizeof(owner));
 	}

@@ -20,7 +20,6 @@ struct visits {
 	size_t count, stop_after;
 	struct wb_sweep *sweep;
 	size_t pause_after;
-	uint64_t head;
 };
 
 static bool holds_version(const uint8_t *bytes, uint64_t block, uint64_t version, uint8_t mask)
@@ -48,7 +47,7 @@ static int note(void *context, const struct wb_view *view, struct wb_error *err)
 
 		assert_int_equal(entry->block, view->block);
 		if (entry->dirty)
-			visit.own_data &= holds_version(view->data + i * WB_BLOCK, view->block, visits->head - entry->turn,
+			visit.own_data &= holds_version(view->data + i * WB_BLOCK, view->block, visits->sweep->ring->slots[entry->slot].id,
 							entry->dirty & view->readable[i]);
 	}
 	visit.backing_as_found = view->backing && holds_version(view->backing, view->block, ON_BACKING,
@@ -75,7 +74,7 @@ static void walk_init(struct walk *walk, bool every_version)
 	backing_init(&walk->backing, BLOCKS * 8 - 5);
 	assert_int_equal(wb_plan_open(&walk->plan, &walk->b.ring, &scope, ROOM, NULL), 0);
 	assert_int_equal(wb_plan_next(&walk->plan, NULL, NULL), 1);
-	walk->visits = (struct visits){ .sweep = &walk->sweep, .head = walk->b.ring.head };
+	walk->visits = (struct visits){ .sweep = &walk->sweep };
 	walk->sweep = (struct wb_sweep){ .ring = &walk->b.ring, .backing = walk->backing.dev,
 					 .backing_sectors = walk->backing.sectors, .phase = "walking",
 					 .context = &walk->visits, .visit = note };
