@@ -133,7 +133,7 @@ static void want(const struct world *world)
 
 static bool equal(const struct wb_entry *a, const struct wb_entry *b)
 {
-	reslot a->block == b->block && a->slot == b->slot && a->index == b->index && a->dirty == b->dirty;
+	return a->block == b->block && a->slot == b->slot && a->index == b->index && a->dirty == b->dirty;
 }
 
 static void expect_wanted(const struct wb_entry *entries, size_t n)
