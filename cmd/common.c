@@ -502,6 +502,19 @@ int common_open(const struct common *common, struct wb_dev **dev, const char *pa
 	return hook_device(dev, &err) ? common_failed(common, path, &err, NULL) : 0;
 }
 
+bool carries_header(struct wb_dev *dev)
+{
+	uint8_t sector[WB_SECTOR];
+	struct wb_marker marker;
+	uint32_t magic = 0;
+
+	if (wb_dev_size(dev) < WB_SECTOR || wb_dev_read(dev, 0, sector, WB_SECTOR, NULL))
+		return false;
+	for (unsigned i = 0; i < 4; i++)
+		magic |= (uint32_t)sector[i] << 8 * i;
+	return magic == WB_MAGIC || wb_marker_decode(sector, &marker);
+}
+
 static const char *next_step(const struct wb_error *err, const struct wb_cache *cache)
 {
 	switch (err->code) {

@@ -84,6 +84,8 @@ bool common_confirm(const struct common *common, const char *question);
 /* Opens a device with the engine of WB_IO; 0 or an exit status. */
 int common_open(const struct common *common, struct wb_dev **dev, const char *path, unsigned flags);
 
+/* Sector 0 carries the magic of a cache, or the marker that ended one. A device whose sector 0 cannot be read does not. */
+bool carries_header(struct wb_dev *dev);
 /* Opens a cache; what stands in the way is reported with the next step. 0 or an exit status. */
 int common_open_cache(const struct common *common, struct wb_cache *cache, struct wb_dev *dev, const char *path,
 		      const struct wb_overrides *overrides);

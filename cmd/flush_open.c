@@ -123,12 +123,7 @@ int flush_open_cache(struct work *work)
 /* Swapped operands would destroy the log. */
 static int refuse_writeboost_header(struct work *work)
 {
-	struct wb_overrides none = { .order = 0 };
-	struct wb_cache other;
-	struct wb_error err;
-	int failed = wb_cache_open(&other, work->backing, &none, &err);
-
-	if ((failed && err.code != WB_EWRAP) || common_forced(common_of(work), "signature"))
+	if (!carries_header(work->backing) || common_forced(common_of(work), "signature"))
 		return 0;
 	return common_refuse(common_of(work), work->backing_path,
 			     "BACKING carries a writeboost header: are the two operands swapped? (--force=signature overrides this)");

@@ -83,19 +83,6 @@ static int open_device(struct work *work)
 	return common_open(common, &work->cache_dev, work->cache_path, flags);
 }
 
-static bool carries_header(struct wb_dev *dev)
-{
-	uint8_t sector[WB_SECTOR];
-	struct wb_marker marker;
-	uint32_t magic = 0;
-
-	if (wb_dev_size(dev) < WB_SECTOR || wb_dev_read(dev, 0, sector, WB_SECTOR, NULL))
-		return false;
-	for (unsigned i = 0; i < 4; i++)
-		magic |= (uint32_t)sector[i] << 8 * i;
-	return magic == WB_MAGIC || wb_marker_decode(sector, &marker);
-}
-
 static int open_backing(struct work *work)
 {
 	const struct common *common = common_of(work);

@@ -160,12 +160,9 @@ static int open_device(struct work *work)
 /* Only read. Swapped operands would end the log of a disk that has none, and keep the other. */
 static int open_backing(struct work *work)
 {
-	const struct wb_overrides none = { .order = 0 };
-	struct wb_cache other;
-	struct wb_error err;
 	int status = common_open(common_of(work), &work->backing, work->options->backing_path, WB_OPEN_READ);
 
-	if (status || (wb_cache_open(&other, work->backing, &none, &err) && err.code != WB_EWRAP))
+	if (status || !carries_header(work->backing))
 		return status;
 	return common_refuse(common_of(work), work->options->backing_path,
 			     "BACKING carries a writeboost header: are the two devices swapped?");

@@ -92,6 +92,22 @@ static int read_super(struct wb_cache *cache, struct wb_error *err)
 	return 0;
 }
 
+static bool has_magic(const struct wb_cache *cache)
+{
+	return wb_get_le(cache->sector0, 4) == WB_MAGIC;
+}
+
+/* Neither sector 0 nor any segment says that this is a cache. */
+static bool proves_nothing(const struct wb_cache *cache)
+{
+	return !cache->evidence && !has_magic(cache);
+}
+
+static int not_a_cache(struct wb_error *err)
+{
+	return wb_fail(err, WB_ENOTCACHE, 0, 0, "not a writeboost cache: no magic in sector 0 and no valid segment");
+}
+
 static int adopt(struct wb_cache *cache, const struct wb_bid *bid, const struct wb_overrides *overrides,
 		 struct wb_error *err)
 {
@@ -99,6 +115,8 @@ static int adopt(struct wb_cache *cache, const struct wb_bid *bid, const struct 
 	cache->evidence = bid->bits;
 	cache->sampled = bid->written;
 	cache->wraps = wb_geometry_wraps(&bid->geometry);
+	if (proves_nothing(cache))
+		return not_a_cache(err);
 	if (cache->wraps && overrides->address == WB_ADDRESS_AUTO)
 		return wb_fail(err, WB_EWRAP, 0, WB_NO_OFFSET,
 			       "the cache is larger than 2 TiB: drivers compute slot addresses modulo 2^32 sectors");
@@ -108,15 +126,11 @@ static int adopt(struct wb_cache *cache, const struct wb_bid *bid, const struct 
 
 static int without_super(const struct wb_cache *cache, const struct wb_overrides *overrides, struct wb_error *err)
 {
-	bool magic = wb_get_le(cache->sector0, 4) == WB_MAGIC;
-
-	if (!cache->evidence && !magic)
-		return wb_fail(err, WB_ENOTCACHE, 0, 0, "not a writeboost cache: no magic in sector 0 and no valid segment");
 	if (overrides->any_super)
 		return 0;
 	if (cache->super == WB_SUPER_ZEROED)
 		return wb_fail(err, WB_ESUPER, 0, 0, "sector 0 is all zero, but valid segments follow");
-	if (!magic)
+	if (!has_magic(cache))
 		return wb_fail(err, WB_ESUPER, 0, 0, "sector 0 is damaged: no magic, but valid segments follow");
 	return wb_fail(err, WB_ESUPER, 0, WB_ORDER_BYTE, "the superblock is damaged: its order byte is %u",
 		       cache->order_byte);
@@ -128,6 +142,8 @@ static int nothing_fits(const struct wb_cache *cache, const struct wb_overrides 
 	struct wb_geometry geometry;
 	unsigned order = overrides->order ? overrides->order : cache->order_byte;
 
+	if (!has_magic(cache) && !overrides->format && !overrides->order && !overrides->slots)
+		return not_a_cache(err);
 	for (unsigned i = 0; !format && wb_format_at(i); i++)
 		if (!order || (order >= wb_format_at(i)->order_min && order <= wb_format_at(i)->order_max))
 			format = wb_format_at(i);

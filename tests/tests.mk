@@ -54,7 +54,7 @@ tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests
 # All tests but those of random damage, of every kill point and of the real driver, in two halves for two processors.
 HALF_1 := golden resume rules repair undo guard battery
 HALF_2 := unit fuzz fixtures check flush format explain media dump simulate
-PLAIN := killpoints udev docs guide completions install demo
+PLAIN := killpoints sizes udev docs guide completions install demo
 
 # $(call suite,LABEL,BUILD,KIND...): runs them and keeps the counts
 suite = @tests/run $(1) $(2) $(3) > build/check-$(1).counts; status=$$?; cat build/check-$(1).counts; exit $$status

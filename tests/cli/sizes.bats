@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Devices of all sizes, in every command that takes them. test_sizes has the same in memory, where no file system is needed.
+
+load helpers
+
+SIZES=($((2**41 - 512)) $((2**41)) $((2**41 + 512)) $((3 * 2**40)) $((16 * 2**40)) $((64 * 2**40)) 9223372036854775296)
+
+setup_file() {
+	BIG=$(mktemp -d /dev/shm/wb-sizes.XXXXXX 2>/dev/null) || BIG=$BATS_FILE_TMPDIR
+	export BIG
+}
+
+teardown_file() {
+	rm -rf "$BIG"
+}
+
+teardown() {
+	[ -z "${loop:-}" ] || losetup -d "$loop"
+}
+
+# big FILE SIZE: FILE, all holes, here or where files may be that large
+big() {
+	rm -f "$1" "$BIG/${1##*/}"
+	truncate -s "$2" "$1" 2>/dev/null && return
+	rm -f "$1"
+	truncate -s "$2" "$BIG/${1##*/}" 2>/dev/null && ln -s "$BIG/${1##*/}" "$1"
+}
+
+# end_log SIZE: cache.img, whose log is about the last three blocks of a BACKING of that size
+end_log() {
+	last=$(($1 / 4096 * 8 - ($1 % 4096 ? 0 : 8)))
+	printf 'generation v2\nslots 3\nsegment 1\nblock %d ff\nblock %d ff\nsegment 2\nblock %d ff\nblock %d 0f\n' \
+		$((last - 8)) $((last - 16)) $last $((last - 16)) | "$BUILD/tests/mkcache" - cache.img
+}
+
+# at_end DEVICE SIZE: whether the last block of DEVICE holds what block 0 of segment 2 does
+at_end() {
+	cmp -n $((($2 - 1) % 4096 + 1)) -i $((2**20 + 2**19 + 4096)):$((last * 512)) cache.img "$1"
+}
+
+# every_command DEVICE SIZE: each command that takes BACKING
+every_command() {
+	expect 0 wb-check cache.img "$1"
+	[[ $output == *"needed until flushed"* ]]
+	expect 0 wb-dump --list-dirty cache.img "$1"
+	[[ $output == *"$((last - 16)) "* ]]
+	expect 0 wb-dump --sector=$last cache.img "$1"
+	expect 0 wb-check --explain-kernel cache.img "$1"
+	expect 8 wb-format -n --reset --backing="$1" cache.img
+	[[ $stderr == *"write them back"* ]]
+	expect 0 wb-flush-dirty -n cache.img "$1"
+	run at_end "$1" "$2"
+	[ "$status" -eq 1 ]
+	rm -f undo state
+	expect 0 wb-flush-dirty -q -y --keep --verify --compare --undo=undo --state=state cache.img "$1"
+	at_end "$1" "$2"
+	expect 0 wb-flush-dirty -q -y --keep --undo=undo --state=state cache.img "$1"
+	expect 0 wb-check --require-clean cache.img "$1"
+	expect 0 wb-undo -q -y undo
+	run at_end "$1" "$2"
+	[ "$status" -eq 1 ]
+	expect 0 wb-flush-dirty -q -y cache.img "$1"
+	at_end "$1" "$2"
+	expect 0 wb-flush-dirty cache.img "$1"
+	[[ $output == *"nothing to do"* ]]
+}
+
+@test "a BACKING of any size up to 8 EiB: dirty blocks at its very end are flushed, verified, resumed and taken back" {
+	local size missing=
+	for size in "${SIZES[@]}"; do
+		big backing.img "$size" || { missing+=" $size"; continue; }
+		end_log "$size"
+		every_command backing.img "$size"
+	done
+	[ -z "$missing" ] || skip "no sparse file of$missing bytes here"
+}
+
+@test "a BACKING of any size on a loop device" {
+	[ "$(id -u)" -eq 0 ] && losetup -f >/dev/null 2>&1 || skip "loop devices need root"
+	local size missing=
+	for size in "${SIZES[@]}"; do
+		big backing.img "$size" && loop=$(losetup -f --show backing.img 2>/dev/null) || { missing+=" $size"; continue; }
+		end_log "$size"
+		every_command "$loop" "$size"
+		losetup -d "$loop"
+		loop=
+	done
+	[ -z "$missing" ] || skip "no loop device of$missing bytes here"
+}
+
+@test "BACKING carries a writeboost header by its magic or our marker, whatever follows and whatever its size" {
+	local size
+	end_log 33554432
+	for size in 512 4096 3T; do
+		big backing.img $size || continue
+		printf 'tsBW' | dd of=backing.img conv=notrunc status=none
+		expect 8 wb-check cache.img backing.img
+		[[ $stderr == *"BACKING carries a writeboost header"* ]]
+		expect 8 wb-flush-dirty -n cache.img backing.img
+		[[ $stderr == *"BACKING carries a writeboost header"* ]]
+		expect 8 wb-format -n --reset --backing=backing.img cache.img
+		[[ $stderr == *"BACKING carries a writeboost header"* ]]
+	done
+}
+
+@test "a device that is not a cache is said to be none, of whatever size" {
+	local size command
+	truncate -s 1M backing.img
+	for size in 0 1 512 1M 3T 9223372036854775296; do
+		big cache.img "$size" || continue
+		for command in wb-check "wb-check --repair -y" wb-dump "wb-flush-dirty -n" "wb-format -y --reset"; do
+			[ "$command" != "wb-flush-dirty -n" ] || command+=" cache.img backing.img"
+			[[ $command == *cache.img* ]] || command+=" cache.img"
+			expect 8 $command
+			[[ $stderr == *"not a writeboost cache"* ]]
+			[[ $stderr != *slot-address* ]]
+		done
+	done
+}
