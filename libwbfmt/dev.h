@@ -38,6 +38,8 @@ struct wb_dev {
 struct wb_uring;
 struct wb_uring *wb_uring_open(void);
 void wb_uring_submit(struct wb_uring *uring, int fd, struct wb_io *io, unsigned n);
+/* The kernel refused it during a batch, which was carried out all the same: use another engine for the next one. */
+bool wb_uring_broken(const struct wb_uring *uring);
 void wb_uring_close(struct wb_uring *uring);
 
 /* Threads, started by the first batches that can use them; NULL without memory. */

@@ -191,10 +191,17 @@ static struct engine *take_engine(struct file *file)
 
 static void give_back(struct file *file, struct engine *engine)
 {
+	bool broken = engine->uring && wb_uring_broken(engine->uring);
+
 	pthread_mutex_lock(&file->lock);
-	engine->next = file->idle;
-	file->idle = engine;
+	file->no_uring |= broken;
+	if (!broken) {
+		engine->next = file->idle;
+		file->idle = engine;
+	}
 	pthread_mutex_unlock(&file->lock);
+	if (broken)
+		close_engine(engine);
 }
 
 /* What is written to an image goes to the page cache: there is nothing to wait for. */

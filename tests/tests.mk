@@ -37,6 +37,11 @@ $(BUILD)/tests/test_failures: tests/unit/test_failures.c tests/unit/cache_builde
 	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAPPED)) $(BUILD)/libwbfmt.a \
 		$(shell $(PKG_CONFIG) --libs $(LIB_PKGS)) $(CMOCKA)
 
+$(BUILD)/tests/test_dev_uring: tests/unit/test_dev_uring.c $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) -Wl,--wrap=io_uring_submit_and_wait $(BUILD)/libwbfmt.a \
+		$(shell $(PKG_CONFIG) --libs $(LIB_PKGS)) $(CMOCKA)
+
 # these share nothing with the library, so they are built without its headers and flags
 SIM := $(BUILD)/tests/mkcache $(BUILD)/tests/killpoints
 
