@@ -294,6 +294,7 @@ void check_summarise(const struct work *work)
 		report_text(summary, "pair", wb_pair_name(work->proof.pair));
 		report_u64(summary, "for", work->proof.for_);
 		report_u64(summary, "against", work->proof.against);
+		report_u64(summary, "backing_unreadable_sectors", work->proof.backing_unreadable_sectors);
 	}
 	report_bool(summary, "busy", wb_dev_busy(work->cache_dev));
 }

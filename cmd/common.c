@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The shared half of every command: see common.h. */
+#include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -330,6 +332,7 @@ void common_start(struct common *common, const struct command *command, void *op
 		common->jobs = cores();
 	if (command->goes_on_without_reader)
 		signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a write that is too much for ulimit -f fails with EFBIG */
 	progress_start(common);
 	common->context = context; /* it owns the operands */
 }
@@ -408,6 +411,21 @@ int common_failed(const struct common *common, const char *path, const struct wb
 	return emit_error(path, err->text, err->offset, status);
 }
 
+void common_say_unreadable(const struct common *common, const char *path, const struct wb_proof *proof)
+{
+	uint64_t sectors = proof->backing_unreadable_sectors;
+	struct json_object *record = sectors ? report_record("backing_unreadable") : NULL;
+
+	if (!sectors)
+		return;
+	common_warn(common, "%s: at byte %" PRIu64 ": %" PRIu64 " sector%s of BACKING cannot be read where the log has something to "
+		    "compare; they count as different", path, proof->backing_unreadable_first, sectors, plural(sectors));
+	report_text(record, "device", path);
+	report_u64(record, "offset", proof->backing_unreadable_first);
+	report_u64(record, "sectors", sectors);
+	report_emit(record);
+}
+
 int common_refuse(const struct common *common, const char *path, const char *format, ...)
 {
 	char text[1024];
@@ -418,6 +436,13 @@ int common_refuse(const struct common *common, const char *path, const char *for
 	va_end(args);
 	common_warn(common, "%s: %s", path, text);
 	return emit_error(path, text, WB_NO_OFFSET, EXIT_REFUSED);
+}
+
+const char *common_no_room(const struct wb_error *err)
+{
+	return err->sys == ENOSPC ? "no space left: the file system that holds the image is full; make room there" :
+	       err->sys == EDQUOT ? "the quota of the file system of this file is used up: make room there" :
+	       err->sys == EFBIG  ? "the file is larger than ulimit -f or its file system allows: raise the limit" : NULL;
 }
 
 bool common_confirm(const struct common *common, const char *question)
@@ -540,26 +565,4 @@ int common_open_cache(const struct common *common, struct wb_cache *cache, struc
 	if (!wb_cache_open(cache, dev, overrides, &err))
 		return 0;
 	return common_failed(common, path, &err, next_step(&err, cache));
-}
-
-uint64_t default_memory(void)
-{
-	uint64_t quarter = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
-
-	return quarter && quarter < 1u << 30 ? quarter : 1u << 30;
-}
-
-#define BUFFERS (8u << 20) /* what sweep and replay hold beside their entries */
-
-size_t plan_capacity(uint64_t memory)
-{
-	uint64_t left = memory - sums_memory(memory);
-
-	return hook_capacity((size_t)((left > BUFFERS + (1u << 20) ? left - BUFFERS : 1u << 20) /
-				      (2 * sizeof(struct wb_entry))));
-}
-
-size_t sums_memory(uint64_t memory)
-{
-	return (size_t)(memory / 4);
 }

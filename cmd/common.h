@@ -8,6 +8,7 @@
 
 #include <popt.h>
 
+#include "memory.h"
 #include "wbfmt.h"
 
 /* Exit statuses, OR-ed. */
@@ -70,6 +71,8 @@ unsigned choice_of(const char *what, const char *text, const char *const *choice
 
 /* Reports a failure of a device with what to do next (may be NULL) and returns its exit status. */
 int common_failed(const struct common *common, const char *path, const struct wb_error *err, const char *next);
+/* Says and records which sectors of BACKING could not be read, if any. */
+void common_say_unreadable(const struct common *common, const char *path, const struct wb_proof *proof);
 /* A refusal or error in words of our own; returns EXIT_REFUSED. */
 __attribute__((format(printf, 3, 4)))
 int common_refuse(const struct common *common, const char *path, const char *format, ...);
@@ -77,6 +80,9 @@ int common_refuse(const struct common *common, const char *path, const char *for
 __attribute__((format(printf, 2, 3))) void common_warn(const struct common *common, const char *format, ...);
 /* A line of the human report, unless --quiet: on stdout, or on stderr when stdout carries JSON. */
 __attribute__((format(printf, 2, 3))) void common_say(const struct common *common, const char *format, ...);
+
+/* Why a file cannot grow, as a clause with what to do; NULL when err is something else. */
+const char *common_no_room(const struct wb_error *err);
 
 /* Asks on the terminal; without one only --yes is a yes. */
 bool common_confirm(const struct common *common, const char *question);
@@ -89,12 +95,6 @@ bool carries_header(struct wb_dev *dev);
 /* Opens a cache; what stands in the way is reported with the next step. 0 or an exit status. */
 int common_open_cache(const struct common *common, struct wb_cache *cache, struct wb_dev *dev, const char *path,
 		      const struct wb_overrides *overrides);
-
-/* The budget for plans: --memory, or by default a quarter of RAM, 1 GiB at most. */
-uint64_t default_memory(void);
-/* Entries that fit in such a budget beside buffers and sums. */
-size_t plan_capacity(uint64_t memory);
-size_t sums_memory(uint64_t memory);
 
 /* Appends to a text of that size in all, as far as there is room. */
 __attribute__((format(printf, 3, 4))) void append_text(char *text, size_t size, const char *format, ...);

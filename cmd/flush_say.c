@@ -150,6 +150,7 @@ void flush_summarise(const struct work *work, double seconds)
 	report_text(summary, "pair", wb_pair_name(work->proof.pair));
 	report_u64(summary, "for", work->proof.for_);
 	report_u64(summary, "against", work->proof.against);
+	report_u64(summary, "backing_unreadable_sectors", work->proof.backing_unreadable_sectors);
 	report_bool(summary, "dry_run", work->options->dry_run);
 	report_u64(summary, "resumed_at", flush_begin(work));
 	report_u64(summary, "time", (uint64_t)time(NULL));

@@ -141,6 +141,7 @@ int check_look(struct work *work)
 	if (work->backing && wb_pair_prove(&work->ring, work->backing, plan_capacity(memory), 0, &work->proof,
 					   &options->common.progress, &err))
 		return common_failed(&options->common, work->backing_path, &err, NULL);
+	common_say_unreadable(&options->common, work->backing_path, &work->proof);
 	if (wb_check(&work->ring, work->backing ? &work->proof : NULL, check_found, work->findings, &err))
 		return common_failed(&options->common, work->cache_path, &err, NULL);
 	return 0;
@@ -221,7 +222,7 @@ static int check(struct work *work)
 	}
 	if (status & ~EXIT_REPAIRED)
 		return status;
-	if (work->findings->damage || (options->require_clean && check_dirty_sectors(work)))
+	if (work->findings->damage || work->proof.backing_unreadable_sectors || (options->require_clean && check_dirty_sectors(work)))
 		status |= EXIT_PROBLEMS;
 	return status;
 }

@@ -207,7 +207,7 @@ static int replay(struct work *work)
 
 	if (!status)
 		status = common_failed(common_of(work), err.code == WB_ECHANGED ? work->cache_path : work->backing_path, &err,
-				       err.sys == ENOSPC ? "no space left in the file system of this image: make room there" : NULL);
+				       common_no_room(&err));
 	return flush_say_interrupted(work, status);
 }
 
@@ -281,6 +281,7 @@ static int load(struct work *work)
 		return common_refuse(common_of(work), work->cache_path, "--timeline: this ring was not restarted");
 	if (wb_pair_prove(&work->ring, work->backing, options->decide.capacity, 65536, &work->proof, &options->common.progress, &err))
 		return common_failed(common_of(work), work->backing_path, &err, NULL);
+	common_say_unreadable(common_of(work), work->backing_path, &work->proof);
 	return 0;
 }
 

@@ -637,9 +637,10 @@ static int incomplete(const struct work *work, const struct wb_error *err)
 {
 	int status = undo_file_failure(common_of(work), &work->undo);
 
-	return status ? status : common_failed(common_of(work), work->path, err, err->sys == ENOSPC ?
-		"the file system that holds the image is full, and the format is not complete: make room, then run "
-		"wb-format again" : "the format is not complete: run wb-format again before the device is used");
+	if (!status)
+		status = common_failed(common_of(work), work->path, err, common_no_room(err));
+	common_warn(common_of(work), "the format is not complete: run wb-format again before the device is used");
+	return status;
 }
 
 static int discard(struct work *work)

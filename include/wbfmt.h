@@ -197,6 +197,8 @@ struct wb_io {
 	uint32_t length;
 	int result;
 	bool write;
+	const char *reading; /* of a write that failed because something had to be read for it first: what; else NULL. Set by
+			      * wb_dev_submit(), static */
 };
 
 struct wb_dev; /* a device, an image, memory, or a wrapper around one */
@@ -754,6 +756,8 @@ struct wb_proof {
 	uint64_t for_, against;           /* distinct blocks; recovery.md, pair proof */
 	uint64_t dirty_blocks, dirty_sectors; /* winning dirty sectors that differ from BACKING, and their blocks */
 	uint64_t unreadable_sectors;      /* of CACHE or BACKING: compared as different */
+	uint64_t backing_unreadable_sectors, backing_unreadable_first; /* of BACKING alone, in blocks that were compared;
+									* the first one's byte, if there is one */
 	uint64_t compared_blocks;
 };
 

@@ -51,8 +51,9 @@ static int first_failure(const struct wb_io *io, unsigned n, struct wb_error *er
 {
 	for (unsigned i = 0; i < n; i++)
 		if (io[i].result && io[i].result != -ECANCELED)
-			return wb_fail(err, WB_EIO, -io[i].result, io[i].offset, "%s %u bytes at byte %llu: %s",
-				       io[i].write ? "writing" : "reading", io[i].length,
+			return wb_fail(err, WB_EIO, -io[i].result, io[i].offset, "%s%s%s %u bytes at byte %llu: %s",
+				       io[i].write && !io[i].reading ? "writing" : "reading", io[i].reading ? " " : "",
+				       io[i].reading ? io[i].reading : "", io[i].length,
 				       (unsigned long long)io[i].offset, strerror(-io[i].result));
 	return 0;
 }
@@ -79,6 +80,7 @@ int wb_dev_submit(struct wb_dev *dev, struct wb_io *io, unsigned n, struct wb_er
 		bool inside = in_range_of(dev, &io[i]);
 
 		io[i].result = inside ? 0 : -ERANGE;
+		io[i].reading = NULL;
 		in_range &= inside;
 	}
 	for (unsigned i = 0; i < n && !in_range; i++)

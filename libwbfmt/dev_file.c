@@ -60,7 +60,7 @@ int wb_transfer(int fd, bool write, void *bytes, uint32_t left, uint64_t offset)
 	return 0;
 }
 
-static int transfer_bounced(struct file *file, const struct wb_io *io)
+static int transfer_bounced(struct file *file, struct wb_io *io)
 {
 	uint64_t mask = file->dev.block - 1;
 	uint64_t begin = io->offset & ~mask;
@@ -76,6 +76,8 @@ static int transfer_bounced(struct file *file, const struct wb_io *io)
 	result = 0;
 	if (!io->write || length != io->length)
 		result = wb_transfer(file->fd, false, bounce, length, begin);
+	if (result && io->write)
+		io->reading = "the rest of the device's blocks around";
 	if (!result && io->write) {
 		memcpy(inside, io->buffer, io->length);
 		result = wb_transfer(file->fd, true, bounce, length, begin);

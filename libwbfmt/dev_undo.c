@@ -25,18 +25,21 @@ static int errno_of(const struct wb_error *failure)
 	return failure->sys ? -failure->sys : failure->code == WB_ENOMEM ? -ENOMEM : -EIO;
 }
 
-static int record_part(struct recorder *recorder, uint64_t offset, const uint8_t *new_bytes, uint32_t length)
+static int record_part(struct recorder *recorder, uint64_t offset, const uint8_t *new_bytes, uint32_t length,
+		       const char **reading)
 {
 	struct wb_undo *undo = recorder->undo;
 	struct wb_io io = { .buffer = recorder->old, .offset = offset, .length = length };
 
-	if (wb_dev_submit(recorder->inner, &io, 1, NULL))
+	if (wb_dev_submit(recorder->inner, &io, 1, NULL)) {
+		*reading = "what is to be recorded,";
 		return io.result;
+	}
 	wb_undo_add(undo, recorder->device, offset, recorder->old, new_bytes, length, &undo->failure);
 	return errno_of(&undo->failure);
 }
 
-static int record_write(struct recorder *recorder, const struct wb_io *io)
+static int record_write(struct recorder *recorder, struct wb_io *io)
 {
 	int result = errno_of(&recorder->undo->failure);
 
@@ -44,7 +47,7 @@ static int record_write(struct recorder *recorder, const struct wb_io *io)
 		result = -EINVAL;
 	for (uint64_t at = 0; at < io->length && !result; at += WB_UNDO_MAX)
 		result = record_part(recorder, io->offset + at, (const uint8_t *)io->buffer + at,
-				     (uint32_t)wb_min(WB_UNDO_MAX, io->length - at));
+				     (uint32_t)wb_min(WB_UNDO_MAX, io->length - at), &io->reading);
 	return result;
 }
 

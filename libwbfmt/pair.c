@@ -82,12 +82,24 @@ static void weigh_newest(struct proof *proof, const struct wb_view *view)
 		proof->result->against++;
 }
 
+static void note_unreadable(struct wb_proof *result, const struct wb_view *view)
+{
+	uint8_t lost = view->inside & (uint8_t)~view->backing_readable;
+
+	if (!lost || !view->first)
+		return;
+	if (!result->backing_unreadable_sectors)
+		result->backing_unreadable_first = view->block * WB_BLOCK + (unsigned)__builtin_ctz(lost) * WB_SECTOR;
+	result->backing_unreadable_sectors += (unsigned)__builtin_popcount(lost);
+}
+
 static int weigh(void *context, const struct wb_view *view, struct wb_error *err)
 {
 	struct proof *proof = context;
 	uint8_t dirty = 0;
 
 	(void)err;
+	note_unreadable(proof->result, view);
 	weigh_newest(proof, view);
 	for (size_t i = 0; i < view->count; i++) {
 		uint8_t mask = view->entries[i].dirty & view->inside;

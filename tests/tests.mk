@@ -24,7 +24,10 @@ $(HOOKED): $(BUILD)/tests/wb-%: $(BUILD)/hooked/wb-%.o $(BUILD)/hooked/common.a 
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--wrap=write,--wrap=pwrite64 -o $@ $^ $(shell $(PKG_CONFIG) --libs $(PKGS))
 
-$(BUILD)/tests/test_guard: tests/unit/test_guard.c $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
+# tests of what the commands share
+CMD_TESTS := $(addprefix $(BUILD)/tests/,test_guard test_memory test_common)
+
+$(CMD_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -o $@ $(filter %.c %.a,$^) $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs $(PKGS)) $(CMOCKA)
 

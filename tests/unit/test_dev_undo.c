@@ -271,6 +271,7 @@ static void old_bytes_that_cannot_be_read_are_not_overwritten(void **state)
 	assert_int_equal(wb_dev_submit(dev, io, 2, &err), -WB_EIO);
 	assert_int_equal(err.sys, EIO);
 	assert_int_equal(err.offset, 8192);
+	assert_ptr_equal(strstr(err.text, "reading what is to be recorded"), err.text);
 	assert_int_equal(bench.undo.failure.code, WB_OK); /* it was not the file */
 	wb_dev_close(dev);
 	assert_true(is_untouched(&bench));

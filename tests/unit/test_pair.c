@@ -197,6 +197,8 @@ static void what_cannot_be_read_counts_as_different_and_proves_nothing(void **st
 	assert_int_equal(proof.unreadable_sectors, 2); /* of the dirty ones */
 	assert_int_equal(proof.dirty_sectors, 2);
 	assert_int_equal(proof.dirty_blocks, 1);
+	assert_int_equal(proof.backing_unreadable_sectors, 3); /* the clean copy's too */
+	assert_int_equal(proof.backing_unreadable_first, 5 * WB_BLOCK);
 	wb_dev_close(dev);
 	scene_release(&scene);
 }
