@@ -2,18 +2,33 @@
 /* See explain.h. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "explain.h"
 #include "report.h"
 
 #define RANGES 6u /* named to people; JSON has them all */
 
-static void emit(const struct wb_forecast *forecast)
+/* "2.0.2 to 2.2.3": which versions of the driver it speaks for. */
+static const char *driver_names(const struct wb_forecast *forecast)
 {
-	struct json_object *record = report_record("forecast");
+	static char text[64];
+
+	if (!forecast->first_driver)
+		return "any";
+	if (!strcmp(forecast->first_driver, forecast->last_driver))
+		return forecast->first_driver;
+	snprintf(text, sizeof(text), "%s to %s", forecast->first_driver, forecast->last_driver);
+	return text;
+}
+
+static void emit(const struct wb_forecast *forecast, const char *type)
+{
+	struct json_object *record = report_record(type);
 	struct json_object *ids = record ? json_object_new_array() : NULL;
 	uint64_t cursor = 0, first, last;
 
+	report_text(record, "drivers", driver_names(forecast));
 	report_text(record, "outcome", wb_outcome_name(forecast->outcome));
 	report_u64(record, "applied", forecast->applied);
 	report_u64(record, "first_id", forecast->first_id);
@@ -31,6 +46,7 @@ static void emit(const struct wb_forecast *forecast)
 	report_u64(record, "regressed_sectors", forecast->regressed_sectors);
 	report_u64(record, "written_sectors", forecast->written_sectors);
 	report_u64(record, "dropped_segments", forecast->dropped);
+	report_bool(record, "drop_caches_returns", !forecast->drop_hangs);
 	report_bool(record, "compared", forecast->compared);
 	report_emit(record);
 }
@@ -122,9 +138,12 @@ static void say_cause(const struct common *common, const struct wb_forecast *for
 }
 
 /* v2.2.17: the writeback daemon starts beyond the log, and the first slot it comes to again is a BUG(). */
-static void say_record(const struct common *common, const struct wb_forecast *forecast, const struct wb_format *format)
+static void say_record(const struct common *common, const struct wb_forecast *forecast)
 {
-	if (forecast->outcome == WB_OUTCOME_OK && format->recovery & WB_RECOVERY_CLEANS &&
+	if (forecast->drop_hangs)
+		common_say(common, "            Some dirty blocks are never written back%s, so drop_caches does not return.",
+			   forecast->record ? " (those of segments up to the record)" : "");
+	if (forecast->outcome == WB_OUTCOME_OK && forecast->recovery & WB_RECOVERY_CLEANS &&
 	    forecast->record > forecast->last_id)
 		common_say(common, "            The record (%" PRIu64 ") is beyond that: all it took counts as written back, and the "
 			   "kernel crashes later.", forecast->record);
@@ -158,10 +177,10 @@ static void say_harm(const struct common *common, const struct wb_forecast *fore
 }
 
 /* A healthy system does this to itself; it says nothing, and does so at every assembly. */
-static void say_hazard(const struct common *common, const struct wb_forecast *forecast, const struct wb_format *format)
+static void say_hazard(const struct common *common, const struct wb_forecast *forecast)
 {
 	if (!forecast->regressed_sectors || !forecast->record || forecast->outcome != WB_OUTCOME_OK ||
-	    !(format->recovery & WB_RECOVERY_CLEANS))
+	    !(forecast->recovery & WB_RECOVERY_CLEANS))
 		return;
 	common_say(common, "hazard      The record is not 0, and the log holds blocks that were written in part. Then this");
 	common_say(common, "            driver writes older parts first and takes newer ones for written, at every assembly,");
@@ -170,20 +189,26 @@ static void say_hazard(const struct common *common, const struct wb_forecast *fo
 	common_say(common, "            record stays until the log is ended: wb-flush-dirty CACHE BACKING, before assembling.");
 }
 
-static void say(const struct common *common, const struct wb_forecast *forecast, const struct wb_format *format)
+static void say(const struct common *common, const struct wb_forecast *forecast, const char *intro)
 {
-	if (format)
-		common_say(common, "driver      At the next assembly by a driver of %s (%s): %s.", format->name, format->drivers,
-			   outcome_words(forecast->outcome));
+	const char *outcome = outcome_words(forecast->outcome);
+
+	if (forecast->recovery & WB_RECOVERY_UPWARD)
+		common_say(common, "%s the driver of %s: %s.", intro, driver_names(forecast), outcome);
 	else
-		common_say(common, "driver      At the next assembly by any driver: %s.", outcome_words(forecast->outcome));
+		common_say(common, "%s %s%s: %s.", intro, forecast->first_driver ? "driver " : "any driver",
+			   forecast->first_driver ? driver_names(forecast) : "", outcome);
 	say_cause(common, forecast);
 	say_ids(common, forecast);
-	if (format)
-		say_record(common, forecast, format);
+	say_record(common, forecast);
 	say_harm(common, forecast);
-	if (format)
-		say_hazard(common, forecast, format);
+	say_hazard(common, forecast);
+}
+
+static void tell(const struct common *common, const struct wb_forecast *forecast)
+{
+	emit(forecast, "forecast");
+	say(common, forecast, "driver      At the next assembly by");
 }
 
 /* Opens what no driver would accept either: what it would then do is the question. Without a generation nothing can be
@@ -211,8 +236,7 @@ static int open_any(const struct common *common, struct wb_cache *cache, struct 
 	} else {
 		return common_failed(common, path, &err, NULL);
 	}
-	emit(forecast);
-	say(common, forecast, NULL);
+	tell(common, forecast);
 	return -1;
 }
 
@@ -232,8 +256,13 @@ int explain_kernel(const struct common *common, struct wb_dev *cache_dev, const 
 	if (wb_forecast(&forecast, &cache, backing, plan_capacity(memory) * 2 * sizeof(struct wb_entry),
 			&common->progress, &err))
 		return common_failed(common, cache_path, &err, NULL);
-	emit(&forecast);
-	say(common, &forecast, cache.geometry.format);
+	tell(common, &forecast);
+	while ((status = wb_forecast_other(&forecast, &common->progress, &err)) > 0) {
+		emit(&forecast, "forecast-other");
+		say(common, &forecast, "            By");
+	}
+	if (status)
+		return common_failed(common, cache_path, &err, NULL);
 	wb_forecast_release(&forecast);
 	return 0;
 }

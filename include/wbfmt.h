@@ -91,17 +91,26 @@ enum wb_seal_kind {
 	WB_SEAL_CRC,     /* the same, stored raw (2.0.0, 2.0.1) or complemented (2.0.2 and later) */
 };
 
-/* What a generation's driver does when it takes a log in; wb_forecast() follows it. */
+/* What a driver does when it takes a log in; wb_forecast() follows it. */
 enum wb_recovery {
 	WB_RECOVERY_UPWARD = 1, /* from the smallest id up in slot order, instead of from the slot behind the largest id;
 				 * writes back every version, instead of the newest of a block. 236732eb: recover_cache() */
 	WB_RECOVERY_CLEANS = 2, /* marks clean what is at or below the record; without it such segments are never written
-				 * back, but stay dirty in RAM. v2.2.17, v1.0.1: infer_last_writeback_id() */
-	WB_RECOVERY_BUGS = 4,   /* a length out of range or an address that is no multiple of 8 kills it, and a write that
-				 * fails ends the assembly. v2.2.17: calc_checksum(), ht_register(), apply_metablock_device() */
-	WB_RECOVERY_BLOCKS = 8, /* reads 4 KiB for the superblock and for the record. v2.2.17: read_superblock_header() */
-	WB_RECOVERY_DIES = 16,  /* after a write that fails it ignores all I/O; without it the write is retried for ever.
-				 * v1.0.1: mark_dead() */
+				 * back, but stay dirty in RAM. v2.2.4, v2.2.3: infer_last_writeback_id() */
+	WB_RECOVERY_OVERREADS = 4, /* a length out of range kills it: it sums bytes behind a vmalloc()ed buffer.
+				 * v2.0.6: apply_valid_segments(), calc_checksum() */
+	WB_RECOVERY_BLOCKS = 8, /* reads 4 KiB for the superblock and for the record. v2.2.8: read_superblock_header() */
+	WB_RECOVERY_DIES = 16,  /* after a write that fails it ignores all I/O; without it the write is retried for ever, and
+				 * one of the assembly itself ends that. v2.1.1: mark_dead() */
+	WB_RECOVERY_ALIGNED = 32, /* an address that is no multiple of 8 kills it. v2.2.5: ht_get_head() */
+	WB_RECOVERY_COMPLEMENTS = 64, /* stores and expects the complement of the checksum. v2.0.2: calc_checksum() */
+	WB_RECOVERY_ORDER = 128, /* refuses another order than that of its table line. v1.0.1: audit_cache_device() */
+};
+
+/* Versions of the driver, from the first to the last, that take a log in alike. */
+struct wb_driver {
+	const char *first, *last; /* "2.0.2", "2.0.5"; the same: one version */
+	unsigned recovery;        /* enum wb_recovery */
 };
 
 /* One generation of the format. Offsets of header fields are from the slot's first byte, those of
@@ -117,7 +126,7 @@ struct wb_format {
 	bool caches_reads;     /* dirty_bits 0 marks a clean copy that hides older dirty ones; v0: unused element */
 	bool record_binds;     /* segments at or below the record are gone (v0 discards them) */
 	bool head_is_old;      /* the slot that the next id overwrites has been written back for certain (v0) */
-	unsigned recovery;     /* enum wb_recovery, of the drivers' newest version */
+	const struct wb_driver *released; /* oldest first; the one without versions ends them */
 	struct wb_field id, checksum, length, lap;
 	unsigned metablocks;   /* byte of metablock 0 */
 	unsigned stride;       /* bytes from one metablock to the next */
@@ -833,8 +842,9 @@ enum wb_forecast_cause {
 
 struct wb_walk; /* private: what the driver's walk over the slots left behind */
 
-/* What the driver of the cache's generation would do at the next assembly, and what BACKING would hold when it then has
- * written everything back: v0 the patch of October 2013 (236732eb), v1 1.0.1, v2 2.2.17. Read-only for the caller.
+/* What drivers would do at the next assembly, and what BACKING would hold when they then have written everything back.
+ * Observed of the patch of October 2013 (236732eb), 1.0.1, 2.0.1 and 2.2.17; read in the sources of the others. Read-only for
+ * the caller.
  *
  * A sector is abandoned when its newest whole version on CACHE is not on BACKING and never gets there. It is regressed
  * when the driver writes an older version over a newer one. With BACKING both are exact, by content; without it they are
@@ -853,15 +863,22 @@ struct wb_forecast {
 	uint64_t written_sectors; /* sectors of BACKING that it writes, each counted once */
 	uint64_t abandoned_sectors, regressed_sectors;
 	bool compared;            /* with BACKING: the counts are exact */
+	bool drop_hangs;          /* dirty blocks remain that are never written back: the message drop_caches does not return */
+	const char *first_driver, *last_driver; /* the versions it speaks for; NULL: any driver */
+	unsigned recovery;        /* enum wb_recovery, of the first of them */
 	struct wb_walk *walk;     /* private */
 };
 
 /* Reads the whole of CACHE. cache is the caller's and must outlive the forecast; it may have been opened with any_super,
  * its geometry.format may be NULL. The number of slots and their addresses are those the driver computes. backing may be
- * NULL. memory: bytes for the table of blocks beside 16 for a slot, at least 32 KiB are used; with less, metadata is read
+ * NULL. memory: bytes for the table of blocks beside 24 for a slot, at least 32 KiB are used; with less, metadata is read
  * more often. Damage is an outcome; failures are those of memory, of BACKING, and WB_ECHANGED. Release it after success. */
 int wb_forecast(struct wb_forecast *forecast, struct wb_cache *cache, struct wb_dev *backing, size_t memory,
 		const struct wb_progress *progress, struct wb_error *err);
+/* wb_forecast() speaks for the newest driver of the cache's generation, and for those that do the same with this cache. This
+ * makes it the forecast of the newest other drivers that could assemble it and do something else: 1, or 0 when there are none
+ * left and it has not changed. The segments are not read again, metadata is. */
+int wb_forecast_other(struct wb_forecast *forecast, const struct wb_progress *progress, struct wb_error *err);
 /* The ids taken, in that order, as ranges of ids that follow each other. *cursor begins at 0; false at the end. */
 bool wb_forecast_range(const struct wb_forecast *forecast, uint64_t *cursor, uint64_t *first, uint64_t *last);
 /* Does to target, a copy of BACKING of the same size, what the driver would do to BACKING: up to its end, its crash or

@@ -20,9 +20,13 @@ enum {
 	TAKEN = 1,        /* the driver takes it */
 	VERSION = 2,      /* it counts as a version of the block */
 	FOREIGN = 4,      /* v0: the header lay elsewhere, so this is another segment's data */
-	SHIFT_BASE = 8,   /* bits 3 ...: sectors from the place in the block to that in the data, plus this */
-	SHIFT_BIT = 3,
+	CLAIM = 8,        /* of a segment that is not whole: a version, if BACKING holds it */
+	SHIFT_BASE = 8,   /* bits 4 ...: sectors from the place in the block to that in the data, plus this */
+	SHIFT_BIT = 4,
 };
+
+/* Slots whose metablocks take part. */
+#define LISTED (WB_FORE_APPLIED | WB_FORE_WHOLE | WB_FORE_CLAIM)
 
 /* ---- entries, in ranges of addresses ---- */
 
@@ -38,7 +42,7 @@ static int table_open(struct table *table, struct wb_walk *walk, struct wb_error
 	uint64_t most = 1;
 
 	for (uint32_t i = 0; i < walk->geometry.slots; i++)
-		most += walk->slots[i].flags & (WB_FORE_APPLIED | WB_FORE_WHOLE) ? 4 * walk->slots[i].length : 0;
+		most += walk->slots[i].flags & LISTED ? 4 * walk->slots[i].length : 0;
 	*table = (struct table){ .walk = walk, .capacity = (size_t)wb_min(walk->capacity, most) };
 	table->entries = malloc(table->capacity * sizeof(*table->entries));
 	table->scratch = malloc(table->capacity * sizeof(*table->scratch));
@@ -162,8 +166,12 @@ static int add_segment(struct table *table, uint32_t slot, const uint8_t *meta, 
 	const struct wb_walk *walk = table->walk;
 	const struct wb_forecast_slot *at = &walk->slots[slot];
 	bool taken = at->flags & WB_FORE_APPLIED;
+	bool laps = !wb_seal_covers_data(walk->geometry.format);
 	unsigned flags = at->flags & WB_FORE_WHOLE && !wb_walk_zeroed(walk, slot) ? VERSION : 0;
 	int ret = 0;
+
+	if (at->flags & WB_FORE_CLAIM)
+		flags |= CLAIM;
 
 	if (walk->displaced) {
 		if (at->flags & WB_FORE_TOP)
@@ -175,6 +183,8 @@ static int add_segment(struct table *table, uint32_t slot, const uint8_t *meta, 
 		struct wb_metablock metablock;
 
 		wb_metablock_decode(walk->geometry.format, meta, i, &metablock);
+		if (flags == CLAIM && laps && metablock.lap != wb_lap_of(&walk->geometry, at->id))
+			continue;
 		if (counts(walk->geometry.format, &metablock))
 			ret = add_metablock(table, &metablock, slot, i, flags, err);
 	}
@@ -195,7 +205,7 @@ static int scan(struct table *table, uint8_t *metas, const struct wb_progress *p
 		for (; turn < slots && n < SCAN_BATCH; turn++) {
 			uint32_t slot = (uint32_t)((walk->start + turn) % slots);
 
-			if (walk->slots[slot].flags & (WB_FORE_APPLIED | WB_FORE_WHOLE))
+			if (walk->slots[slot].flags & LISTED)
 				batch[n++] = slot;
 		}
 		if (!ret)
@@ -566,6 +576,20 @@ static bool is_over(const struct count *count, const struct wb_entry *entry)
 	       wb_walk_age(walk, entry->slot) <= (count->backing ? walk->floor : walk->over);
 }
 
+/* BACKING holds what a segment that is not whole says it wrote: bytes that are all the same prove nothing. */
+static bool is_proof(const uint8_t *bytes, const uint8_t *before)
+{
+	return equal(bytes, before) && !wb_all_bytes(bytes, WB_SECTOR, bytes[0]);
+}
+
+static bool has_claims(const struct fate *fate)
+{
+	for (size_t k = 0; k < fate->count; k++)
+		if (fate->entries[k].check & CLAIM)
+			return true;
+	return false;
+}
+
 /* A younger version is on BACKING: by content, or because the log says so. */
 static bool went_further(struct count *count, const struct fate *fate, const struct wb_entry *final, unsigned i)
 {
@@ -574,7 +598,9 @@ static bool went_further(struct count *count, const struct fate *fate, const str
 	for (size_t k = 0; k < fate->count; k++) {
 		const struct wb_entry *entry = &fate->entries[k];
 
-		if (!(entry->check & VERSION) || !covers(entry, i) || !newer(walk, entry, final))
+		if (!(entry->check & (VERSION | CLAIM)) || !covers(entry, i) || !newer(walk, entry, final))
+			continue;
+		if (entry->check & CLAIM && !is_proof(content(&count->bytes, entry, i), count->before + i * WB_SECTOR))
 			continue;
 		if (count->backing ? equal(content(&count->bytes, entry, i), count->before + i * WB_SECTOR) :
 				     (!entry->dirty || wb_walk_age(walk, entry->slot) <= walk->believed) &&
@@ -614,19 +640,29 @@ static int read_before(struct count *count, uint64_t block, struct wb_error *err
 	return wb_dev_read(count->backing, offset, count->before, (uint32_t)wb_min(WB_BLOCK, size - offset), err);
 }
 
+/* What stays dirty in the table although the daemon has done all that it ever does. */
+static bool is_stuck(const struct count *count, const struct fate *fate)
+{
+	const struct wb_walk *walk = count->walk;
+	bool lives = !(walk->recovery & WB_RECOVERY_DIES) || walk->forecast->cause != WB_CAUSE_BEYOND;
+
+	return !count->keeps_log && lives && fate->left && wb_walk_rank(walk, fate->left->slot) >= walk->ranks;
+}
+
 static int count_block(void *context, const struct fate *fate, struct wb_error *err)
 {
 	struct count *count = context;
 	struct wb_walk *walk = count->walk;
 	uint64_t block = fate->entries[0].block;
 	uint8_t within = inside(walk, block);
-	bool loaded = false;
+	bool loaded = false, claims = has_claims(fate);
 
+	walk->forecast->drop_hangs |= is_stuck(count, fate);
 	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++) {
 		const struct wb_entry *final = fate->final[i], *wanted = newest(walk, fate, i);
 
 		walk->forecast->written_sectors += final != NULL;
-		if ((!final && !wanted) || (final && wanted && same_source(final, wanted)))
+		if ((!final && !wanted) || (final && wanted && same_source(final, wanted) && !claims))
 			continue;
 		if (!(within >> i & 1)) { /* beyond BACKING it is nowhere */
 			walk->forecast->abandoned_sectors += !count->keeps_log && wanted && wanted->dirty >> i & 1;

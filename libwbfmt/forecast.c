@@ -39,24 +39,11 @@ static void conclude(struct wb_walk *walk, enum wb_outcome outcome, enum wb_fore
 		forecast->offset = wb_slot_offset(&walk->geometry, slot);
 }
 
-/* ---- headers: where the walk begins ---- */
+/* ---- what stands in the slots: read once, for all drivers ---- */
 
-static uint16_t check_of(const uint8_t *meta)
+static uint32_t check_of(const uint8_t *meta)
 {
-	return (uint16_t)wb_crc32c(~0u, meta, WB_BLOCK);
-}
-
-/* Where the driver begins: v0 with the smallest id (of equal ones the lowest slot), else behind the largest. v0 does not
- * see an id of all ones, from which its search starts. */
-static void note_id(struct wb_walk *walk, uint32_t slot, uint64_t id, uint64_t *best)
-{
-	bool upward = walk->recovery & WB_RECOVERY_UPWARD;
-
-	if (!id || (upward ? id >= *best : id <= *best))
-		return;
-	*best = id;
-	walk->start = upward ? slot : (uint32_t)(id % walk->geometry.slots);
-	walk->going = true;
+	return wb_crc32c(~0u, meta, WB_BLOCK);
 }
 
 static void take_header(struct wb_walk *walk, uint32_t slot, const uint8_t *meta)
@@ -64,16 +51,15 @@ static void take_header(struct wb_walk *walk, uint32_t slot, const uint8_t *meta
 	struct wb_header header;
 
 	wb_header_decode(walk->geometry.format, meta, &header);
-	walk->slots[slot] = (struct wb_forecast_slot){ .id = header.id, .check = check_of(meta),
+	walk->slots[slot] = (struct wb_forecast_slot){ .id = header.id, .check = check_of(meta), .aligned = UINT8_MAX,
 						       .length = (uint8_t)header.length };
 }
 
-/* v2.2.17: do_find_max_id(); 236732eb: recover_cache(). An unreadable header ends it. */
+/* v2.2.17: do_find_max_id(); 236732eb: recover_cache(). An unreadable header ends it, in every driver. */
 static int read_headers(struct wb_walk *walk, uint8_t *buffer, const struct wb_progress *progress,
 			struct wb_error *err)
 {
 	uint64_t slots = walk->geometry.slots;
-	uint64_t best = walk->recovery & WB_RECOVERY_UPWARD ? UINT64_MAX : 0;
 	struct wb_io io[BATCH_SLOTS];
 
 	for (uint64_t from = 0; from < slots; from += BATCH_SLOTS) {
@@ -87,20 +73,15 @@ static int read_headers(struct wb_walk *walk, uint8_t *buffer, const struct wb_p
 						.offset = wb_slot_offset(&walk->geometry, (uint32_t)from + i) };
 		wb_dev_submit(walk->dev, io, n, NULL);
 		for (unsigned i = 0; i < n; i++) {
-			uint32_t slot = (uint32_t)from + i;
-
 			if (io[i].result) {
-				conclude(walk, WB_OUTCOME_NO_ASSEMBLY, WB_CAUSE_UNREADABLE, slot);
+				walk->unreadable = (uint32_t)from + i;
 				return 0;
 			}
-			take_header(walk, slot, io[i].buffer);
-			note_id(walk, slot, walk->slots[slot].id, &best);
+			take_header(walk, (uint32_t)from + i, io[i].buffer);
 		}
 	}
 	return 0;
 }
-
-/* ---- segments: what it takes ---- */
 
 static bool laps_agree(const struct wb_format *format, const uint8_t *meta, const struct wb_header *header)
 {
@@ -114,16 +95,12 @@ static bool laps_agree(const struct wb_format *format, const uint8_t *meta, cons
 	return true;
 }
 
-/* What counts as a version of its blocks, whatever the driver of this very generation thinks of the checksum. */
-static bool is_whole(const struct wb_walk *walk, const uint8_t *bytes, const struct wb_header *header, uint32_t crc)
+/* In which dialects the checksum holds. */
+static unsigned seals(const uint8_t *bytes, const struct wb_header *header)
 {
-	const struct wb_geometry *geometry = &walk->geometry;
+	uint32_t crc = wb_crc32c(~0u, bytes + WB_SUMMED_FROM, WB_BLOCK - WB_SUMMED_FROM + WB_BLOCK * header->length);
 
-	if (!header->id || !wb_length_in_range(geometry, header->length))
-		return false;
-	if (wb_seal_covers_data(geometry->format))
-		return wb_seal_match(geometry->format, header->checksum, crc);
-	return wb_seal_laps(geometry, bytes, header);
+	return (header->checksum == crc ? WB_FORE_RAW : 0u) | (header->checksum == ~crc ? WB_FORE_COMPLEMENT : 0u);
 }
 
 static bool is_zero_data(const struct wb_format *format, const uint8_t *bytes, unsigned length)
@@ -138,26 +115,130 @@ static bool is_zero_data(const struct wb_format *format, const uint8_t *bytes, u
 	return true;
 }
 
-/* The first metablock whose address is no multiple of 8, or length; notes what is dirty and what lies beyond BACKING. */
-static unsigned look_at_blocks(struct wb_walk *walk, uint32_t slot, const uint8_t *bytes, unsigned length,
-			       bool *beyond)
+static bool reaches_beyond(const struct wb_walk *walk, const struct wb_metablock *metablock)
 {
-	unsigned aligned = length;
+	return walk->backing_sectors && (walk->backing_sectors < WB_SECTORS_PER_BLOCK ||
+	       metablock->sector > walk->backing_sectors - WB_SECTORS_PER_BLOCK);
+}
 
-	*beyond = false;
-	for (unsigned i = 0; i < length; i++) {
+/* What is dirty, what is not aligned, and what lies beyond BACKING. */
+static void look_at_blocks(const struct wb_walk *walk, struct wb_forecast_slot *at, const uint8_t *meta)
+{
+	for (unsigned i = 0; i < at->length; i++) {
 		struct wb_metablock metablock;
 
-		wb_metablock_decode(walk->geometry.format, bytes, i, &metablock);
-		if (metablock.sector % WB_SECTORS_PER_BLOCK && aligned == length)
-			aligned = i;
+		wb_metablock_decode(walk->geometry.format, meta, i, &metablock);
+		if (metablock.sector % WB_SECTORS_PER_BLOCK && at->aligned == UINT8_MAX)
+			at->aligned = (uint8_t)i;
 		if (!metablock.dirty)
 			continue;
-		walk->slots[slot].flags |= WB_FORE_DIRTY;
-		*beyond |= walk->backing_sectors && (walk->backing_sectors < WB_SECTORS_PER_BLOCK ||
-			   metablock.sector > walk->backing_sectors - WB_SECTORS_PER_BLOCK);
+		at->flags |= WB_FORE_DIRTY;
+		if (reaches_beyond(walk, &metablock))
+			at->flags |= WB_FORE_BEYOND;
 	}
-	return aligned;
+}
+
+/* bytes: the whole slot; of one that is not readable the metadata alone, or NULL. */
+static void take_segment(struct wb_walk *walk, uint32_t slot, const uint8_t *bytes, bool readable)
+{
+	const struct wb_geometry *geometry = &walk->geometry;
+	struct wb_forecast_slot *at = &walk->slots[slot];
+	struct wb_header header;
+
+	if (!bytes) {
+		at->flags |= WB_FORE_UNREADABLE | WB_FORE_GONE;
+		return;
+	}
+	take_header(walk, slot, bytes);
+	wb_header_decode(geometry->format, bytes, &header);
+	if (!readable)
+		at->flags |= WB_FORE_UNREADABLE;
+	if (header.length > geometry->capacity)
+		return;
+	look_at_blocks(walk, at, bytes);
+	if (laps_agree(geometry->format, bytes, &header))
+		at->flags |= WB_FORE_LAPS;
+	if (!readable)
+		return;
+	bool sealed = false;
+
+	if (wb_seal_covers_data(geometry->format)) {
+		unsigned dialects = seals(bytes, &header);
+
+		at->flags |= (uint16_t)dialects;
+		sealed = dialects || wb_seal_match(geometry->format, header.checksum, 0);
+	} else {
+		sealed = wb_seal_laps(geometry, bytes, &header);
+		if (at->flags & WB_FORE_DIRTY && is_zero_data(geometry->format, bytes, header.length))
+			at->flags |= WB_FORE_ZERO;
+	}
+	if (sealed && header.id && wb_length_in_range(geometry, header.length))
+		at->flags |= WB_FORE_WHOLE;
+}
+
+/* A slot that did not read. v1, v2 read whole slots (v2.2.17: read_whole_segment()); v0 reads headers alone here, and data
+ * when it writes back. */
+static void take_unreadable(struct wb_walk *walk, uint32_t slot, uint8_t *bytes)
+{
+	uint64_t offset = wb_slot_offset(&walk->geometry, slot);
+	uint32_t blocks = (uint32_t)wb_min(walk->slots[slot].length, walk->geometry.capacity) + 1;
+	bool upward = !wb_seal_covers_data(walk->geometry.format);
+
+	if (upward && !wb_dev_read(walk->dev, offset, bytes, blocks * WB_BLOCK, NULL))
+		take_segment(walk, slot, bytes, true);
+	else if (upward && !wb_dev_read(walk->dev, offset, bytes, WB_BLOCK, NULL))
+		take_segment(walk, slot, bytes, false);
+	else
+		take_segment(walk, slot, NULL, false);
+}
+
+static int read_segments(struct wb_walk *walk, uint8_t *buffer, const struct wb_progress *progress,
+			 struct wb_error *err)
+{
+	uint64_t slots = walk->geometry.slots, size = wb_slot_size(&walk->geometry);
+	unsigned batch = (unsigned)wb_min(BATCH_SLOTS, BATCH_BYTES / size);
+	struct wb_io io[BATCH_SLOTS];
+
+	for (uint64_t from = 0; from < slots; from += batch) {
+		unsigned n = (unsigned)wb_min(batch, slots - from);
+		int ret = wb_poll(progress, "following the driver", from, slots, err);
+
+		if (ret)
+			return ret;
+		for (unsigned i = 0; i < n; i++)
+			io[i] = (struct wb_io){ .buffer = buffer + i * size, .length = (uint32_t)size,
+						.offset = wb_slot_offset(&walk->geometry, (uint32_t)(from + i)) };
+		wb_dev_submit(walk->dev, io, n, NULL);
+		for (unsigned i = 0; i < n; i++) {
+			uint32_t slot = (uint32_t)(from + i);
+
+			if (io[i].result)
+				take_unreadable(walk, slot, io[i].buffer);
+			else
+				take_segment(walk, slot, io[i].buffer, true);
+		}
+	}
+	return 0;
+}
+
+/* ---- the walk of one driver: what it takes ---- */
+
+/* v0 begins with the smallest id (of equal ones the lowest slot), the others behind the largest. v0 does not see an id of
+ * all ones, from which its search starts. */
+static void find_start(struct wb_walk *walk)
+{
+	bool upward = walk->recovery & WB_RECOVERY_UPWARD;
+	uint64_t best = upward ? UINT64_MAX : 0;
+
+	for (uint32_t slot = 0; slot < walk->geometry.slots; slot++) {
+		uint64_t id = walk->slots[slot].id;
+
+		if (!id || (upward ? id >= best : id <= best))
+			continue;
+		best = id;
+		walk->start = upward ? slot : (uint32_t)(id % walk->geometry.slots);
+		walk->going = true;
+	}
 }
 
 static void stop(struct wb_walk *walk, uint32_t slot, unsigned index, enum wb_outcome outcome,
@@ -168,140 +249,81 @@ static void stop(struct wb_walk *walk, uint32_t slot, unsigned index, enum wb_ou
 	conclude(walk, outcome, cause, slot);
 }
 
-static void apply(struct wb_walk *walk, uint32_t slot, bool beyond)
+static void apply(struct wb_walk *walk, uint32_t slot)
 {
 	struct wb_forecast *forecast = walk->forecast;
 	struct wb_forecast_slot *at = &walk->slots[slot];
 
 	at->flags |= WB_FORE_APPLIED;
-	walk->beyond |= beyond;
+	walk->beyond |= (at->flags & WB_FORE_BEYOND) != 0;
 	walk->displaced |= walk->recovery & WB_RECOVERY_UPWARD && wb_slot_of(&walk->geometry, at->id) != slot;
 	if (!forecast->applied++)
 		forecast->first_id = at->id;
 	forecast->last_id = at->id;
+	walk->last = at->id;
 }
 
 /* v0: 236732eb: recover_cache(), checkup_atomicity(). Ids must rise; laps must agree with each other; length 0 is fine. */
-static void walk_upward(struct wb_walk *walk, uint32_t slot, const uint8_t *bytes, const struct wb_header *header,
-			bool beyond)
+static void walk_upward(struct wb_walk *walk, uint32_t slot)
 {
-	if (header->id <= walk->last)
+	const struct wb_forecast_slot *at = &walk->slots[slot];
+
+	if (at->flags & WB_FORE_GONE)
+		return;
+	if (at->id <= walk->last)
 		stop(walk, slot, 0, WB_OUTCOME_OK, WB_CAUSE_FALLS);
-	else if (header->length > walk->geometry.capacity)
+	else if (at->length > walk->geometry.capacity)
 		stop(walk, slot, 0, WB_OUTCOME_OK, WB_CAUSE_LENGTH);
-	else if (!laps_agree(walk->geometry.format, bytes, header))
+	else if (!(at->flags & WB_FORE_LAPS))
 		stop(walk, slot, 0, WB_OUTCOME_OK, WB_CAUSE_SEAL);
+	else if (at->id > walk->forecast->record)
+		apply(walk, slot);
 	else
-		walk->last = header->id;
-	if (walk->going && header->id > walk->forecast->record)
-		apply(walk, slot, beyond);
+		walk->last = at->id;
 }
 
 /* v1, v2: do_apply_valid_segments(). An id of 0 is passed over; a checksum that differs ends it, silently. */
-static void walk_on(struct wb_walk *walk, uint32_t slot, const struct wb_header *header, uint32_t crc,
-		    unsigned aligned, bool beyond)
+static void walk_on(struct wb_walk *walk, uint32_t slot)
 {
-	bool bugs = walk->recovery & WB_RECOVERY_BUGS;
-	bool complemented = walk->geometry.format->seal == WB_SEAL_CRC;
-
-	if (walk->slots[slot].flags & WB_FORE_UNREADABLE)
-		stop(walk, slot, 0, WB_OUTCOME_NO_ASSEMBLY, WB_CAUSE_UNREADABLE);
-	else if (!header->id)
-		return;
-	else if (header->length > walk->geometry.capacity)
-		stop(walk, slot, 0, bugs ? WB_OUTCOME_CRASH : WB_OUTCOME_OK, WB_CAUSE_LENGTH);
-	else if (header->checksum != (complemented ? ~crc : crc))
-		stop(walk, slot, 0, WB_OUTCOME_OK, WB_CAUSE_SEAL);
-	else if (bugs && aligned < header->length)
-		stop(walk, slot, aligned, WB_OUTCOME_CRASH, WB_CAUSE_MISALIGNED);
-	if (walk->going) {
-		apply(walk, slot, beyond);
-		walk->last = header->id;
-	} else if (walk->forecast->cause == WB_CAUSE_MISALIGNED) {
-		walk->slots[slot].flags |= WB_FORE_APPLIED; /* the part before that metablock */
-		walk->beyond |= beyond;
-	}
-}
-
-static void take_segment(struct wb_walk *walk, uint32_t slot, const uint8_t *bytes, bool readable)
-{
-	const struct wb_format *format = walk->geometry.format;
 	struct wb_forecast_slot *at = &walk->slots[slot];
-	struct wb_header header = { .id = at->id, .length = at->length };
-	bool upward = walk->recovery & WB_RECOVERY_UPWARD, beyond = false;
-	unsigned aligned = 0;
-	uint32_t crc = 0;
+	unsigned seal = walk->recovery & WB_RECOVERY_COMPLEMENTS ? WB_FORE_COMPLEMENT : WB_FORE_RAW;
 
-	if (bytes) {
-		take_header(walk, slot, bytes);
-		wb_header_decode(format, bytes, &header);
+	if (at->flags & WB_FORE_UNREADABLE) {
+		stop(walk, slot, 0, WB_OUTCOME_NO_ASSEMBLY, WB_CAUSE_UNREADABLE);
+	} else if (!at->id) {
+		return;
+	} else if (at->length > walk->geometry.capacity) {
+		stop(walk, slot, 0, walk->recovery & WB_RECOVERY_OVERREADS ? WB_OUTCOME_CRASH : WB_OUTCOME_OK,
+		     WB_CAUSE_LENGTH);
+	} else if (!(at->flags & seal)) {
+		stop(walk, slot, 0, WB_OUTCOME_OK, WB_CAUSE_SEAL);
+	} else if (walk->recovery & WB_RECOVERY_ALIGNED && at->aligned < at->length) {
+		stop(walk, slot, at->aligned, WB_OUTCOME_CRASH, WB_CAUSE_MISALIGNED);
+		at->flags |= WB_FORE_APPLIED; /* the part before that metablock */
+		walk->beyond |= (at->flags & WB_FORE_BEYOND) != 0;
+	} else {
+		apply(walk, slot);
 	}
-	if (!readable)
-		at->flags |= WB_FORE_UNREADABLE;
-	if (header.length <= walk->geometry.capacity && bytes)
-		aligned = look_at_blocks(walk, slot, bytes, header.length, &beyond);
-	if (header.length <= walk->geometry.capacity && readable) {
-		crc = wb_crc32c(~0u, bytes + WB_SUMMED_FROM, WB_BLOCK - WB_SUMMED_FROM + WB_BLOCK * header.length);
-		if (is_whole(walk, bytes, &header, crc))
-			at->flags |= WB_FORE_WHOLE;
-		if (upward && at->flags & WB_FORE_DIRTY && is_zero_data(format, bytes, header.length))
-			at->flags |= WB_FORE_ZERO;
-	}
-	if (walk->going && upward && bytes)
-		walk_upward(walk, slot, bytes, &header, beyond);
-	else if (walk->going && !upward)
-		walk_on(walk, slot, &header, crc, aligned, beyond);
 }
 
-/* A slot that did not read. v1, v2 read whole slots (v2.2.17: read_whole_segment()); v0 reads headers alone here, and data
- * when it writes back. */
-static void take_unreadable(struct wb_walk *walk, uint32_t slot, uint8_t *bytes)
+static void take_segments(struct wb_walk *walk)
 {
-	uint64_t offset = wb_slot_offset(&walk->geometry, slot);
-	uint32_t blocks = (uint32_t)wb_min(walk->slots[slot].length, walk->geometry.capacity) + 1;
-	bool upward = walk->recovery & WB_RECOVERY_UPWARD;
+	uint32_t slots = walk->geometry.slots;
 
-	if (upward && !wb_dev_read(walk->dev, offset, bytes, blocks * WB_BLOCK, NULL))
-		take_segment(walk, slot, bytes, true);
-	else if (upward && !wb_dev_read(walk->dev, offset, bytes, WB_BLOCK, NULL))
-		take_segment(walk, slot, bytes, false);
-	else
-		take_segment(walk, slot, NULL, false);
+	find_start(walk);
+	for (uint64_t turn = 0; turn < slots && walk->going; turn++) {
+		uint32_t slot = (uint32_t)((walk->start + turn) % slots);
+
+		if (walk->recovery & WB_RECOVERY_UPWARD)
+			walk_upward(walk, slot);
+		else
+			walk_on(walk, slot);
+	}
 }
 
 static bool goes_on(const struct wb_walk *walk)
 {
 	return walk->forecast->outcome != WB_OUTCOME_CRASH && walk->forecast->outcome != WB_OUTCOME_NO_ASSEMBLY;
-}
-
-static int read_segments(struct wb_walk *walk, uint8_t *buffer, const struct wb_progress *progress,
-			 struct wb_error *err)
-{
-	uint64_t slots = walk->geometry.slots, size = wb_slot_size(&walk->geometry);
-	unsigned batch = (unsigned)wb_min(BATCH_SLOTS, BATCH_BYTES / size);
-	struct wb_io io[BATCH_SLOTS];
-
-	for (uint64_t turn = 0; turn < slots; turn += batch) {
-		unsigned n = (unsigned)wb_min(batch, slots - turn);
-		int ret = wb_poll(progress, "following the driver", turn, slots, err);
-
-		if (ret)
-			return ret;
-		for (unsigned i = 0; i < n; i++)
-			io[i] = (struct wb_io){ .buffer = buffer + i * size, .length = (uint32_t)size,
-						.offset = wb_slot_offset(&walk->geometry,
-									 (uint32_t)((walk->start + turn + i) % slots)) };
-		wb_dev_submit(walk->dev, io, n, NULL);
-		for (unsigned i = 0; i < n; i++) {
-			uint32_t slot = (uint32_t)((walk->start + turn + i) % slots);
-
-			if (io[i].result)
-				take_unreadable(walk, slot, io[i].buffer);
-			else
-				take_segment(walk, slot, io[i].buffer, true);
-		}
-	}
-	return 0;
 }
 
 /* ---- the numbers it goes on with ---- */
@@ -409,11 +431,14 @@ static void count_ranks(struct wb_walk *walk)
 }
 
 /* 236732eb: memorize_dirty_state(): data that cannot be read blocks the batch for good. */
-static void block_on_unreadable(struct wb_walk *walk, uint8_t *buffer)
+static int block_on_unreadable(struct wb_walk *walk, struct wb_error *err)
 {
 	const struct wb_geometry *geometry = &walk->geometry;
 	uint64_t batch = UINT64_C(1) << (11 - geometry->order);
+	void *buffer;
 
+	if (posix_memalign(&buffer, WB_BLOCK, wb_slot_size(geometry)))
+		return wb_no_memory(err, "the forecast");
 	for (uint32_t i = 0; i < geometry->slots; i++) {
 		const struct wb_forecast_slot *at = &walk->slots[i];
 		uint32_t target = at->id ? wb_slot_of(geometry, at->id) : 0;
@@ -430,11 +455,13 @@ static void block_on_unreadable(struct wb_walk *walk, uint8_t *buffer)
 		walk->forecast->slot_id = at->id;
 		walk->forecast->offset = wb_slot_offset(geometry, target);
 	}
+	free(buffer);
 	if (walk->urged > walk->ranks && walk->forecast->outcome == WB_OUTCOME_OK)
 		walk->forecast->outcome = WB_OUTCOME_HANG;
+	return 0;
 }
 
-static int settle(struct wb_walk *walk, uint8_t *buffer, bool record_readable, struct wb_error *err)
+static int settle(struct wb_walk *walk, bool record_readable, struct wb_error *err)
 {
 	bool upward = walk->recovery & WB_RECOVERY_UPWARD;
 	int ret = upward ? stack_displaced(walk, err) : 0;
@@ -445,7 +472,7 @@ static int settle(struct wb_walk *walk, uint8_t *buffer, bool record_readable, s
 	count_ranks(walk);
 	if (upward) {
 		wait_for_migration(walk);
-		block_on_unreadable(walk, buffer);
+		ret = block_on_unreadable(walk, err);
 	} else if (walk->forecast->outcome != WB_OUTCOME_HANG) {
 		wait_for_first_slot(walk);
 	}
@@ -453,7 +480,7 @@ static int settle(struct wb_walk *walk, uint8_t *buffer, bool record_readable, s
 		walk->ranks = 0;
 	if (walk->forecast->outcome == WB_OUTCOME_OK && !walk->forecast->applied && !upward)
 		walk->forecast->outcome = WB_OUTCOME_NOTHING;
-	return 0;
+	return ret;
 }
 
 /* ---- what the device tells, whatever the driver makes of it ---- */
@@ -484,16 +511,49 @@ static uint64_t consensus(const uint64_t *ids, size_t n, uint64_t slots)
 	return best;
 }
 
-/* Ids 1 ... k in slots 0 ... k - 1 below segments of later laps: the driver gave up a ring, and began again. */
+/* A whole segment in its place. */
+static bool is_valid(const struct wb_walk *walk, uint32_t slot)
+{
+	return walk->slots[slot].flags & WB_FORE_WHOLE && wb_slot_of(&walk->geometry, walk->slots[slot].id) == slot;
+}
+
+/* No driver goes on across a change of dialect: the low slots, in one, are a ring that was begun again below the other. */
+static uint32_t change_of_dialect(const struct wb_walk *walk)
+{
+	const unsigned dialects = WB_FORE_RAW | WB_FORE_COMPLEMENT;
+	unsigned low = 0, above = 0;
+	uint32_t change = 0;
+
+	for (uint32_t i = 0; i < walk->geometry.slots; i++) {
+		unsigned dialect = walk->slots[i].flags & dialects;
+
+		if (!is_valid(walk, i) || !dialect || dialect == dialects)
+			continue;
+		if (!low)
+			low = dialect;
+		if (dialect == low && (above || walk->slots[i].id != i + UINT64_C(1)))
+			return 0;
+		if (dialect != low && !above) {
+			above = dialect;
+			change = i;
+		}
+	}
+	return change;
+}
+
+/* Ids 1 ... k in slots 0 ... k - 1 below segments of later laps, or of another dialect: the driver gave up a ring, and began
+ * again. */
 static void find_restart(struct wb_walk *walk)
 {
 	uint32_t slots = walk->geometry.slots, k = 0;
 
+	walk->restarted = change_of_dialect(walk);
+	if (walk->restarted)
+		return;
 	while (k < slots && walk->slots[k].flags & WB_FORE_WHOLE && walk->slots[k].id == k + UINT64_C(1))
 		k++;
 	for (uint32_t i = k; k && i < slots; i++)
-		if (walk->slots[i].flags & WB_FORE_WHOLE && walk->slots[i].id > slots &&
-		    wb_slot_of(&walk->geometry, walk->slots[i].id) == i)
+		if (is_valid(walk, i) && walk->slots[i].id > slots)
 			walk->restarted = k;
 }
 
@@ -566,6 +626,21 @@ static void set_floor(struct wb_walk *walk)
 		walk->floor = wb_max(walk->floor, walk->believed);
 }
 
+/* Rotten, torn, or lost since: what BACKING holds of it tells. Without BACKING it tells nothing. */
+static void find_claims(struct wb_walk *walk)
+{
+	uint64_t slots = walk->geometry.slots, head = walk->head;
+
+	for (uint32_t i = 0; walk->backing && i < slots; i++) {
+		struct wb_forecast_slot *at = &walk->slots[i];
+
+		if (!(at->flags & WB_FORE_WHOLE) && at->id && wb_slot_of(&walk->geometry, at->id) == i &&
+		    wb_length_in_range(&walk->geometry, at->length) &&
+		    (at->id <= head ? head - at->id : at->id - head) < slots)
+			at->flags |= WB_FORE_CLAIM;
+	}
+}
+
 static int look_at_device(struct wb_walk *walk, struct wb_error *err)
 {
 	const struct wb_format *format = walk->geometry.format;
@@ -575,6 +650,7 @@ static int look_at_device(struct wb_walk *walk, struct wb_error *err)
 	if (ret)
 		return ret;
 	set_floor(walk);
+	find_claims(walk);
 	walk->zeroed_below = UINT64_MAX;
 	for (uint32_t i = 0; i < slots; i++) {
 		unsigned flags = walk->slots[i].flags;
@@ -607,7 +683,6 @@ static bool read_fixed(struct wb_walk *walk, uint64_t offset, uint8_t *sector)
 /* v2.2.17: audit_cache_device(); v1.0.1, 236732eb: might_format_cache_device(), audit_cache_device() */
 static bool passes_audit(struct wb_walk *walk)
 {
-	const struct wb_format *format = walk->geometry.format;
 	uint8_t sector[WB_SECTOR];
 
 	if (!read_fixed(walk, 0, sector)) {
@@ -615,7 +690,7 @@ static bool passes_audit(struct wb_walk *walk)
 		walk->forecast->offset = 0;
 	} else if (wb_get_le(sector, 4) != WB_MAGIC) {
 		conclude(walk, WB_OUTCOME_REFORMAT, WB_CAUSE_NO_MAGIC, WB_NO_SLOT);
-	} else if (format->order_stored && sector[WB_ORDER_BYTE] != walk->geometry.order) {
+	} else if (walk->recovery & WB_RECOVERY_ORDER && sector[WB_ORDER_BYTE] != walk->geometry.order) {
 		conclude(walk, WB_OUTCOME_NO_ASSEMBLY, WB_CAUSE_ORDER, WB_NO_SLOT);
 	}
 	return walk->forecast->outcome == WB_OUTCOME_OK;
@@ -637,60 +712,199 @@ static bool read_record(struct wb_walk *walk)
 }
 
 /* The log as it lies there, for a driver that would format over it: nothing is taken, all is looked at. */
-static bool is_worth_a_look(const struct wb_walk *walk, const struct wb_cache *cache)
+static bool is_worth_a_look(const struct wb_walk *walk)
 {
-	return walk->forecast->outcome != WB_OUTCOME_NO_ASSEMBLY && cache->super != WB_SUPER_ENDED;
+	return walk->forecast->outcome != WB_OUTCOME_NO_ASSEMBLY && !walk->ended;
 }
 
-static int follow(struct wb_walk *walk, struct wb_cache *cache, const struct wb_progress *progress,
-		  struct wb_error *err)
+/* The slots, once for all drivers. */
+static int scan(struct wb_walk *walk, const struct wb_progress *progress, struct wb_error *err)
 {
-	bool formatted = !passes_audit(walk), record = false;
 	void *buffer;
-	int ret;
 
-	if (goes_on(walk))
-		record = read_record(walk);
-	if (!is_worth_a_look(walk, cache))
+	if (walk->scanned)
 		return 0;
 	if (posix_memalign(&buffer, WB_BLOCK, BATCH_BYTES))
 		return wb_no_memory(err, "the forecast");
-	ret = read_headers(walk, buffer, progress, err);
-	if (formatted) {
-		walk->going = false;
-		conclude(walk, WB_OUTCOME_REFORMAT, WB_CAUSE_NO_MAGIC, WB_NO_SLOT);
-	}
-	if (!ret && goes_on(walk))
+	int ret = read_headers(walk, buffer, progress, err);
+
+	if (!ret)
 		ret = read_segments(walk, buffer, progress, err);
-	if (!ret && goes_on(walk) && !formatted)
-		ret = settle(walk, buffer, record, err);
 	free(buffer);
+	walk->scanned = !ret;
 	return ret;
 }
 
-static int open_walk(struct wb_forecast *forecast, struct wb_cache *cache, struct wb_dev *backing, size_t memory,
+/* One driver, from sector 0 to the slot that it would use first. */
+static int follow(struct wb_walk *walk, const struct wb_progress *progress, struct wb_error *err)
+{
+	bool formatted = !passes_audit(walk), record = false;
+
+	if (goes_on(walk))
+		record = read_record(walk);
+	if (!is_worth_a_look(walk))
+		return 0;
+	int ret = scan(walk, progress, err);
+
+	if (ret || formatted)
+		return ret;
+	if (walk->unreadable != WB_NO_SLOT)
+		conclude(walk, WB_OUTCOME_NO_ASSEMBLY, WB_CAUSE_UNREADABLE, walk->unreadable);
+	else
+		take_segments(walk);
+	return goes_on(walk) ? settle(walk, record, err) : 0;
+}
+
+/* ---- which drivers ---- */
+
+/* Reads slots as own does. */
+static bool reads_alike(const struct wb_format *a, const struct wb_format *b)
+{
+	return wb_seal_covers_data(a) == wb_seal_covers_data(b) && a->metablocks == b->metablocks &&
+	       a->stride == b->stride;
+}
+
+static bool has_ids(const struct wb_walk *walk)
+{
+	for (uint32_t i = 0; i < walk->geometry.slots; i++)
+		if (walk->slots[i].id)
+			return true;
+	return false;
+}
+
+static bool could_assemble(const struct wb_walk *walk, const struct wb_format *format, bool empty)
+{
+	const struct wb_format *own = walk->geometry.format;
+	unsigned order = walk->geometry.order;
+
+	if (format == own)
+		return true;
+	return (empty || reads_alike(format, own)) && order >= format->order_min && order <= format->order_max &&
+	       (!format->order_stored || walk->order_byte == order);
+}
+
+/* Oldest first; the newest of the cache's own generation comes into the forecast first. */
+static void list_drivers(struct wb_walk *walk)
+{
+	bool empty = walk->scanned && !has_ids(walk);
+	const struct wb_format *format;
+
+	walk->driver_count = 0;
+	for (unsigned i = 0; (format = wb_format_at(i)); i++) {
+		if (!could_assemble(walk, format, empty))
+			continue;
+		for (const struct wb_driver *driver = format->released; driver->first; driver++) {
+			if (walk->driver_count == WB_FORE_DRIVERS)
+				return;
+			if (format == walk->geometry.format)
+				walk->own = walk->driver_count;
+			walk->drivers[walk->driver_count++] = driver;
+		}
+	}
+}
+
+/* The differences between drivers that this cache brings out. */
+static unsigned telling(const struct wb_walk *walk)
+{
+	unsigned flags = WB_RECOVERY_UPWARD;
+
+	if (walk->order_byte != walk->geometry.order)
+		flags |= WB_RECOVERY_ORDER;
+	if (walk->fixed_unreadable)
+		flags |= WB_RECOVERY_BLOCKS;
+	if (walk->record)
+		flags |= WB_RECOVERY_CLEANS;
+	for (uint32_t i = 0; walk->scanned && i < walk->geometry.slots; i++) {
+		const struct wb_forecast_slot *at = &walk->slots[i];
+
+		if (at->id)
+			flags |= WB_RECOVERY_COMPLEMENTS;
+		if (at->length > walk->geometry.capacity)
+			flags |= WB_RECOVERY_OVERREADS;
+		if (at->aligned < at->length)
+			flags |= WB_RECOVERY_ALIGNED;
+		if (at->flags & WB_FORE_BEYOND)
+			flags |= WB_RECOVERY_DIES;
+	}
+	return flags;
+}
+
+/* Lets the forecast be that of the drivers which do the same here as this one, and returns the last of them. */
+static unsigned name_drivers(struct wb_walk *walk, unsigned first)
+{
+	unsigned flags = telling(walk), last = first;
+
+	while (last + 1 < walk->driver_count &&
+	       !((walk->drivers[last + 1]->recovery ^ walk->drivers[first]->recovery) & flags))
+		last++;
+	walk->forecast->first_driver = walk->drivers[first]->first;
+	walk->forecast->last_driver = walk->drivers[last]->last;
+	return last;
+}
+
+static unsigned first_alike(const struct wb_walk *walk, unsigned driver)
+{
+	unsigned flags = telling(walk);
+
+	while (driver && !((walk->drivers[driver - 1]->recovery ^ walk->drivers[driver]->recovery) & flags))
+		driver--;
+	return driver;
+}
+
+static void begin_walk(struct wb_walk *walk, unsigned recovery)
+{
+	struct wb_forecast *forecast = walk->forecast;
+
+	*forecast = (struct wb_forecast){ .outcome = WB_OUTCOME_OK, .slot = WB_NO_SLOT, .offset = WB_NO_OFFSET,
+					  .compared = walk->backing != NULL, .recovery = recovery,
+					  .walk = walk };
+	for (uint32_t i = 0; i < walk->geometry.slots; i++) {
+		walk->slots[i].flags &= (uint16_t)~(WB_FORE_APPLIED | WB_FORE_TOP);
+		walk->slots[i].below = 0;
+	}
+	walk->recovery = recovery;
+	walk->limit = walk->deaf = UINT64_MAX;
+	walk->start = 0;
+	walk->going = walk->displaced = walk->beyond = false;
+	walk->last = walk->base = walk->clean_from = walk->clean_count = walk->ranks = walk->urged = 0;
+}
+
+static int run(struct wb_walk *walk, unsigned recovery, const struct wb_progress *progress, struct wb_error *err)
+{
+	begin_walk(walk, recovery);
+	int ret = follow(walk, progress, err);
+
+	if (!ret)
+		ret = wb_fate_probe(walk, progress, err);
+	if (!ret)
+		ret = look_at_device(walk, err);
+	if (!ret)
+		ret = wb_fate_count(walk, walk->backing, progress, err);
+	return ret;
+}
+
+static int open_walk(struct wb_walk *walk, const struct wb_cache *cache, struct wb_dev *backing, size_t memory,
 		     struct wb_error *err)
 {
-	struct wb_walk *walk = calloc(1, sizeof(*walk));
-	int ret = 0;
+	const struct wb_geometry *geometry = &cache->geometry;
+	_Alignas(WB_BLOCK) uint8_t block[WB_BLOCK];
 
-	if (!walk)
-		return wb_no_memory(err, "the forecast");
-	forecast->walk = walk;
-	walk->forecast = forecast;
 	walk->dev = cache->dev;
-	walk->limit = walk->deaf = UINT64_MAX;
+	walk->backing = backing;
 	walk->backing_sectors = backing ? wb_dev_size(backing) / WB_SECTOR : 0;
 	walk->capacity = (size_t)wb_max(memory / (2 * sizeof(struct wb_entry)), ENTRIES_MIN);
-	if (!cache->geometry.format)
-		return 0;
+	walk->ended = cache->super == WB_SUPER_ENDED;
+	walk->order_byte = cache->order_byte;
+	walk->record = cache->record;
+	walk->unreadable = WB_NO_SLOT;
+	walk->fixed_unreadable = wb_dev_read(walk->dev, 0, block, WB_BLOCK, NULL) ||
+				 wb_dev_read(walk->dev, WB_RECORD_OFFSET / WB_BLOCK * WB_BLOCK, block, WB_BLOCK, NULL);
 	/* as the driver counts them and computes their addresses, whatever the overrides */
-	ret = wb_geometry_init(&walk->geometry, cache->geometry.format, cache->geometry.order, wb_dev_size(cache->dev),
-			       0, err);
+	int ret = wb_geometry_init(&walk->geometry, geometry->format, geometry->order, wb_dev_size(cache->dev), 0, err);
+
 	if (ret)
 		return ret;
 	walk->geometry.wrap = wb_geometry_wraps(&walk->geometry);
-	walk->recovery = cache->geometry.format->recovery;
 	walk->slots = calloc(walk->geometry.slots, sizeof(*walk->slots));
 	return walk->slots ? 0 : wb_no_memory(err, "the forecast");
 }
@@ -698,26 +912,52 @@ static int open_walk(struct wb_forecast *forecast, struct wb_cache *cache, struc
 int wb_forecast(struct wb_forecast *forecast, struct wb_cache *cache, struct wb_dev *backing, size_t memory,
 		const struct wb_progress *progress, struct wb_error *err)
 {
-	*forecast = (struct wb_forecast){ .outcome = WB_OUTCOME_OK, .slot = WB_NO_SLOT, .offset = WB_NO_OFFSET,
-					  .compared = backing != NULL };
-	int ret = open_walk(forecast, cache, backing, memory, err);
+	struct wb_walk *walk;
+	int ret;
 
-	if (!ret && !forecast->walk->geometry.format) {
-		forecast->outcome = WB_OUTCOME_REFORMAT;
-		forecast->cause = WB_CAUSE_NO_MAGIC;
+	*forecast = (struct wb_forecast){ .outcome = WB_OUTCOME_REFORMAT, .cause = WB_CAUSE_NO_MAGIC,
+					  .slot = WB_NO_SLOT, .offset = WB_NO_OFFSET, .compared = backing != NULL };
+	if (!cache->geometry.format)
 		return 0;
+	walk = calloc(1, sizeof(*walk));
+	if (!walk)
+		return wb_no_memory(err, "the forecast");
+	forecast->walk = walk;
+	walk->forecast = forecast;
+	ret = open_walk(walk, cache, backing, memory, err);
+	if (!ret) {
+		list_drivers(walk);
+		ret = run(walk, walk->drivers[walk->own]->recovery, progress, err);
 	}
-	if (!ret)
-		ret = follow(forecast->walk, cache, progress, err);
-	if (!ret)
-		ret = wb_fate_probe(forecast->walk, progress, err);
-	if (!ret)
-		ret = look_at_device(forecast->walk, err);
-	if (!ret)
-		ret = wb_fate_count(forecast->walk, backing, progress, err);
-	if (ret)
+	if (ret) {
 		wb_forecast_release(forecast);
-	return ret;
+		return ret;
+	}
+	list_drivers(walk);
+	walk->own = first_alike(walk, walk->own);
+	walk->own_last = name_drivers(walk, walk->own);
+	walk->next = walk->driver_count;
+	return 0;
+}
+
+int wb_forecast_other(struct wb_forecast *forecast, const struct wb_progress *progress, struct wb_error *err)
+{
+	struct wb_walk *walk = forecast->walk;
+
+	if (walk && walk->next == walk->own_last + 1)
+		walk->next = walk->own;
+	if (!walk || !walk->next)
+		return 0;
+	unsigned first = first_alike(walk, walk->next - 1);
+	int ret = run(walk, walk->drivers[first]->recovery, progress, err);
+
+	if (ret) {
+		wb_forecast_release(forecast);
+		return ret;
+	}
+	name_drivers(walk, first);
+	walk->next = first;
+	return 1;
 }
 
 bool wb_forecast_range(const struct wb_forecast *forecast, uint64_t *cursor, uint64_t *first, uint64_t *last)

@@ -12,24 +12,44 @@ enum {
 	WB_FORE_DIRTY = 8,   /* has a dirty metablock */
 	WB_FORE_ZERO = 16,   /* v0: has dirty blocks, and all their data reads as zeroes */
 	WB_FORE_UNREADABLE = 32, /* some of it cannot be read */
+	WB_FORE_GONE = 64,       /* v0: its header read once, and then no more */
+	WB_FORE_RAW = 128,       /* the checksum of its data holds as drivers up to 2.0.1 compute it */
+	WB_FORE_COMPLEMENT = 256, /* and as later ones do */
+	WB_FORE_LAPS = 512,      /* v0: laps agree, whichever they are */
+	WB_FORE_BEYOND = 1024,   /* has a dirty metablock beyond the end of BACKING */
+	WB_FORE_CLAIM = 2048,    /* not whole, but its header fits: BACKING may hold what it speaks of */
 };
+
+#define WB_FORE_DRIVERS 16u
 
 struct wb_forecast_slot {
 	uint64_t id;     /* as it stands there */
 	uint32_t below;  /* v0: slot + 1 whose header was taken into the slot of its id before this one; 0: none */
-	uint16_t check;  /* of its metadata */
+	uint32_t check;  /* of its metadata */
 	uint8_t length;
-	uint8_t flags;
+	uint8_t aligned; /* first metablock that is not; UINT8_MAX: none */
+	uint16_t flags;
 };
 
 struct wb_walk {
 	struct wb_forecast *forecast;
-	struct wb_dev *dev;
+	struct wb_dev *dev, *backing;
 	struct wb_geometry geometry;
-	unsigned recovery;
 	struct wb_forecast_slot *slots;
+	bool scanned;             /* they say what is there */
+	uint32_t unreadable;      /* the first slot whose header is, or WB_NO_SLOT */
 	uint64_t backing_sectors; /* 0: not known */
 	size_t capacity;          /* entries in memory */
+	bool ended;               /* sector 0 says so: there is nothing to look at */
+	bool fixed_unreadable;    /* some of the 4 KiB around sector 0 or the record */
+	unsigned order_byte;
+	uint64_t record;
+	/* The drivers that could assemble it, oldest first; own ... own_last are those of the first forecast, next and what
+	 * follows have been told: */
+	const struct wb_driver *drivers[WB_FORE_DRIVERS];
+	unsigned driver_count, own, own_last, next;
+	/* Of the driver at hand, from here on: */
+	unsigned recovery;
 	uint32_t start;           /* the slot it looks at first */
 	bool going;               /* it has not stopped yet */
 	/* Positions in the order of the walk, (slots behind start) << 8 | metablock: */
@@ -45,7 +65,7 @@ struct wb_walk {
 	/* What the device tells, whatever the driver makes of it: */
 	uint64_t head;            /* newest id by consensus */
 	uint64_t over, floor;     /* versions at or below `over` are older than the window, those up to floor on BACKING */
-	uint64_t restarted;       /* ids 1 ... this are younger than head */
+	uint32_t restarted;       /* slots below this one are younger than head */
 	uint64_t believed;        /* ids up to here count as on BACKING where it cannot be asked */
 	uint64_t zeroed_below;    /* v0: what is older has been discarded */
 };

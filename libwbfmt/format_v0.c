@@ -2,6 +2,11 @@
 /* v0: the patch of October 2013 (packed structs of 13 bytes; a lap counter instead of a checksum). */
 #include "format.h"
 
+static const struct wb_driver released[] = {
+	{ "the patch of October 2013", "the patch of October 2013", WB_RECOVERY_UPWARD | WB_RECOVERY_ORDER },
+	{ 0 },
+};
+
 const struct wb_format wb_format_v0 = {
 	.name = "v0",
 	.drivers = "the patch of October 2013",
@@ -14,7 +19,7 @@ const struct wb_format wb_format_v0 = {
 	.caches_reads = false,
 	.record_binds = true,
 	.head_is_old = true,
-	.recovery = WB_RECOVERY_UPWARD,
+	.released = released,
 	.id = { 0, 8 },
 	.length = { 8, 1 },
 	.lap = { 9, 4 },

@@ -2,6 +2,11 @@
 /* v1: dm-writeboost 1.0.x (the order is stored, checksums are uncomplemented). */
 #include "format.h"
 
+static const struct wb_driver released[] = {
+	{ "1.0.0", "1.0.1", WB_RECOVERY_DIES | WB_RECOVERY_ORDER },
+	{ 0 },
+};
+
 const struct wb_format wb_format_v1 = {
 	.name = "v1",
 	.drivers = "1.0.0 and 1.0.1",
@@ -11,7 +16,7 @@ const struct wb_format wb_format_v1 = {
 	.order_stored = true,
 	.seal = WB_SEAL_CRC_RAW,
 	.caches_reads = true,
-	.recovery = WB_RECOVERY_DIES,
+	.released = released,
 	.id = { 0, 8 },
 	.checksum = { 8, 4 },
 	.length = { 12, 1 },

@@ -86,7 +86,9 @@ explain() {
 @test "the forecast comes before the summary, and only when asked for" {
 	make_cache v2-simple
 	expect 0 wb-check --json --explain-kernel cache.img
-	[ "$(tail -n 2 <<<"$output" | jq -r .type | tr '\n' ' ')" = "forecast summary " ]
+	[ "$(tail -n 3 <<<"$output" | jq -r '[.type, .drivers] | join(" ")')" = "forecast 2.0.2 to 2.2.18
+forecast-other 2.0.0 to 2.0.1
+summary " ]
 	expect 0 wb-check --json cache.img
 	[ -z "$(record forecast)" ]
 }

@@ -591,24 +591,35 @@ static void check_ring(struct pair *pair, struct wb_cache *cache)
 	}
 }
 
+static void holds_ids(const struct wb_forecast *forecast)
+{
+	uint64_t cursor = 0, from, to, applied = 0;
+
+	HOLDS(*wb_outcome_name(forecast->outcome));
+	while (wb_forecast_range(forecast, &cursor, &from, &to)) {
+		HOLDS(from <= to);
+		applied += to - from + 1;
+	}
+	HOLDS(applied == forecast->applied);
+}
+
 static void foresee(struct pair *pair, struct wb_cache *cache, bool compared)
 {
 	struct wb_forecast forecast;
-	uint64_t cursor = 0, from, to, applied = 0;
 	struct wb_error err;
+	int more;
 
 	memcpy(now, before, sizeof(now));
 	if (!done(pair, wb_forecast(&forecast, cache, compared ? &pair->backing.dev : NULL, 1 << 15, NULL, &err), &err))
 		return;
-	HOLDS(*wb_outcome_name(forecast.outcome));
-	while (wb_forecast_range(&forecast, &cursor, &from, &to)) {
-		HOLDS(from <= to);
-		applied += to - from + 1;
-	}
-	HOLDS(applied == forecast.applied);
+	holds_ids(&forecast);
 	pair->backing.dev.block = WB_SECTOR; /* it goes sector by sector onto an image */
 	if (compared)
 		done(pair, wb_forecast_replay(&forecast, &pair->backing.dev, NULL, &err), &err);
+	memcpy(now, before, sizeof(now));
+	while ((more = wb_forecast_other(&forecast, NULL, &err)) > 0)
+		holds_ids(&forecast);
+	done(pair, more, &err);
 	wb_forecast_release(&forecast);
 }
 

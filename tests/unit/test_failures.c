@@ -523,6 +523,10 @@ static int foretelling(struct stage *stage, struct wb_error *err)
 			note(stage, forecast.abandoned_sectors);
 			note(stage, forecast.outcome);
 			ret = wb_forecast_replay(&forecast, backing, &polled, err);
+			while (!ret && (ret = wb_forecast_other(&forecast, &polled, err)) > 0) {
+				note(stage, forecast.outcome);
+				ret = 0;
+			}
 			wb_forecast_release(&forecast);
 		}
 	}
