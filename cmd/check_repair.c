@@ -241,6 +241,8 @@ int check_repair(struct work *work)
 	common_say(common_of(work), "repaired    %" PRIu64 " of %" PRIu64 ", each written, flushed and read again", made.count,
 		   planned.count);
 	undo_file_say(common_of(work), &work->undo, "undo        ");
+	if (!status)
+		status = undo_file_finish(common_of(work), &work->undo);
 	status |= made.count ? EXIT_REPAIRED : 0;
 	if (!(status & ~EXIT_REPAIRED))
 		status |= look_again(work);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Opening, going on with, and speaking of an undo file: see undo_file.h. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,9 @@ static int go_on(const struct common *common, struct undo_file *undo, const stru
 	if (wb_undo_load(&undo->undo, undo->file, &common->progress, &err))
 		return common_failed(common, undo->path, &err,
 				     "the file is there already and cannot be gone on with; give --undo a new name");
+	if (undo->undo.cut)
+		return common_refuse(common, undo->path, "the file is there already, and records are missing from byte %" PRIu64
+				     " on: it cannot be continued; give --undo a new name", undo->undo.cut_at);
 	if (!same_devices(&undo->undo, devices, count))
 		return common_refuse(common, undo->path, "the file is there already and was recorded for %s; give --undo a new name",
 				     undo->undo.device_count ? undo->undo.devices[0].name : "another device");
@@ -108,6 +112,15 @@ int undo_file_failure(const struct common *common, const struct undo_file *undo)
 		return 0;
 	return common_failed(common, undo->path, &undo->undo.failure,
 			     "what could not be recorded was not written either; what had been written before can be taken back");
+}
+
+int undo_file_finish(const struct common *common, struct undo_file *undo)
+{
+	struct wb_error err;
+
+	if (!undo->file || undo->undo.failure.code || !wb_undo_finish(&undo->undo, (uint64_t)time(NULL), &err))
+		return 0;
+	return common_failed(common, undo->path, &err, "the end of this run could not be recorded; what was overwritten is recorded");
 }
 
 void undo_file_say(const struct common *common, const struct undo_file *undo, const char *label)

@@ -20,6 +20,8 @@ int undo_file_wrap(const struct common *common, struct undo_file *undo, struct w
 int undo_file_record(const struct common *common, struct undo_file *undo, const char *path, struct wb_dev **dev);
 /* When recording failed: says so, naming FILE. 0 or an exit status. */
 int undo_file_failure(const struct common *common, const struct undo_file *undo);
+/* Records that the run came to its end. 0 or an exit status. */
+int undo_file_finish(const struct common *common, struct undo_file *undo);
 /* Tells how to take back what has been done, behind a label. */
 void undo_file_say(const struct common *common, const struct undo_file *undo, const char *label);
 /* The devices recorded above must have been closed before. */

@@ -360,7 +360,7 @@ static int flush(struct work *work)
 			return status;
 	}
 	flush_say_result(work);
-	return status_of(work);
+	return undo_file_finish(common_of(work), &work->undo) | status_of(work);
 }
 
 /* What follows from several options together. */

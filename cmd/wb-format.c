@@ -677,9 +677,10 @@ static int format(struct work *work)
 		return incomplete(work, &err);
 	work->formatted = true;
 	say_geometry(work, "made  ");
+	status = undo_file_finish(common_of(work), &work->undo);
 	undo_file_say(common_of(work), &work->undo, "undo   ");
 	say_how_to_use(work);
-	return 0;
+	return status;
 }
 
 /* ---- ending a log ---- */
@@ -702,11 +703,12 @@ static int end_log(struct work *work)
 						       "the log may not have been ended; see wb-check");
 	}
 	work->ended = true;
+	status = undo_file_finish(common_of(work), &work->undo);
 	undo_file_say(common_of(work), &work->undo, "undo   ");
 	common_say(common_of(work),
 		   "ended  no driver will replay this log again; the next one to use %s formats it",
 		   work->path);
-	return 0;
+	return status;
 }
 
 static int reset(struct work *work)

@@ -33,7 +33,7 @@ static void handle(void *options, int val, const char *argument)
 	undo->dry_run |= val == OPT_DRY_RUN;
 }
 
-static const char *const forces[] = { "changed", NULL };
+static const char *const forces[] = { "changed", "cut", NULL };
 
 static const struct command command = {
 	.name = "wb-undo",
@@ -95,10 +95,30 @@ static int load(struct work *work)
 	return 0;
 }
 
+/* What is missing, or that the run was interrupted. */
+static void say_end(const struct work *work)
+{
+	const struct wb_undo *undo = &work->undo;
+	const struct common *common = common_of(work);
+
+	if (undo->cut && undo->missing)
+		common_say(common, "incomplete  %" PRIu64 " record%s missing from byte %" PRIu64 " of the file on; %" PRIu64
+			   " with old data are left", undo->missing, undo->missing == 1 ? " is" : "s are", undo->cut_at,
+			   undo->count);
+	else if (undo->cut)
+		common_say(common, "incomplete  both end notes at byte %" PRIu64 " are damaged: whether records are missing is not "
+			   "known; %" PRIu64 " with old data are there", undo->cut_at, undo->count);
+	else if (undo->interrupted)
+		common_say(common, "interrupted the run that recorded this did not come to its end, or has not yet; nothing was "
+			   "overwritten that is not recorded");
+}
+
 static void say_devices(const struct work *work)
 {
 	common_say(common_of(work), "undo file   %s, begun on %s%s", work->path, date(work->undo.created),
-		   work->undo.torn ? "; its last record was cut off, and nothing was overwritten for it" : "");
+		   work->undo.torn && !work->undo.cut ?
+		   "; its last record was cut off, and nothing was overwritten for it" : "");
+	say_end(work);
 	for (unsigned i = 0; i < work->undo.device_count; i++) {
 		struct json_object *record = report_record("device");
 		uint64_t sectors = work->undo.sectors[i];
@@ -162,8 +182,26 @@ static int nothing_to_do(const struct work *work)
 	return EXIT_FINE;
 }
 
+/* Nothing was changed: the file is incomplete. */
+static int refuse_cut(const struct work *work)
+{
+	const struct wb_undo_result *result = &work->result;
+
+	if (work->undo.cut)
+		return common_refuse(common_of(work), work->path, "the undo file is incomplete: records are missing from byte %" PRIu64
+				     " on%s. Use the whole file; nothing was changed (--force=cut puts back what is left, and leaves "
+				     "the rest as it is)", work->undo.cut_at,
+				     result->unrecorded_end ? ", and the log was ended after them" : "");
+	return common_refuse(common_of(work), work->paths[result->ended_device], "the log of this device was ended on %s, and the "
+			     "undo file has no record of that: its end is missing, or a later run recorded elsewhere or not at "
+			     "all. Nothing was changed (--force=cut puts back what is recorded)", date(result->ended));
+}
+
 static int failed(const struct work *work, const struct wb_error *err)
 {
+	if (err->code == WB_ECUT)
+		return refuse_cut(work);
+
 	const char *path = work->result.device < work->undo.device_count ? work->paths[work->result.device] : work->path;
 	int status = common_failed(common_of(work), path, err, err->code == WB_ECHANGED ?
 				   "somebody has written there since, and would lose that; nothing was changed (--force=changed overrides this)" :
@@ -185,20 +223,26 @@ static void say_result(const struct work *work)
 	if (work->options->dry_run)
 		common_say(common_of(work), "dry run     would put back %" PRIu64 " sectors; nothing was changed", result->sectors);
 	else
-		common_say(common_of(work), "put back    %" PRIu64 " sectors, flushed: the devices are as they were before",
-			   result->written_sectors);
+		common_say(common_of(work), "put back    %" PRIu64 " sectors, flushed: %s", result->written_sectors,
+			   work->undo.cut || result->unrecorded_end ? "what was not recorded, or is missing, stays as it is" :
+			   "the devices are as they were before");
 }
 
 static int restore(struct work *work)
 {
-	bool force = common_forced(common_of(work), "changed");
+	unsigned force = (common_forced(common_of(work), "changed") ? WB_UNDO_CHANGED : 0) |
+			 (common_forced(common_of(work), "cut") ? WB_UNDO_CUT : 0);
 	struct wb_error err;
 
 	if (wb_undo_restore(&work->undo, work->devs, force, work->options->dry_run, (uint64_t)time(NULL), &work->result,
 			    &common_of(work)->progress, &err))
 		return failed(work, &err);
 	say_result(work);
-	return work->options->dry_run && work->result.changed_sectors && !force ? EXIT_REFUSED : EXIT_FINE;
+	if (!work->options->dry_run)
+		return EXIT_FINE;
+	if ((work->undo.cut || work->result.unrecorded_end) && !(force & WB_UNDO_CUT))
+		return refuse_cut(work);
+	return work->result.changed_sectors && !(force & WB_UNDO_CHANGED) ? EXIT_REFUSED : EXIT_FINE;
 }
 
 static int undo(struct work *work)
@@ -208,7 +252,7 @@ static int undo(struct work *work)
 	if (status)
 		return status;
 	say_devices(work);
-	if (!work->undo.count)
+	if (!work->undo.count && (!work->undo.cut || work->undo.undone))
 		return nothing_to_do(work);
 	for (unsigned i = 0; i < work->undo.device_count && !status; i++)
 		status = open_device(work, i);
@@ -222,6 +266,9 @@ static void summarise(const struct work *work)
 	report_u64(summary, "sectors", work->result.sectors);
 	report_u64(summary, "changed_sectors", work->result.changed_sectors);
 	report_u64(summary, "written_sectors", work->result.written_sectors);
+	report_bool(summary, "incomplete", work->undo.cut || work->result.unrecorded_end);
+	report_u64(summary, "missing_records", work->undo.missing);
+	report_bool(summary, "interrupted", work->undo.interrupted);
 	report_bool(summary, "dry_run", work->options->dry_run);
 }
 

@@ -50,6 +50,7 @@ enum wb_code {
 	WB_EWRAP,     /* over 2 TiB: the caller must choose a reading of the slot addresses */
 	WB_ECHANGED,  /* a block read differently the second time */
 	WB_ESTOPPED,  /* the caller's stop callback asked for it */
+	WB_ECUT,      /* an undo file lacks records that it once had; offset is a byte of that file */
 	WB_EPACK,     /* a pack is damaged, or of a version that is not known; offset is a byte of the pack's file */
 };
 
@@ -314,6 +315,11 @@ struct wb_undo {
 	unsigned device_count;
 	uint64_t count;                 /* records since it was put back last */
 	uint64_t sectors[WB_UNDO_DEVICES]; /* in those records, by device, every version */
+	unsigned version;               /* of its layout: 1 has no end note */
+	bool interrupted;               /* the run that recorded last did not come to its end, or has not yet; version 1: false */
+	bool cut;                       /* records that the file once had are missing, at its end or after damage */
+	uint64_t cut_at;                /* byte of the file where the first of them is missing */
+	uint64_t missing;               /* how many, of any kind; 0 if cut: not known */
 	bool torn;                      /* behind the last record are bytes of some that were cut off; what those speak of was
 					 * not overwritten before it was recorded again */
 	struct wb_error failure;        /* of the file while recording: then the write that was to be recorded failed, and so
@@ -323,6 +329,11 @@ struct wb_undo {
 	uint64_t sequence, durable;     /* records in all; those that have been flushed for certain */
 	uint32_t previous;
 	bool loaded;                    /* and no record was added since */
+	uint64_t last_old;              /* records up to the last one of old bytes */
+	uint64_t notes, note_number, noted; /* end notes: byte of the file, 0: none; of the newest its number, and its records */
+	bool finished;                  /* that note was written at the end of a run */
+	struct wb_range *gaps;          /* ascending parts of the file that hold no record but lie between some */
+	size_t gap_count;
 };
 
 /* Begins an undo file in an empty file opened with WB_OPEN_GROW. On return it is durable, but for its directory
@@ -330,16 +341,21 @@ struct wb_undo {
  * release. */
 int wb_undo_create(struct wb_undo *undo, struct wb_dev *file, const struct wb_undo_device *devices, unsigned count,
 		   uint64_t id, uint64_t now, struct wb_error *err);
-/* Reads all of one, to put it back or (opened with WB_OPEN_GROW) to go on with it. What is no undo file, or is damaged in a
- * place where later records are whole: WB_EINVAL, and err->offset says where. After a failure there is nothing to release. */
+/* Reads all of one, to put it back or (opened with WB_OPEN_GROW) to continue it. A file that is not an undo file:
+ * WB_EINVAL, and err->offset says where. A file that lacks records it once had is loaded without them, and cut is set: it
+ * cannot be continued. After a failure there is nothing to release. */
 int wb_undo_load(struct wb_undo *undo, struct wb_dev *file, const struct wb_progress *progress, struct wb_error *err);
+/* Records, durably, that the run came to its end and how many records the file has: without it the run counts as
+ * interrupted. Version 1: does nothing. */
+int wb_undo_finish(struct wb_undo *undo, uint64_t now, struct wb_error *err);
 /* Closes nothing. Zero-initialised or released is fine. */
 void wb_undo_release(struct wb_undo *undo);
 
 /* A wrapper that records what each write is about to overwrite, makes that durable, and then writes. A write whose offset
  * or length is no multiple of WB_SECTOR fails with -EINVAL, one whose old bytes cannot be read with that error; a failure of
  * the undo file is in undo->failure too. A batch with such a write is not started at all. Takes over inner; on failure
- * inner stays the caller's. WB_EINVAL when the file knows no such device, or one of another size. undo must outlive it. */
+ * inner stays the caller's. WB_EINVAL when the file knows no such device, or one of another size; WB_ECUT when it lacks
+ * records. undo must outlive it. */
 int wb_dev_undo(struct wb_dev **dev, struct wb_dev *inner, struct wb_undo *undo, unsigned device, struct wb_error *err);
 
 struct wb_undo_result {
@@ -347,13 +363,24 @@ struct wb_undo_result {
 	uint64_t sectors;         /* in records, every version */
 	uint64_t changed_sectors; /* hold nothing that was recorded or written then, or cannot be read */
 	uint64_t written_sectors; /* every version */
+	bool unrecorded_end;      /* a device bears the marker that ends a log, written after the file was begun, and no
+				   * record says what it replaced: */
+	unsigned ended_device;    /* that device */
+	uint64_t ended;           /* wb_marker.time */
+};
+
+/* What wb_undo_restore() is to do all the same. */
+enum wb_undo_force {
+	WB_UNDO_CHANGED = 1, /* overwrite sectors that were changed since */
+	WB_UNDO_CUT = 2,     /* put back what is left of a file that lacks records */
 };
 
 /* Puts everything back, newest first, and marks the file. devs: one for each of its devices, in order, of the recorded size
  * or larger: WB_EINVAL. Every sector must hold what one of its records found there or what was written then, or nothing is
- * written: WB_ECHANGED, unless force. dry_run only looks, and does not fail for what has changed. When it is cut off, the next
- * run does all of it again. Takes up to 80 bytes of memory for each record. */
-int wb_undo_restore(struct wb_undo *undo, struct wb_dev *const *devs, bool force, bool dry_run, uint64_t now,
+ * written: WB_ECHANGED. Nor is it if records are missing, or the end of a log was not recorded: WB_ECUT. force (enum
+ * wb_undo_force) overrides these. dry_run only looks, and fails for neither. When it is cut off, the next run does all of it
+ * again. Takes up to 80 bytes of memory for each record. */
+int wb_undo_restore(struct wb_undo *undo, struct wb_dev *const *devs, unsigned force, bool dry_run, uint64_t now,
 		    struct wb_undo_result *result, const struct wb_progress *progress, struct wb_error *err);
 
 /* ---- ddrescue maps ------------------------------------------------------------------------ */

@@ -122,6 +122,8 @@ int wb_dev_undo(struct wb_dev **dev, struct wb_dev *inner, struct wb_undo *undo,
 	if (device >= undo->device_count || undo->devices[device].size != wb_dev_size(inner))
 		return wb_fail(err, WB_EINVAL, 0, WB_NO_OFFSET, "the undo file knows no device %u of %llu bytes", device,
 			       (unsigned long long)wb_dev_size(inner));
+	if (undo->cut)
+		return wb_fail(err, WB_ECUT, 0, undo->cut_at, "the undo file lacks records and cannot be continued");
 	recorder = calloc(1, sizeof(*recorder));
 	if (!recorder || posix_memalign(&old, WB_BLOCK, WB_UNDO_MAX)) {
 		free(recorder);

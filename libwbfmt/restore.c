@@ -116,7 +116,44 @@ static int look_at(struct restorer *restorer, const struct wb_undo_record *recor
 	return 0;
 }
 
-static int look_at_all(struct restorer *restorer, bool force, const struct wb_progress *progress, struct wb_error *err)
+/* The log was ended after this file was begun, and the record of that is not here. */
+static void look_for_ends(struct restorer *restorer)
+{
+	const struct wb_undo *undo = restorer->undo;
+	bool covered[WB_UNDO_DEVICES] = { false };
+	uint8_t sector[WB_SECTOR];
+	struct wb_marker marker;
+
+	for (size_t i = 0; i < undo->count; i++)
+		covered[restorer->records[i].device] |= !restorer->records[i].offset;
+	for (unsigned i = 0; i < undo->device_count; i++) {
+		if (covered[i] || undo->devices[i].size < WB_SECTOR ||
+		    wb_dev_read(restorer->devs[i], 0, sector, WB_SECTOR, NULL) || !wb_marker_decode(sector, &marker) ||
+		    marker.time < undo->created)
+			continue;
+		restorer->result->unrecorded_end = true;
+		restorer->result->ended_device = i;
+		restorer->result->ended = marker.time;
+	}
+}
+
+static int refuse_cut(struct restorer *restorer, unsigned force, struct wb_error *err)
+{
+	const struct wb_undo *undo = restorer->undo;
+	struct wb_undo_result *result = restorer->result;
+
+	look_for_ends(restorer);
+	if (force & WB_UNDO_CUT)
+		return 0;
+	if (undo->cut)
+		return wb_fail(err, WB_ECUT, 0, undo->cut_at, "records of the undo file are missing from here on");
+	if (!result->unrecorded_end)
+		return 0;
+	result->device = result->ended_device;
+	return wb_fail(err, WB_ECUT, 0, 0, "the log was ended after the undo file was begun, which the file has no record of");
+}
+
+static int look_at_all(struct restorer *restorer, unsigned force, const struct wb_progress *progress, struct wb_error *err)
 {
 	struct wb_undo_result *result = restorer->result;
 	size_t count = (size_t)restorer->undo->count;
@@ -131,7 +168,7 @@ static int look_at_all(struct restorer *restorer, bool force, const struct wb_pr
 		done += restorer->records[i].length;
 	}
 	move_window(restorer, restorer->undo->device_count, 0);
-	if (ret || !result->changed_sectors || force)
+	if (ret || !result->changed_sectors || force & WB_UNDO_CHANGED)
 		return ret;
 	result->device = restorer->changed_device;
 	return wb_fail(err, WB_ECHANGED, 0, restorer->changed_offset,
@@ -221,7 +258,7 @@ static void restorer_close(struct restorer *restorer)
 	free(restorer->records);
 }
 
-int wb_undo_restore(struct wb_undo *undo, struct wb_dev *const *devs, bool force, bool dry_run, uint64_t now,
+int wb_undo_restore(struct wb_undo *undo, struct wb_dev *const *devs, unsigned force, bool dry_run, uint64_t now,
 		    struct wb_undo_result *result, const struct wb_progress *progress, struct wb_error *err)
 {
 	struct restorer restorer = { .undo = undo, .devs = devs, .result = result };
@@ -233,8 +270,12 @@ int wb_undo_restore(struct wb_undo *undo, struct wb_dev *const *devs, bool force
 		ret = check_devices(&restorer, err);
 	if (!ret)
 		ret = collect_records(&restorer, err);
+	if (dry_run)
+		force = WB_UNDO_CHANGED | WB_UNDO_CUT;
 	if (!ret)
-		ret = look_at_all(&restorer, force || dry_run, progress, err);
+		ret = refuse_cut(&restorer, force, err);
+	if (!ret)
+		ret = look_at_all(&restorer, force, progress, err);
 	if (!ret && !dry_run) {
 		result->device = undo->device_count;
 		ret = wb_undo_mark_begun(undo, now, err);
@@ -244,6 +285,8 @@ int wb_undo_restore(struct wb_undo *undo, struct wb_dev *const *devs, bool force
 	if (!ret && !dry_run) {
 		result->device = undo->device_count;
 		ret = wb_undo_mark(undo, now, err);
+		if (!ret)
+			ret = wb_undo_finish(undo, now, err);
 	}
 	restorer_close(&restorer);
 	return ret;

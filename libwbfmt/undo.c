@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Undo files: records of what stood on the devices, each with the sums of what was written over it,
- * chained. Nothing is overwritten before its record is durable, so one that was cut off speaks of sectors
- * that nobody touched; a bad one is damage if a later one says that it had been durable.
+ * Undo files: records of the bytes that stood on the devices, each with the sums of the bytes written over them, chained.
+ * Nothing is overwritten before its record is durable, so a torn last record describes sectors that are untouched. A
+ * missing record is a loss if a later record or the end note before the first one counts it as durable.
  */
 #include <stdlib.h>
 #include <zlib.h>
@@ -19,6 +19,9 @@ enum { FILE_VERSION = 8, FILE_DEVICES = 12, FILE_ID = 16, FILE_CREATED = 24, FIL
 enum { RECORD_KIND = 4, RECORD_FILE = 8, RECORD_SEQUENCE = 16, RECORD_DURABLE = 24, RECORD_OFFSET = 32,
        RECORD_DEVICE = 40, RECORD_LENGTH = 44, RECORD_STORED = 48, RECORD_PREVIOUS = 52, RECORD_PAYLOAD_SUM = 56,
        RECORD_SUM = 60, RECORD_HEADER = 64 };
+enum { NOTE_STATE = 4, NOTE_FILE = 8, NOTE_NUMBER = 16, NOTE_RECORDS = 24, NOTE_END = 32, NOTE_TIME = 40, NOTE_SUM = 60 };
+static const char note_magic[4] = { 'W', 'B', 'u', 'e' };
+enum { NOTE_SO_FAR = 1, NOTE_FINISHED = 2 };
 enum { KIND_OLD = 1, KIND_UNDONE = 2, KIND_NOTE = 3, KIND_BEGUN = 4 };
 
 #define HEADER_MAX 65536u
@@ -47,6 +50,7 @@ static void advance(struct wb_undo *undo, const struct header *header)
 	undo->previous = header->sum;
 	undo->sequence++;
 	if (header->kind == KIND_OLD) {
+		undo->last_old = undo->sequence;
 		undo->count++;
 		undo->sectors[header->record.device] += header->record.length / WB_SECTOR;
 	}
@@ -80,16 +84,36 @@ static size_t header_size(const struct wb_undo_device *devices, unsigned count)
 	return size;
 }
 
+/* Where the first end note stands: a sector of its own, so that a torn write of one leaves the other. */
+static uint64_t notes_offset(uint64_t header_size)
+{
+	return (header_size + WB_SECTOR - 1) / WB_SECTOR * WB_SECTOR;
+}
+
+static void put_note(const struct wb_undo *undo, uint8_t *sector, unsigned state, uint64_t now)
+{
+	memset(sector, 0, WB_SECTOR);
+	memcpy(sector, note_magic, sizeof(note_magic));
+	wb_put_le(sector + NOTE_STATE, 4, state);
+	wb_put_le(sector + NOTE_FILE, 8, undo->id);
+	wb_put_le(sector + NOTE_NUMBER, 8, undo->note_number);
+	wb_put_le(sector + NOTE_RECORDS, 8, undo->noted);
+	wb_put_le(sector + NOTE_END, 8, undo->end);
+	wb_put_le(sector + NOTE_TIME, 8, now);
+	wb_put_le(sector + NOTE_SUM, 4, wb_undo_sum(sector, NOTE_SUM));
+}
+
 static int write_header(struct wb_undo *undo, struct wb_error *err)
 {
 	size_t size = header_size(undo->devices, undo->device_count), at = FILE_NAMES;
-	uint8_t *header = calloc(1, size);
+	uint64_t notes = notes_offset(size), whole = notes + 2ull * WB_SECTOR;
+	uint8_t *header = calloc(1, (size_t)whole);
 	int ret;
 
 	if (!header)
 		return wb_no_memory(err, "a header");
 	memcpy(header, file_magic, sizeof(file_magic));
-	wb_put_le(header + FILE_VERSION, 4, 1);
+	wb_put_le(header + FILE_VERSION, 4, undo->version);
 	wb_put_le(header + FILE_DEVICES, 4, undo->device_count);
 	wb_put_le(header + FILE_ID, 8, undo->id);
 	wb_put_le(header + FILE_CREATED, 8, undo->created);
@@ -97,9 +121,11 @@ static int write_header(struct wb_undo *undo, struct wb_error *err)
 	for (unsigned i = 0; i < undo->device_count; i++)
 		at += put_device(header + at, &undo->devices[i]);
 	undo->previous = wb_undo_sum(header, at);
-	undo->begin = undo->end = size;
+	undo->begin = undo->end = whole;
+	undo->notes = notes;
 	wb_put_le(header + at, 4, undo->previous);
-	ret = wb_dev_write(undo->file, 0, header, (uint32_t)size, err);
+	put_note(undo, header + notes, NOTE_SO_FAR, undo->created);
+	ret = wb_dev_write(undo->file, 0, header, (uint32_t)whole, err);
 	free(header);
 	return ret ? ret : wb_dev_flush(undo->file, err);
 }
@@ -122,7 +148,7 @@ int wb_undo_create(struct wb_undo *undo, struct wb_dev *file, const struct wb_un
 {
 	int ret;
 
-	*undo = (struct wb_undo){ .file = file, .id = id, .created = now };
+	*undo = (struct wb_undo){ .file = file, .id = id, .created = now, .version = 2 };
 	if (!count || count > WB_UNDO_DEVICES || header_size(devices, count) > HEADER_MAX)
 		return wb_fail(err, WB_EINVAL, 0, WB_NO_OFFSET, "an undo file speaks of 1 to %u devices with shorter names",
 			       WB_UNDO_DEVICES);
@@ -225,10 +251,41 @@ int wb_undo_end(struct wb_undo *undo, struct wb_error *err)
 	return ret;
 }
 
+/* The older of the two notes is replaced. The file is flushed between two of them, so that one is always intact. */
+static int write_note(struct wb_undo *undo, unsigned state, uint64_t now, struct wb_error *err)
+{
+	uint8_t sector[WB_SECTOR];
+
+	if (!undo->notes)
+		return 0;
+	undo->noted = undo->durable;
+	undo->finished = state == NOTE_FINISHED;
+	undo->note_number++;
+	put_note(undo, sector, state, now);
+	return wb_dev_write(undo->file, undo->notes + undo->note_number % 2 * WB_SECTOR, sector, WB_SECTOR, err);
+}
+
 void wb_undo_note(struct wb_undo *undo)
 {
-	if (undo->sequence && undo->durable == undo->sequence) /* which a note itself is not */
-		append_note(undo, NULL);
+	if (!undo->sequence || undo->durable != undo->sequence) /* which a note itself is not */
+		return;
+	if (!append_note(undo, NULL))
+		write_note(undo, NOTE_SO_FAR, undo->created, NULL);
+}
+
+int wb_undo_finish(struct wb_undo *undo, uint64_t now, struct wb_error *err)
+{
+	int ret = 0;
+
+	if (!undo->notes || (undo->finished && undo->noted == undo->sequence))
+		return 0;
+	ret = wb_undo_end(undo, err);
+	if (!ret)
+		ret = write_note(undo, NOTE_FINISHED, now, err);
+	if (!ret)
+		ret = wb_dev_flush(undo->file, err);
+	undo->interrupted &= ret != 0;
+	return ret;
 }
 
 /* A record of one moment; all before it is durable with it. */
@@ -303,14 +360,50 @@ static int read_start(const struct wb_undo *undo, uint8_t *start, struct wb_erro
 		return ret;
 	if (!reaches(undo, 0, FILE_NAMES) || memcmp(start, file_magic, sizeof(file_magic)))
 		return damaged_header(err, "this is no undo file");
-	if (wb_get_le(start + FILE_VERSION, 4) != 1)
-		return wb_fail(err, WB_EINVAL, 0, FILE_VERSION, "the undo file has version %llu, and only 1 is known",
-			       (unsigned long long)wb_get_le(start + FILE_VERSION, 4));
+	uint64_t version = wb_get_le(start + FILE_VERSION, 4);
+
+	if (!version || version > 2)
+		return wb_fail(err, WB_EINVAL, 0, FILE_VERSION, "the undo file has version %llu, and only 1 and 2 are known",
+			       (unsigned long long)version);
 	uint64_t size = wb_get_le(start + FILE_LENGTH, 4);
 
 	if (size < FILE_NAMES + 4 || size > HEADER_MAX)
 		return damaged_header(err, "the header of the undo file is damaged");
 	return reaches(undo, 0, size) ? 0 : damaged_header(err, "the undo file ends in its header");
+}
+
+/* Takes over a note that is newer than the one at hand. */
+static bool take_note(struct wb_undo *undo, const uint8_t *sector)
+{
+	uint64_t state = wb_get_le(sector + NOTE_STATE, 4);
+
+	if (memcmp(sector, note_magic, sizeof(note_magic)) || wb_get_le(sector + NOTE_FILE, 8) != undo->id ||
+	    state < NOTE_SO_FAR || state > NOTE_FINISHED ||
+	    !wb_sum_holds(wb_get_le(sector + NOTE_SUM, 4), wb_undo_sum(sector, NOTE_SUM)))
+		return false;
+	if (wb_get_le(sector + NOTE_NUMBER, 8) < undo->note_number)
+		return true;
+	undo->note_number = wb_get_le(sector + NOTE_NUMBER, 8);
+	undo->noted = wb_get_le(sector + NOTE_RECORDS, 8);
+	undo->finished = state == NOTE_FINISHED;
+	return true;
+}
+
+static int read_notes(struct wb_undo *undo, uint64_t at, struct wb_error *err)
+{
+	uint8_t sectors[2 * WB_SECTOR];
+	int ret;
+
+	if (!reaches(undo, at, sizeof(sectors)))
+		return damaged_header(err, "the undo file ends in its header");
+	ret = wb_dev_read(undo->file, at, sectors, sizeof(sectors), err);
+	undo->notes = at;
+	undo->begin = undo->end = at + sizeof(sectors);
+	if (!ret && !(take_note(undo, sectors) | take_note(undo, sectors + WB_SECTOR))) {
+		undo->cut = true;
+		undo->cut_at = at;
+	}
+	return ret;
 }
 
 static int read_header(struct wb_undo *undo, struct wb_error *err)
@@ -331,9 +424,10 @@ static int read_header(struct wb_undo *undo, struct wb_error *err)
 		ret = damaged_header(err, "the header of the undo file is damaged");
 	if (!ret)
 		ret = parse_header(undo, header, size - 4, err);
+	undo->version = (unsigned)wb_get_le(start + FILE_VERSION, 4);
 	undo->begin = undo->end = size;
 	free(header);
-	return ret;
+	return ret || undo->version < 2 ? ret : read_notes(undo, notes_offset(size), err);
 }
 
 /* Whether a header of this file's records stands there, whole. Its numbers may still be forged. */
@@ -419,59 +513,178 @@ static int take_record(struct wb_undo *undo, uint8_t *buffer, struct wb_error *e
 	return ret;
 }
 
-/* Whether some header in there says that more records were durable than have been found. */
-static bool misses_records(const struct wb_undo *undo, const uint8_t *bytes, uint32_t size)
+/* The largest number of flushed records that a header in there counts. */
+static uint64_t durable_in(const struct wb_undo *undo, const uint8_t *bytes, uint32_t size)
 {
+	uint64_t durable = 0;
 	struct header header;
 
 	for (uint32_t i = 0; i + RECORD_HEADER <= size; i++)
-		if (decode(undo, 0, bytes + i, &header) && header.durable > undo->sequence)
-			return true;
-	return false;
+		if (decode(undo, 0, bytes + i, &header))
+			durable = wb_max(durable, header.durable);
+	return durable;
 }
 
-/* Behind the last record there may be what is left of some that were cut off. */
-static int look_behind(struct wb_undo *undo, uint8_t *buffer, const struct wb_progress *progress, struct wb_error *err)
+struct loader {
+	struct wb_undo *undo;
+	const struct wb_progress *progress;
+	uint8_t *buffer;   /* STORED_MAX bytes, of a payload */
+	uint8_t *piece;    /* WB_UNDO_MAX bytes of the file, to look for headers in */
+	bool looked;       /* at all that follows the first place without a record: */
+	uint64_t durable;  /* how many records were flushed, as any header there or the end note says */
+	uint64_t budget;   /* bytes of payloads that may still be read in vain */
+};
+
+static int read_piece(struct loader *loader, uint64_t at, uint32_t *length, struct wb_error *err)
 {
-	const uint32_t step = WB_UNDO_MAX - RECORD_HEADER + 1;
+	uint64_t size = wb_dev_size(loader->undo->file);
+	int ret = wb_poll(loader->progress, "reading the undo file", at, size, err);
+
+	*length = (uint32_t)wb_min(size - at, WB_UNDO_MAX);
+	return ret ? ret : wb_dev_read(loader->undo->file, at, loader->piece, *length, err);
+}
+
+#define PIECE_STEP (WB_UNDO_MAX - RECORD_HEADER + 1) /* a header that begins in one step is whole in its piece */
+
+/* After the last record there may be the rest of some that were cut off, or records after a damaged one. */
+static int look_behind(struct loader *loader, struct wb_error *err)
+{
+	struct wb_undo *undo = loader->undo;
 	uint64_t size = wb_dev_size(undo->file);
+	uint32_t length;
+	int ret = 0;
 
-	undo->torn = undo->end < size;
-	for (uint64_t at = undo->end; at < size; at += step) {
-		uint32_t some = (uint32_t)wb_min(size - at, WB_UNDO_MAX);
-		int ret = wb_poll(progress, "reading the undo file", at, size, err);
-
+	loader->looked = true;
+	loader->durable = undo->noted;
+	for (uint64_t at = undo->end; at < size && !ret; at += PIECE_STEP) {
+		ret = read_piece(loader, at, &length, err);
 		if (!ret)
-			ret = wb_dev_read(undo->file, at, buffer, some, err);
+			loader->durable = wb_max(loader->durable, durable_in(undo, loader->piece, length));
+	}
+	return ret;
+}
+
+/* Whether a whole record that may follow begins at this place of the file: 1, 0, or a failure. */
+static int may_follow(struct loader *loader, uint64_t at, struct header *header, struct wb_error *err)
+{
+	struct wb_undo *undo = loader->undo;
+
+	if (header->sequence < undo->sequence || header->sequence == UINT64_MAX || !makes_sense(undo, header) ||
+	    header->record.stored > loader->budget)
+		return 0;
+	loader->budget -= header->record.stored;
+	header->record.at = at;
+	return read_stored(undo, &header->record, loader->buffer, err);
+}
+
+static int add_gap(struct wb_undo *undo, uint64_t end, struct wb_error *err)
+{
+	struct wb_range *gaps = realloc(undo->gaps, (undo->gap_count + 1) * sizeof(*gaps));
+
+	if (!gaps)
+		return wb_no_memory(err, "the gaps of an undo file");
+	undo->gaps = gaps;
+	gaps[undo->gap_count++] = (struct wb_range){ undo->end, end - undo->end };
+	return 0;
+}
+
+/* Goes on after a gap with the next whole record: 1, or 0 where there is none. */
+static int skip_gap(struct loader *loader, struct wb_error *err)
+{
+	struct wb_undo *undo = loader->undo;
+	uint64_t size = wb_dev_size(undo->file);
+	struct header header;
+	uint32_t length;
+
+	for (uint64_t at = undo->end; at < size; at += PIECE_STEP) {
+		int ret = read_piece(loader, at, &length, err);
+
+		for (uint32_t i = 0; !ret && i + RECORD_HEADER <= length; i++) {
+			ret = decode(undo, 0, loader->piece + i, &header) ? may_follow(loader, at + i, &header, err) : 0;
+			if (ret == 1)
+				ret = add_gap(undo, at + i, err);
+			else
+				continue;
+			if (ret)
+				return ret;
+			undo->missing += header.sequence - undo->sequence;
+			undo->end = at + i;
+			undo->sequence = header.sequence;
+			undo->previous = header.previous;
+			return 1;
+		}
 		if (ret)
 			return ret;
-		if (misses_records(undo, buffer, some))
-			return wb_fail(err, WB_EINVAL, 0, undo->end, "the undo file is damaged here, and later records are whole");
 	}
 	return 0;
 }
 
+/* Where no record follows: 1 if there are more after a gap, 0 at the end of the file. */
+static int end_or_gap(struct loader *loader, struct wb_error *err)
+{
+	struct wb_undo *undo = loader->undo;
+	uint64_t at = undo->end;
+	int ret = loader->looked ? 0 : look_behind(loader, err);
+
+	undo->torn = undo->end < wb_dev_size(undo->file);
+	if (ret || loader->durable <= undo->sequence)
+		return ret;
+	undo->cut_at = undo->cut ? undo->cut_at : at;
+	undo->cut = true;
+	ret = skip_gap(loader, err);
+	if (!ret)
+		undo->missing += loader->durable - undo->sequence;
+	return ret;
+}
+
+static int load_records(struct loader *loader, struct wb_error *err)
+{
+	struct wb_undo *undo = loader->undo;
+	int more = 1;
+
+	while (more == 1) {
+		int ret = wb_poll(loader->progress, "reading the undo file", undo->end, wb_dev_size(undo->file), err);
+
+		more = ret ? ret : take_record(undo, loader->buffer, err);
+		if (!more)
+			more = end_or_gap(loader, err);
+	}
+	return more;
+}
+
 int wb_undo_load(struct wb_undo *undo, struct wb_dev *file, const struct wb_progress *progress, struct wb_error *err)
 {
-	uint8_t *buffer = malloc(STORED_MAX);
-	int ret, more = 1;
+	struct loader loader = { .undo = undo, .progress = progress, .buffer = malloc(STORED_MAX),
+				 .piece = malloc(WB_UNDO_MAX), .budget = 4 * wb_dev_size(file) };
+	int ret;
 
 	*undo = (struct wb_undo){ .file = file };
-	ret = buffer ? read_header(undo, err) : wb_no_memory(err, "an undo record");
-	while (!ret && more) {
-		ret = wb_poll(progress, "reading the undo file", undo->end, wb_dev_size(file), err);
-		if (!ret)
-			more = take_record(undo, buffer, err);
-		if (more < 0)
-			ret = more;
-	}
+	ret = loader.buffer && loader.piece ? read_header(undo, err) : wb_no_memory(err, "an undo record");
 	if (!ret)
-		ret = look_behind(undo, buffer, progress, err);
+		ret = load_records(&loader, err);
 	undo->loaded = true;
-	free(buffer);
+	undo->interrupted = undo->notes && undo->count && !(undo->finished && undo->noted >= undo->last_old);
+	free(loader.buffer);
+	free(loader.piece);
 	if (ret)
 		wb_undo_release(undo);
 	return ret;
+}
+
+/* The end of the gap that begins there, or the place itself. */
+static uint64_t after_gap(const struct wb_undo *undo, uint64_t at)
+{
+	size_t low = 0, high = undo->gap_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (undo->gaps[middle].offset < at)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < undo->gap_count && undo->gaps[low].offset == at ? at + undo->gaps[low].length : at;
 }
 
 int wb_undo_next(const struct wb_undo *undo, uint64_t *at, struct wb_undo_record *record, struct wb_error *err)
@@ -480,11 +693,13 @@ int wb_undo_next(const struct wb_undo *undo, uint64_t *at, struct wb_undo_record
 
 	while (*at < undo->end) {
 		struct header header;
-		int ret = read_record(undo, *at, &header, err);
+		uint64_t begin = after_gap(undo, *at);
+		int ret = read_record(undo, begin, &header, err);
 
 		if (ret != 1)
 			return ret ? ret : wb_fail(err, WB_EINVAL, 0, *at, "the undo file has changed here");
-		*at += RECORD_HEADER + header.record.stored;
+		after_flush |= begin != *at;
+		*at = begin + RECORD_HEADER + header.record.stored;
 		*record = header.record;
 		record->after_flush = after_flush;
 		if (header.kind == KIND_OLD)
@@ -524,5 +739,6 @@ void wb_undo_release(struct wb_undo *undo)
 {
 	for (unsigned i = 0; i < undo->device_count; i++)
 		free(undo->devices[i].name);
+	free(undo->gaps);
 	*undo = (struct wb_undo){ .file = NULL };
 }

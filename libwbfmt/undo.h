@@ -27,7 +27,8 @@ int wb_undo_add(struct wb_undo *undo, unsigned device, uint64_t offset, const ui
 		uint32_t length, struct wb_error *err);
 int wb_undo_end(struct wb_undo *undo, struct wb_error *err);
 
-/* Says, behind the last record, that it was durable: then damage to it is not taken for a cut. Best effort. */
+/* After the device was flushed: records, at the end and in the end note, that the records so far are durable. Then
+ * damage to them is not treated as a cut. Best effort. */
 void wb_undo_note(struct wb_undo *undo);
 
 /* Says that what was recorded is about to be put back: from here on the devices hold less than a command wrote. Durable

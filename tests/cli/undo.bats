@@ -122,7 +122,7 @@ $PWD/backing.img" ]
 	as_before
 }
 
-@test "an undo file whose end was cut off is good, one that is damaged before its end is refused" {
+@test "an undo file with a torn record after its end is good, one that is damaged or cut short is refused until --force=cut" {
 	pair v2/partial
 	expect 0 wb-flush-dirty -q -y --undo=undo cache.img backing.img
 	cp undo whole
@@ -130,10 +130,24 @@ $PWD/backing.img" ]
 	expect 0 wb-undo -n undo
 	[[ $output == *"cut off"* ]]
 	cp whole undo
-	printf '\xff' | dd of=undo bs=1 seek=300 conv=notrunc status=none
 	before=$(sha256sum cache.img backing.img)
+	printf '\xff' | dd of=undo bs=1 seek=1700 conv=notrunc status=none
+	expect 8 wb-undo -n undo
+	expect 8 wb-undo --json undo
+	[[ $stderr == *"undo: the undo file is incomplete: records are missing from byte "*"--force=cut"* ]]
+	[ "$(field '[.incomplete, .missing_records, .written_sectors] | tostring')" = '[true,1,0]' ]
+	expect 8 wb-flush-dirty -y --force=ended --undo=undo cache.img backing.img
+	[[ $stderr == *"records are missing from byte "*"give --undo a new name"* ]]
+	head -c "$(($(stat -c %s whole) / 2))" whole >undo
 	expect 8 wb-undo undo
-	[[ $stderr == *"undo: at byte "*"damaged"* ]]
+	[[ $stderr == *"incomplete"*"and the log was ended after them"* ]]
+	[ "$(sha256sum cache.img backing.img)" = "$before" ]
+	cp cache.img cache.ended
+	expect 0 wb-undo --force=cut undo
+	[[ $output == *" with old data are left"*"what was not recorded, or is missing, stays as it is"* ]]
+	cmp cache.img cache.ended
+	before=$(sha256sum cache.img backing.img)
+	cp whole undo
 	printf '\xff' | dd of=undo bs=1 seek=40 conv=notrunc status=none
 	expect 8 wb-undo undo
 	[ "$(sha256sum cache.img backing.img)" = "$before" ]

@@ -36,7 +36,7 @@ static void foretell(const struct wb_undo *undo)
 	}
 }
 
-static void restore(struct wb_undo *undo, struct memory *file, struct memory *memories, bool force)
+static void restore(struct wb_undo *undo, struct memory *file, struct memory *memories, unsigned force)
 {
 	struct wb_dev *devs[WB_UNDO_DEVICES];
 	struct wb_undo_result result;
@@ -51,8 +51,11 @@ static void restore(struct wb_undo *undo, struct memory *file, struct memory *me
 	HOLDS(!memcmp(disks, wanted, sizeof(disks)) && file->writes == writes);
 	int ret = wb_undo_restore(undo, devs, force, false, 7, &result, NULL, NULL);
 
-	HOLDS(dry || force || (ret == -WB_ECHANGED) == (changed != 0));
-	if (ret == -WB_ECHANGED)
+	if (undo->cut && !(force & WB_UNDO_CUT))
+		HOLDS(ret == -WB_ECUT || ret == -WB_EINVAL || ret == -WB_ENOMEM);
+	else
+		HOLDS(dry || force & WB_UNDO_CHANGED || ret == -WB_ECUT || (ret == -WB_ECHANGED) == (changed != 0));
+	if (ret == -WB_ECHANGED || ret == -WB_ECUT)
 		HOLDS(!memcmp(disks, wanted, sizeof(disks)));
 	if (ret)
 		return;
@@ -62,7 +65,7 @@ static void restore(struct wb_undo *undo, struct memory *file, struct memory *me
 }
 
 /* Every sector is as it must be; what was put back is put back in the file, too. */
-static void restore_all(struct wb_undo *undo, struct memory *file, bool force)
+static void restore_all(struct wb_undo *undo, struct memory *file, unsigned force)
 {
 	struct memory memories[WB_UNDO_DEVICES];
 	struct wb_undo again;
@@ -75,7 +78,7 @@ static void restore_all(struct wb_undo *undo, struct memory *file, bool force)
 	memset(disks, 0, sizeof(disks));
 	memset(wanted, 0, sizeof(wanted));
 	uint64_t count = undo->count;
-	bool torn = undo->torn; /* without checksums, what was torn may go on behind the mark like records */
+	bool torn = undo->torn || undo->cut; /* without checksums, what was torn may go on behind the mark like records */
 
 	restore(undo, file, memories, force);
 	if (undo->count || !count)
@@ -94,9 +97,9 @@ static void go_on(struct wb_undo *undo, struct memory *file)
 	struct wb_undo again;
 	uint64_t count = undo->count;
 
-	if (undo->devices[0].size < WB_SECTOR || undo->sequence > UINT64_MAX - 8)
+	if (undo->cut || undo->devices[0].size < WB_SECTOR || undo->sequence > UINT64_MAX - 8)
 		return;
-	HOLDS(!wb_undo_add(undo, 0, 0, old, new_bytes, WB_SECTOR, NULL) && !wb_undo_end(undo, NULL));
+	HOLDS(!wb_undo_add(undo, 0, 0, old, new_bytes, WB_SECTOR, NULL) && !wb_undo_finish(undo, 8, NULL));
 	HOLDS(undo->count == count + 1);
 	if (wb_undo_load(&again, &file->dev, NULL, NULL)) /* what was torn may look like records */
 		return;
@@ -125,7 +128,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				n++;
 			HOLDS(n == undo.count);
 		}
-		restore_all(&undo, &file, size % 2);
+		restore_all(&undo, &file, size % 4); /* enum wb_undo_force */
 		go_on(&undo, &file);
 		wb_undo_release(&undo);
 	}
@@ -144,6 +147,7 @@ static bool is_record(const uint8_t *data, size_t size, size_t at)
 static void chain(uint8_t *data, size_t size)
 {
 	size_t at = size >= 40 ? (size_t)wb_get_le(data + FILE_LENGTH, 4) : size;
+	bool notes = size >= 40 && wb_get_le(data + 8, 4) == 2;
 	uint64_t sequence = 0;
 
 	if (at < 40 || at > size)
@@ -151,6 +155,7 @@ static void chain(uint8_t *data, size_t size)
 	wb_put_le(data + at - 4, 4, wb_undo_sum(data, at - 4));
 	uint32_t previous = (uint32_t)wb_get_le(data + at - 4, 4);
 
+	at = notes ? (at + WB_SECTOR - 1) / WB_SECTOR * WB_SECTOR + 2ul * WB_SECTOR : at;
 	for (; is_record(data, size, at); at += RECORD + (size_t)wb_get_le(data + at + AT_STORED, 4)) {
 		uint64_t durable = wb_get_le(data + at + AT_DURABLE, 8);
 

@@ -54,6 +54,7 @@ static void sum_record(uint8_t *record)
 static char name_a[] = "/dev/disk/by-id/a", name_b[] = "b";
 static const struct wb_undo_device two_devices[] = { { name_a, SIZE }, { name_b, 4 * WB_SECTOR } };
 #define HEADER (36 + 12 + 17 + 12 + 1 + 4) /* of a file that speaks of these two */
+#define BEGIN (512 + 2 * 512)             /* where its records begin: after two end notes */
 
 struct play {
 	struct medium file;
@@ -144,7 +145,7 @@ static void layout_is_what_wbfmt_5_says(void **state)
 
 	file = play.file.bytes;
 	assert_memory_equal(file, "WBundo\0\0", 8);
-	assert_int_equal(number(file + 8, 4), 1);
+	assert_int_equal(number(file + 8, 4), 2);
 	assert_int_equal(number(file + 12, 4), 2);
 	assert_int_equal(number(file + 16, 8), UNDO_ID);
 	assert_int_equal(number(file + 24, 8), CREATED);
@@ -157,7 +158,19 @@ static void layout_is_what_wbfmt_5_says(void **state)
 	assert_int_equal(file[77], 'b');
 	assert_int_equal(number(file + 78, 4), crc32c_of(file, 78));
 
-	record = file + 82;
+	const uint8_t *note = file + 512;
+
+	assert_memory_equal(note, "WBue", 4);
+	assert_int_equal(number(note + 4, 4), 1); /* so far */
+	assert_int_equal(number(note + 8, 8), UNDO_ID);
+	assert_int_equal(number(note + 16, 8), 0);
+	assert_int_equal(number(note + 24, 8), 0);
+	assert_int_equal(number(note + 32, 8), BEGIN);
+	assert_int_equal(number(note + 40, 8), CREATED);
+	assert_int_equal(number(note + 60, 4), crc32c_of(note, 60));
+	assert_true(wb_all_bytes(note + 64, 512 - 64 + 512, 0));
+
+	record = file + BEGIN;
 	uint64_t stored = number(record + 48, 4);
 
 	assert_memory_equal(record, "WBur", 4);
@@ -191,6 +204,16 @@ static void layout_is_what_wbfmt_5_says(void **state)
 	assert_int_equal(number(mark + 56, 4), 0);
 	assert_int_equal(number(mark + 60, 4), crc32c_of(mark, 60));
 	assert_int_equal(play.file.size, mark + 64 - file);
+
+	assert_int_equal(wb_undo_finish(&play.undo, 0x987654321, NULL), 0);
+	note = file + 1024;
+	assert_memory_equal(note, "WBue", 4);
+	assert_int_equal(number(note + 4, 4), 2); /* finished */
+	assert_int_equal(number(note + 16, 8), 1);
+	assert_int_equal(number(note + 24, 8), 2);
+	assert_int_equal(number(note + 32, 8), play.file.size);
+	assert_int_equal(number(note + 40, 8), 0x987654321);
+	assert_int_equal(number(note + 60, 4), crc32c_of(note, 60));
 	play_release(&play);
 }
 
@@ -321,7 +344,7 @@ static void zeroes_take_little_room(void **state)
 	(void)state;
 	play_init(&play);
 	assert_int_equal(wb_undo_add(&play.undo, 0, 0, zeroes, zeroes, RUN, NULL), 0);
-	assert_true(play.file.size < HEADER + 64 + RUN / 50);
+	assert_true(play.file.size < BEGIN + 64 + RUN / 50);
 	play_release(&play);
 }
 
@@ -377,7 +400,7 @@ static void file_is_created_in_an_empty_file_for_one_to_four_devices(void **stat
 static void full_disk_fails_the_creation_and_leaks_nothing(void **state)
 {
 	(void)state;
-	for (uint64_t room = 1; room < HEADER; room++) {
+	for (uint64_t room = 1; room < BEGIN; room++) {
 		struct medium file;
 		struct wb_dev *dev;
 		struct wb_undo undo;
@@ -430,8 +453,8 @@ static void file_cut_short_anywhere_keeps_its_whole_records(void **state)
 		while (whole < 3 && at[whole + 1] <= size)
 			whole++;
 		play.file.size = size;
-		assert_int_equal(reload(&play, &err), size < HEADER ? -WB_EINVAL : 0);
-		if (size < HEADER) {
+		assert_int_equal(reload(&play, &err), size < BEGIN ? -WB_EINVAL : 0);
+		if (size < BEGIN) {
 			assert_int_equal(err.offset, 0);
 			continue;
 		}
@@ -458,10 +481,14 @@ static void flipped_bit_in_a_record_that_was_durable_is_damage(void **state)
 
 		for (unsigned i = 0; i < 3; i++)
 			expected = byte >= at[i] ? at[i] : expected;
+		if (byte >= HEADER && byte < BEGIN) /* of the end notes one is enough */
+			continue;
 		play.file.bytes[byte] ^= (uint8_t)(1 << byte % 8);
-		assert_int_equal(reload(&play, &err), -WB_EINVAL);
-		if (byte < 8 || byte >= 12) /* of the header, the version has an offset of its own */
-			assert_int_equal(err.offset, expected);
+		assert_int_equal(reload(&play, &err), byte < BEGIN ? -WB_EINVAL : 0);
+		if (byte >= BEGIN)
+			assert_true(play.undo.cut && play.undo.cut_at == expected && play.undo.missing == 1 && play.undo.count == 2);
+		else if (byte < 8 || byte >= 12) /* the version has an offset of its own */
+			assert_int_equal(err.offset, 0);
 		play.file.bytes[byte] ^= (uint8_t)(1 << byte % 8);
 	}
 	assert_int_equal(reload(&play, NULL), 0);
@@ -552,7 +579,7 @@ static void records_that_were_only_in_the_page_cache_may_be_missing(void **state
 	assert_int_equal(reload(&play, NULL), 0);
 	at = play.undo.end;
 	assert_int_equal(add(&play, 0, 512, 512, 2), 0);
-	memset(play.file.bytes + HEADER, 0, at - HEADER);
+	memset(play.file.bytes + BEGIN, 0, at - BEGIN);
 	assert_int_equal(reload(&play, NULL), 0);
 	assert_int_equal(play.undo.count, 0);
 	assert_true(play.undo.torn);
@@ -604,7 +631,6 @@ static void later_record_is_seen_wherever_it_stands(void **state)
 	free(play.file.bytes);
 	play.file.bytes = calloc(1, 3u << 20);
 	for (unsigned place = (1u << 20) - 70; place < (1u << 20) + 70; place++) {
-		struct wb_error err = { 0 };
 		struct wb_dev *dev;
 		struct wb_undo undo;
 
@@ -613,11 +639,12 @@ static void later_record_is_seen_wherever_it_stands(void **state)
 		dev = medium_open(&play.file);
 		assert_int_equal(wb_undo_create(&undo, dev, two_devices, 2, UNDO_ID, CREATED, NULL), 0);
 		wb_undo_release(&undo);
-		assert_int_equal(wb_dev_write(dev, HEADER + place, header, sizeof(header), NULL), 0);
-		assert_int_equal(wb_undo_load(&undo, dev, NULL, &err), -WB_EINVAL);
-		assert_int_equal(err.offset, HEADER);
+		assert_int_equal(wb_dev_write(dev, BEGIN + place, header, sizeof(header), NULL), 0);
+		assert_int_equal(wb_undo_load(&undo, dev, NULL, NULL), 0);
+		assert_true(undo.cut && undo.cut_at == BEGIN && undo.missing == 1);
+		wb_undo_release(&undo);
 		wb_dev_close(dev);
-		memset(play.file.bytes + HEADER + place, 0, sizeof(header));
+		memset(play.file.bytes + BEGIN + place, 0, sizeof(header));
 	}
 	play_release(&play);
 }
@@ -673,6 +700,8 @@ static void unreadable_file_is_an_error_and_no_cut(void **state)
 	play_init(&play);
 	add_three(&play, at);
 	for (uint64_t byte = 0; byte < play.file.size; byte += 13) {
+		if (byte >= HEADER && byte < 512)
+			continue; /* padding */
 		const struct wb_range bad = { byte, 1 };
 		const struct wb_fault fault = { .bad = &bad, .bad_count = 1, .cut_after = FOREVER };
 		struct wb_dev *broken;
@@ -720,7 +749,7 @@ static void loading_can_be_stopped(void **state)
 static void forged_header_is_refused(void **state)
 {
 	static const struct { unsigned offset, width; uint64_t value; } cases[] = {
-		{ 0, 1, 'w' },           { 7, 1, 1 },             { 8, 4, 0 },            { 8, 4, 2 },
+		{ 0, 1, 'w' },           { 7, 1, 1 },             { 8, 4, 0 },            { 8, 4, 3 },
 		{ 12, 4, 0 },            { 12, 4, 1 },            { 12, 4, 3 },           { 12, 4, 5 },
 		{ 12, 4, UINT32_MAX },   { 32, 4, 0 },            { 32, 4, 39 },          { 32, 4, 40 },
 		{ 32, 4, HEADER - 1 },   { 32, 4, HEADER + 1 },   { 32, 4, 65536 },       { 32, 4, 65537 },
@@ -735,7 +764,7 @@ static void forged_header_is_refused(void **state)
 		struct wb_error err = { 0 };
 
 		play_init(&play);
-		play.file.size = i % 2 ? FILE_ROOM : HEADER; /* with and without something behind it */
+		play.file.size = i % 2 ? FILE_ROOM : BEGIN; /* with and without something behind it */
 		put_number(play.file.bytes + cases[i].offset, cases[i].width, cases[i].value);
 		sum_header(play.file.bytes);
 		if (reload(&play, &err) != -WB_EINVAL)
@@ -770,13 +799,13 @@ static void forged_record_is_refused_or_does_not_follow(void **state)
 
 		play_init(&play);
 		assert_int_equal(add(&play, 0, 0, 4096, 1), 0);
-		put_number(play.file.bytes + HEADER + cases[i].offset, cases[i].width, cases[i].value);
-		sum_record(play.file.bytes + HEADER);
+		put_number(play.file.bytes + BEGIN + cases[i].offset, cases[i].width, cases[i].value);
+		sum_record(play.file.bytes + BEGIN);
 		ret = reload(&play, &err);
 		if (ret != (cases[i].outcome == REFUSED ? -WB_EINVAL : 0))
 			fail_msg("case %u: %d", (unsigned)i, ret);
 		if (ret)
-			assert_int_equal(err.offset, HEADER);
+			assert_int_equal(err.offset, BEGIN);
 		else
 			assert_true(play.undo.count == 0 && play.undo.torn);
 		play_release(&play);
@@ -799,7 +828,7 @@ static void payload_of_another_size_is_refused(void **state)
 		uLongf stored = 1000;
 
 		play_init(&play);
-		at = play.file.bytes + HEADER;
+		at = play.file.bytes + BEGIN;
 		assert_int_equal(add(&play, 0, 0, 512, 1), 0);
 		if (i < LENGTH_OF(sizes))
 			assert_int_equal(compress(at + 64, &stored, zeroes, sizes[i]), Z_OK);
@@ -808,12 +837,12 @@ static void payload_of_another_size_is_refused(void **state)
 		put_number(at + 48, 4, stored);
 		put_number(at + 56, 4, crc32c_of(at + 64, stored));
 		sum_record(at);
-		play.file.size = HEADER + 64 + stored;
+		play.file.size = BEGIN + 64 + stored;
 		assert_int_equal(reload(&play, NULL), 0);
 		begin = play.undo.begin;
 		assert_int_equal(wb_undo_next(&play.undo, &begin, &record, NULL), 1);
 		assert_int_equal(wb_undo_payload(&play.undo, &record, payload, &err), -WB_EINVAL);
-		assert_int_equal(err.offset, HEADER);
+		assert_int_equal(err.offset, BEGIN);
 		play_release(&play);
 	}
 }
