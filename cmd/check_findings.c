@@ -62,6 +62,8 @@ static void emit_finding(const struct wb_ring *ring, const struct wb_finding *fi
 		report_u64(record, "flipped_byte", finding->bit->byte);
 		report_int(record, "flipped_bit", finding->bit->bit);
 	}
+	if (finding->missing)
+		report_u64(record, "missing_bytes", finding->missing);
 	report_geometries(record, ring, finding->rule);
 	report_text(record, "text", rule->text);
 	report_emit(record);

@@ -44,7 +44,7 @@ struct wb_ring_options check_ring_options(const struct work *work)
 	return (struct wb_ring_options){
 		.metadata_only = work->options->metadata_only,
 		.jobs = (unsigned)common_of(work)->jobs,
-		.backing_sectors = work->backing ? wb_dev_size(work->backing) / WB_SECTOR : 0,
+		.backing_sectors = work->backing ? wb_backing_sectors(work->backing) : 0,
 	};
 }
 
@@ -117,13 +117,30 @@ uint64_t check_dirty_sectors(const struct work *work)
 	return work->backing ? work->proof.dirty_sectors : work->ring.dirty_sectors;
 }
 
+/* Of this number of slots, or of the smallest that puts all segments in place. A sector is never cut. */
+static uint64_t missing_bytes(const struct work *work)
+{
+	const struct wb_geometry *geometry = &work->cache.geometry;
+	uint64_t slots = work->ring.resized ? work->ring.candidates[0] : geometry->slots;
+	uint64_t missing = wb_geometry_missing(geometry, slots), rest = geometry->bytes % WB_SECTOR;
+
+	return missing || !rest ? missing : WB_SECTOR - rest;
+}
+
 static void say_geometries(const struct work *work)
 {
 	const struct wb_ring *ring = &work->ring;
 	const struct common *common = common_of(work);
 
-	for (unsigned i = 0; i < ring->candidate_count && i < WB_CANDIDATES; i++)
-		common_say(common, "candidate   --slots=%" PRIu64 " puts every segment in place", ring->candidates[i]);
+	if (missing_bytes(work))
+		common_say(common, "size        %" PRIu64 " bytes; %s", work->cache.geometry.bytes,
+			   words_missing(work->cache_dev, missing_bytes(work)));
+	for (unsigned i = 0; i < ring->candidate_count && i < WB_CANDIDATES; i++) {
+		uint64_t missing = wb_geometry_missing(&work->cache.geometry, ring->candidates[i]);
+
+		common_say(common, "candidate   --slots=%" PRIu64 " puts every segment in place%s%s", ring->candidates[i],
+			   missing ? "; " : "", missing ? words_missing(work->cache_dev, missing) : "");
+	}
 	for (unsigned i = 0; i < ring->start_count && i < WB_CANDIDATES; i++) {
 		uint64_t slots = ring->starts[i].slots;
 		int64_t start = ring->starts[i].start;
@@ -200,6 +217,9 @@ static bool say_verdict_on_geometry(const struct work *work)
 	if (check_address_is_open(work)) {
 		verdict(work, "over 2 TiB the log can be read in two ways, and nothing here says which is right. Change nothing yet.");
 		next(work, "wb-check with --slot-address=linear, and with --slot-address=wrap: the readings below are theirs");
+	} else if (ring->resized && missing_bytes(work)) {
+		common_say(common_of(work), "verdict     %s. Change nothing yet.", words_missing(work->cache_dev, missing_bytes(work)));
+		next(work, "if no better copy exists: wb-check with one of the candidates below as --slots");
 	} else if (ring->resized) {
 		verdict(work, "the geometry is wrong; what is dirty shows only under the right one. Change nothing yet.");
 		next(work, "wb-check with one of the candidates below as --slots");
@@ -244,7 +264,10 @@ static void say_verdict_on_log(const struct work *work)
 	uint64_t dirty = check_dirty_sectors(work);
 
 	if (work->findings->damage) {
-		if (dirty || !work->backing)
+		if (missing_bytes(work))
+			common_say(common, "verdict     %s. Of what is here, %s may exist nowhere else: change nothing yet.",
+				   words_missing(work->cache_dev, missing_bytes(work)), at_stake(work));
+		else if (dirty || !work->backing)
 			common_say(common, "verdict     damaged; %s may exist only in this cache. Change nothing yet.", at_stake(work));
 		else
 			verdict(work, "damaged; what is whole in it is on the backing device already");

@@ -38,7 +38,7 @@ struct work {
 	struct wb_map lost;           /* bytes of CACHE that could not be read */
 	struct wb_decision decision;
 	struct output domain_map, svg;
-	uint64_t found[WB_RULES];     /* findings by rule */
+	uint64_t damage[WB_RULES];    /* findings that are damage, by rule */
 };
 
 static inline const struct common *common_of(const struct work *work)

@@ -78,19 +78,11 @@ static const char *record_name(enum wb_record_state state)
 	return names[state];
 }
 
-static uint64_t end_of_slots(const struct wb_geometry *geometry, uint64_t slots)
-{
-	return slots * wb_slot_size(geometry) + WB_FIRST_SLOT;
-}
-
-static bool has_room(const struct wb_geometry *geometry, uint64_t slots)
-{
-	return end_of_slots(geometry, slots) <= geometry->bytes;
-}
-
 static uint64_t unused_tail(const struct wb_geometry *geometry)
 {
-	return has_room(geometry, geometry->slots) ? geometry->bytes - end_of_slots(geometry, geometry->slots) : 0;
+	uint64_t used = WB_FIRST_SLOT + geometry->slots * wb_slot_size(geometry);
+
+	return used < geometry->bytes ? geometry->bytes - used : 0;
 }
 
 static struct text classes_words(const struct wb_ring *ring)
@@ -171,8 +163,7 @@ static uint64_t damage(const struct work *work)
 	uint64_t count = 0;
 
 	for (unsigned rule = 0; rule < WB_RULES; rule++)
-		if (wb_rule_info((enum wb_rule)rule)->severity == WB_DAMAGE)
-			count += work->found[rule];
+		count += work->damage[rule];
 	return count;
 }
 
@@ -181,7 +172,7 @@ static struct text damage_words(const struct work *work)
 	struct text text = { .used = 0 };
 
 	for (unsigned rule = 0; rule < WB_RULES; rule++)
-		if (work->found[rule] && wb_rule_info((enum wb_rule)rule)->severity == WB_DAMAGE)
+		if (work->damage[rule])
 			add(&text, "%s%s", text.used ? ", " : "",
 			    wb_rule_info((enum wb_rule)rule)->name);
 	return text;
@@ -213,6 +204,8 @@ static void say_damaged_verdict(const struct work *work)
 {
 	const struct common *common = common_of(work);
 	const struct wb_ring *ring = &work->ring;
+	const struct wb_geometry *geometry = &work->cache.geometry;
+	uint64_t missing = wb_geometry_missing(geometry, ring->resized ? ring->candidates[0] : geometry->slots);
 
 	if (dirty_is_unknown(ring))
 		common_say(common,
@@ -224,14 +217,10 @@ static void say_damaged_verdict(const struct work *work)
 			   "verdict      damaged (%s); up to %s may exist only in this cache, change "
 			   "nothing yet",
 			   damage_words(work).bytes, human_size(ring->dirty_sectors * WB_SECTOR));
-	if (ring->resized && has_room(&work->cache.geometry, ring->candidates[0]))
-		common_say(common, "next         wb-check --slots=%" PRIu64 " %s", ring->candidates[0],
-			   work->path);
+	if (missing)
+		common_say(common, "next         %s; then wb-check %s", words_missing(work->dev, missing), work->path);
 	else if (ring->resized)
-		common_say(common,
-			   "next         give the device its old size back (%" PRIu64
-			   " bytes or more), then wb-check %s",
-			   end_of_slots(&work->cache.geometry, ring->candidates[0]), work->path);
+		common_say(common, "next         wb-check --slots=%" PRIu64 " %s", ring->candidates[0], work->path);
 	else
 		common_say(common, "next         wb-check %s", work->path);
 }

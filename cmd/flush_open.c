@@ -8,6 +8,7 @@
 #include "hooks.h"
 #include "report.h"
 #include "space.h"
+#include "words.h"
 
 int flush_refuse_overlap(const struct work *work)
 {
@@ -148,12 +149,15 @@ int flush_warn_of_holes(struct work *work)
 {
 	const struct wb_geometry *geometry = &work->cache.geometry;
 	uint64_t first = 0, count = 0;
+	uint64_t missing = wb_geometry_missing(geometry, work->ring.resized ? work->ring.candidates[0] : geometry->slots);
 	int fd = work->cache_identity.is_block || !work->ring.holes ? -1 : open(work->cache_path, O_RDONLY | O_CLOEXEC);
 
+	if (missing)
+		common_warn(common_of(work), "%s: %s", work->cache_path, words_missing(work->cache_dev, missing));
 	for (uint32_t i = 0; fd >= 0 && i < geometry->slots; i++) {
 		uint64_t due = wb_ring_due(&work->ring, i);
 
-		if (!due || !wb_ring_is_hole(&work->ring, due) || !lies_in_hole(fd, wb_slot_offset(geometry, i), WB_BLOCK))
+		if (!due || !wb_ring_is_hole(&work->ring, due) || wb_slot_offset(geometry, i) >= geometry->bytes || !lies_in_hole(fd, wb_slot_offset(geometry, i), WB_BLOCK))
 			continue;
 		first = count++ ? first : wb_slot_offset(geometry, i);
 	}

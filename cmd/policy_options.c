@@ -87,7 +87,7 @@ static const struct {
 	{ "destroyed", "no segment is valid, but there was a log" },
 	{ "record", "the record names newer segments than the log holds (--trust-record or --ignore-record decides)" },
 	{ "regress", "BACKING already holds newer data than what would be written (--force=regress overrides this)" },
-	{ "unreadable", "CACHE returns read errors" },
+	{ "unreadable", "parts of CACHE cannot be read" },
 };
 
 void policy_say_refusal(const struct common *common, unsigned refused)

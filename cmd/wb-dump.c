@@ -201,7 +201,7 @@ static int count_finding(void *context, const struct wb_finding *finding)
 {
 	struct work *work = context;
 
-	work->found[finding->rule]++;
+	work->damage[finding->rule] += finding->severity == WB_DAMAGE;
 	return 0;
 }
 
@@ -221,7 +221,7 @@ static int load(struct work *work)
 	if (!work->cache.geometry.format)
 		return 0;
 	if (work->backing)
-		options.backing_sectors = wb_dev_size(work->backing) / WB_SECTOR;
+		options.backing_sectors = wb_backing_sectors(work->backing);
 	options.context = work;
 	options.unreadable = note_lost;
 	if (wb_ring_load(&work->ring, &work->cache, &options, &common_of(work)->progress, &err) ||

@@ -274,7 +274,7 @@ static int load(struct work *work)
 	struct flush_options *options = work->options;
 	struct wb_error err;
 
-	options->ring.backing_sectors = wb_dev_size(work->backing) / WB_SECTOR;
+	options->ring.backing_sectors = wb_backing_sectors(work->backing);
 	if (wb_ring_load(&work->ring, &work->cache, &options->ring, &options->common.progress, &err))
 		return common_failed(common_of(work), work->cache_path, &err, NULL);
 	if (options->ring.timeline != WB_TIMELINE_NONE && !work->ring.restarted)

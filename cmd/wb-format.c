@@ -245,7 +245,7 @@ static int load(struct work *work, struct wb_error *err)
 {
 	const struct wb_ring_options options = {
 		.jobs = (unsigned)common_of(work)->jobs,
-		.backing_sectors = work->backing ? wb_dev_size(work->backing) / WB_SECTOR : 0,
+		.backing_sectors = work->backing ? wb_backing_sectors(work->backing) : 0,
 	};
 	int ret = wb_ring_load(&work->ring, &work->cache, &options, &common_of(work)->progress, err);
 

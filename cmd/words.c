@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* See words.h. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
 
+#include "common.h"
 #include "words.h"
 
 /* Nothing is written and sector 0 names an order that both generations know. */
@@ -29,6 +31,15 @@ const char *words_generation(const struct wb_cache *cache)
 	snprintf(text, sizeof(text), "%s (dm-writeboost, %s); %u bits of evidence%s%s%s", format->name, format->drivers,
 		 cache->evidence, cache->tie ? ", and " : "", cache->tie ? cache->tie->name : "",
 		 cache->tie ? " explains it equally well" : "");
+	return text;
+}
+
+const char *words_missing(const struct wb_dev *dev, uint64_t bytes)
+{
+	static char text[128];
+
+	snprintf(text, sizeof(text), "the %s is %" PRIu64 " byte%s short: %s", wb_dev_is_block(dev) ? "device" : "file", bytes,
+		 plural(bytes), wb_dev_is_block(dev) ? "give it its former size, or copy it again" : "copy it again");
 	return text;
 }
 

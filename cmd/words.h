@@ -10,6 +10,8 @@
 /* "v2 (dm-writeboost, 2.0.0 to 2.2.18); 256 bits of evidence" */
 const char *words_generation(const struct wb_cache *cache);
 /* What the record is worth: "sound: ..." */
+/* "the file is 4096 bytes short: copy it again", for a device that lacks that many bytes. Static buffer. */
+const char *words_missing(const struct wb_dev *dev, uint64_t bytes);
 const char *words_record(const struct wb_ring *ring);
 /* "the log was ended on 2026-11-22 17:03:53 UTC: everything was on the backing device" */
 const char *words_marker(const struct wb_marker *marker);

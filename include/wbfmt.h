@@ -157,6 +157,9 @@ struct wb_geometry {
 int wb_geometry_init(struct wb_geometry *geometry, const struct wb_format *format, unsigned order,
 		     uint64_t bytes, uint64_t slots, struct wb_error *err);
 
+/* Bytes that the device lacks to hold that many slots, 0 when none. */
+uint64_t wb_geometry_missing(const struct wb_geometry *geometry, uint64_t slots);
+
 /* Some slot starts at or beyond 2^32 sectors, where driver and arithmetic disagree. */
 bool wb_geometry_wraps(const struct wb_geometry *geometry);
 
@@ -549,7 +552,7 @@ enum wb_timeline { WB_TIMELINE_NONE, WB_TIMELINE_NEW, WB_TIMELINE_OLD };
 
 struct wb_ring_options {
 	bool metadata_only;       /* no data is read; a header whose length is in range counts as sealed */
-	uint64_t backing_sectors; /* bound of metablocks; 0: not known */
+	uint64_t backing_sectors; /* bound of metablocks, from wb_backing_sectors(); 0: not known */
 	enum wb_record_use record_use;
 	enum wb_timeline timeline;
 	size_t sums_memory;       /* keep 16 bits of every block's checksum if they fit in so many bytes */
@@ -596,6 +599,10 @@ struct wb_ring {
 	/* private: what the stored laps say about the number of slots (v0), low < N <= high */
 	uint64_t lap_low, lap_high;
 };
+
+/* The size of BACKING as wb_ring_options.backing_sectors: its whole sectors, or WB_NO_SECTORS where it has none. */
+#define WB_NO_SECTORS UINT64_MAX
+uint64_t wb_backing_sectors(const struct wb_dev *backing);
 
 /* Reads every header, verifies every seal unless metadata_only, and judges. */
 int wb_ring_load(struct wb_ring *ring, struct wb_cache *cache, const struct wb_ring_options *options,
@@ -944,6 +951,7 @@ struct wb_finding {
 	uint64_t found_id; /* the id that stands in the slot's header */
 	uint64_t offset;   /* byte on CACHE, or WB_NO_OFFSET */
 	uint64_t sectors;  /* dirty sectors concerned */
+	uint64_t missing;  /* cut-short: bytes that the device lacks for its slots, or for its last sector; else 0 */
 	int index;         /* metablock, -1: none */
 	uint64_t sector;   /* backing sector of that metablock */
 	const struct wb_correction *bit; /* the one bit that explains it, or NULL */

@@ -11,6 +11,7 @@ X(BAD_SUPERBLOCK, "bad-superblock", DAMAGE, "sector 0 is damaged, but segments p
 X(TIE, "ambiguous-generation", WARNING, "two generations explain the segments equally well")
 X(WRAP, "wrap", WARNING,
   "over 2 TiB: drivers compute slot addresses in 32 bits, so two readings exist (--slot-address=linear|wrap)")
+X(CUT_SHORT, "cut-short", DAMAGE, "the device or file ends before its slots do: if this is a copy, copy it again")
 X(DESTROYED, "destroyed", DAMAGE, "no segment is valid, but headers prove that there was a log")
 X(RESIZED, "resized", DAMAGE, "segments lie where another number of slots would put them: the device was resized")
 X(SHIFTED, "shifted", DAMAGE, "all segments are out of place by the same distance: the start of the device moved")
@@ -34,8 +35,8 @@ X(ALIEN_ID, "alien-id", DAMAGE, "the segment is whole, but its id is impossible:
 X(BAD_LENGTH, "bad-length", DAMAGE, "the length of the segment is out of range")
 X(MISALIGNED, "misaligned", DAMAGE, "a metablock's sector is no multiple of 8")
 X(BEYOND_BACKING, "beyond-backing", DAMAGE, "a metablock lies beyond the end of the backing device")
-X(PART_READABLE, "part-readable", DAMAGE, "the device returned errors for some data blocks")
-X(UNREADABLE, "unreadable", DAMAGE, "the device returned errors for the segment header")
+X(PART_READABLE, "part-readable", DAMAGE, "some data blocks of the segment cannot be read")
+X(UNREADABLE, "unreadable", DAMAGE, "the header of the segment cannot be read")
 X(ZEROED, "zeroed", DAMAGE, "all dirty blocks read as zeroes: discarded after they had been written back")
 X(FOREIGN, "foreign", NOTE, "garbage in a slot that was never written since the format")
 X(PADDING, "padding", NOTE, "unused bytes of the segment's metadata are not zero")

@@ -82,8 +82,37 @@ bool wb_record_is_hazard(const struct wb_ring *ring)
 	return false;
 }
 
+/* The bytes of a slot that the log uses, as far as its header tells, go on behind the end of the device. */
+static bool ends_early(const struct wb_ring *ring, uint32_t index)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+	const struct wb_slot *slot = &ring->slots[index];
+	uint64_t used = WB_BLOCK * (slot->class_ == WB_PART_READABLE ? slot->length + 1u : 1u);
+	uint64_t offset = wb_slot_offset(geometry, index);
+
+	return (slot->class_ == WB_PART_READABLE || slot->class_ == WB_UNREADABLE) &&
+	       (offset > geometry->bytes || used > geometry->bytes - offset);
+}
+
+/* A copy of a device is as long as the device, and that has whole sectors. */
+static void check_size(const struct wb_ring *ring, struct report *report)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+	struct wb_finding finding = { .rule = WB_RULE_CUT_SHORT, .severity = WB_WARNING, .slot = WB_NO_SLOT, .index = -1,
+				      .offset = geometry->bytes, .missing = wb_geometry_missing(geometry, geometry->slots) };
+
+	if (!finding.missing && geometry->bytes % WB_SECTOR)
+		finding.missing = WB_SECTOR - geometry->bytes % WB_SECTOR;
+	for (uint32_t i = 0; i < geometry->slots; i++)
+		if (ends_early(ring, i))
+			finding.severity = WB_DAMAGE;
+	if (finding.missing)
+		tell(report, &finding);
+}
+
 static void check_patterns(const struct wb_ring *ring, struct report *report)
 {
+	check_size(ring, report);
 	if (ring->destroyed)
 		tell_device(report, WB_RULE_DESTROYED, 0, WB_NO_OFFSET);
 	if (ring->resized)
@@ -186,8 +215,8 @@ static int check_slot(struct wb_ring *ring, uint32_t index, struct report *repor
 	int rule = rule_of((enum wb_class)slot->class_);
 	bool live = slot->class_ == WB_LIVE || slot->class_ == WB_PART_READABLE;
 
-	/* of a restarted ring the beginning of the new one is no news */
-	if (rule >= 0 && !(slot->class_ == WB_STALE_LAP && index < ring->restarted)) {
+	/* slots of the new log in a restarted ring are a lap behind, and what was cut off cannot be read */
+	if (rule >= 0 && !ends_early(ring, index) && !(slot->class_ == WB_STALE_LAP && index < ring->restarted)) {
 		struct wb_finding finding = about_slot(ring, index, (enum wb_rule)rule);
 
 		tell(report, &finding);

@@ -915,6 +915,8 @@ int wb_forecast(struct wb_forecast *forecast, struct wb_cache *cache, struct wb_
 	struct wb_walk *walk;
 	int ret;
 
+	if (backing && wb_dev_size(backing) < WB_SECTOR) /* nothing there can be compared */
+		backing = NULL;
 	*forecast = (struct wb_forecast){ .outcome = WB_OUTCOME_REFORMAT, .cause = WB_CAUSE_NO_MAGIC,
 					  .slot = WB_NO_SLOT, .offset = WB_NO_OFFSET, .compared = backing != NULL };
 	if (!cache->geometry.format)

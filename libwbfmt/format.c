@@ -68,6 +68,14 @@ static uint64_t slot_sector(const struct wb_geometry *geometry, uint32_t slot)
 	return WB_FIRST_SLOT / WB_SECTOR + ((uint64_t)slot << geometry->order);
 }
 
+/* The largest product, 2^32 slots of 2^20 bytes, fits. */
+uint64_t wb_geometry_missing(const struct wb_geometry *geometry, uint64_t slots)
+{
+	uint64_t room = geometry->bytes - WB_FIRST_SLOT, needed = slots << (geometry->order + 9);
+
+	return needed > room ? needed - room : 0;
+}
+
 bool wb_geometry_wraps(const struct wb_geometry *geometry)
 {
 	return slot_sector(geometry, geometry->slots - 1) > UINT32_MAX;

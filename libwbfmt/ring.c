@@ -22,7 +22,12 @@ bool wb_metablock_usable(const struct wb_ring *ring, const struct wb_metablock *
 		return false;
 	if (metablock->sector > UINT64_MAX / WB_SECTOR - WB_SECTORS_PER_BLOCK)
 		return false;
-	return !bound || metablock->sector < bound;
+	return !bound || (bound != WB_NO_SECTORS && metablock->sector < bound);
+}
+
+uint64_t wb_backing_sectors(const struct wb_dev *backing)
+{
+	return wb_dev_size(backing) < WB_SECTOR ? WB_NO_SECTORS : wb_dev_size(backing) / WB_SECTOR;
 }
 
 static bool padding_is_zero(const struct wb_format *format, const uint8_t *meta, unsigned length)

@@ -117,3 +117,46 @@ every_command() {
 		done
 	done
 }
+
+@test "with a BACKING of less than a sector -n and the real run agree: beyond-backing, 4" {
+	local size
+	make_cache v1-simple
+	cp cache.img cache.orig
+	for size in 0 1 511; do
+		rm -f backing.img
+		truncate -s $size backing.img
+		expect 4 wb-flush-dirty -n -y cache.img backing.img
+		expect 4 wb-flush-dirty -y cache.img backing.img
+		[[ $stderr == *"beyond the end of BACKING"* ]]
+		expect 5 wb-flush-dirty -n -y --policy=salvage cache.img backing.img
+		expect 4 wb-check cache.img backing.img
+		[[ $output == *beyond-backing* ]]
+		cmp cache.img cache.orig
+		[ "$(stat -c %s backing.img)" -eq $size ]
+	done
+}
+
+@test "a clone that was cut short: how many bytes are missing, and to copy it again" {
+	make_cache v2-wrapped
+	truncate -s -524288 cache.img
+	expect 4 wb-check cache.img backing.img
+	[[ $output == *"the file is 524288 bytes short: copy it again. Change nothing yet."* ]]
+	[[ $output == *"candidate   --slots=6 puts every segment in place; the file is 524288 bytes short"* ]]
+	expect 4 wb-check --slots=6 cache.img backing.img
+	[[ $output == *"the file is 524288 bytes short: copy it again. Of what is here"* ]]
+	[[ $output == *cut-short* && $output != *unreadable* ]]
+	expect 4 wb-flush-dirty -n --slots=6 cache.img backing.img
+	[[ $stderr == *"the file is 524288 bytes short: copy it again"* ]]
+	[[ $stderr != *holes\ of* && $stderr != *errors* ]]
+	expect 0 wb-dump --slots=6 cache.img
+	[[ $output == *"the file is 524288 bytes short: copy it again"* ]]
+}
+
+@test "an odd byte: the file is that many bytes short of a sector" {
+	make_cache v2-wrapped
+	truncate -s +1 cache.img
+	expect 0 wb-check cache.img backing.img
+	[[ $output == *"the file is 511 bytes short: copy it again"* ]]
+	expect 0 wb-check --json cache.img backing.img
+	[ "$(record finding | jq -r '.class, .severity, .missing_bytes' | tr '\n' ' ')" = "cut-short warning 511 " ]
+}

@@ -151,7 +151,99 @@ static void block_behind_the_end_of_a_backing_of_any_size_is_beyond_it(void **st
 	}
 }
 
+static void nothing_lies_within_a_backing_of_less_than_a_sector(void **state)
+{
+	(void)state;
+	for (uint64_t size = 0; size < WB_SECTOR; size += 511) {
+		const struct wb_decide_options how = { .policy = WB_STRICT, .capacity = ROOM };
+		struct sparse *backing = malloc(sizeof(*backing));
+		struct wb_decision decision;
+		struct wb_forecast forecast;
+		struct wb_proof proof;
+		struct build b;
+
+		sparse_init(backing, size);
+		build_init(&b, "v2", 10, 3);
+		build_log(&b, 1, 2, 100);
+		build_load(&b, wb_backing_sectors(&backing->dev));
+		assert_int_equal(wb_pair_prove(&b.ring, &backing->dev, ROOM, 0, &proof, NULL, NULL), 0);
+		assert_int_equal(proof.pair, WB_PAIR_UNPROVEN);
+		assert_int_equal(wb_decide(&b.ring, &backing->dev, &how, &decision, NULL, NULL), 0);
+		assert_int_equal(decision.refused, WB_REFUSE_BEYOND);
+		assert_int_equal(wb_forecast(&forecast, &b.cache, &backing->dev, 1u << 20, NULL, NULL), 0);
+		assert_false(forecast.compared);
+		wb_forecast_release(&forecast);
+		free(backing);
+		build_release(&b);
+	}
+}
+
 /* ---- CACHE ---- */
+
+struct found {
+	unsigned of[WB_RULES], damage;
+	uint64_t missing;
+};
+
+static int note_found(void *context, const struct wb_finding *finding)
+{
+	struct found *found = context;
+
+	found->of[finding->rule]++;
+	found->damage += finding->severity == WB_DAMAGE;
+	found->missing += finding->missing;
+	return 0;
+}
+
+/* The log fills three slots of 64 KiB, two blocks of each are used. */
+static void clone_that_was_cut_short_is_said_to_be_short_and_not_to_return_errors(void **state)
+{
+	static const uint64_t slot = 64 << 10;
+	static const struct { uint64_t cut; unsigned damage; } cases[] = {
+		{ 0, 0 }, { 1, 0 }, { 512, 0 }, { slot - 2 * WB_BLOCK, 0 }, { slot - 2 * WB_BLOCK + 1, 1 },
+		{ slot - WB_BLOCK, 1 }, { slot, 1 }, { slot + 77, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		const struct wb_overrides overrides = { .slots = 3, .order = 7, .format = wb_format_find("v1") };
+		const struct wb_ring_options options = { .jobs = 1 };
+		struct found found = { .damage = 0 };
+		struct wb_dev *dev;
+		struct build b;
+
+		build_init(&b, "v1", 7, 3);
+		build_log(&b, 1, 3, 100);
+		assert_int_equal(wb_dev_memory(&dev, b.bytes, b.geometry.bytes - cases[i].cut, NULL), 0);
+		assert_int_equal(wb_cache_open(&b.cache, dev, &overrides, NULL), 0);
+		assert_int_equal(wb_ring_load(&b.ring, &b.cache, &options, NULL, NULL), 0);
+		assert_int_equal(wb_check(&b.ring, NULL, note_found, &found, NULL), 0);
+		assert_int_equal(found.of[WB_RULE_CUT_SHORT], cases[i].cut != 0);
+		assert_int_equal(found.missing, cases[i].cut);
+		assert_int_equal(found.damage, cases[i].damage);
+		assert_int_equal(found.of[WB_RULE_UNREADABLE] + found.of[WB_RULE_PART_READABLE], 0);
+		wb_dev_close(dev);
+		build_release(&b);
+	}
+}
+
+static void image_that_ends_within_a_sector_is_short_of_the_rest_of_it(void **state)
+{
+	struct found found = { .damage = 0 };
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v1", 7, 3);
+	build_log(&b, 1, 3, 100);
+	b.geometry.bytes += 77;
+	b.bytes = realloc(b.bytes, b.geometry.bytes);
+	build_load(&b, 0);
+	assert_int_equal(wb_check(&b.ring, NULL, note_found, &found, NULL), 0);
+	assert_int_equal(found.of[WB_RULE_CUT_SHORT], 1);
+	assert_int_equal(found.missing, 512 - 77);
+	assert_int_equal(found.damage, 0);
+	build_release(&b);
+}
 
 static void device_of_any_size_without_magic_and_segments_is_not_a_cache(void **state)
 {
@@ -179,6 +271,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dirty_blocks_at_the_very_end_of_a_backing_of_any_size_are_written),
 		cmocka_unit_test(block_behind_the_end_of_a_backing_of_any_size_is_beyond_it),
+		cmocka_unit_test(nothing_lies_within_a_backing_of_less_than_a_sector),
+		cmocka_unit_test(clone_that_was_cut_short_is_said_to_be_short_and_not_to_return_errors),
+		cmocka_unit_test(image_that_ends_within_a_sector_is_short_of_the_rest_of_it),
 		cmocka_unit_test(device_of_any_size_without_magic_and_segments_is_not_a_cache),
 	};
 
