@@ -56,7 +56,32 @@ $(BUILD)/tests/foretell: tests/sim/foretell.c $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
 
-tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests/simulate
+# Tables: the commands, mkcache and foretell in one program, each with a name instead of main.
+TABLES := $(patsubst tests/table/%.c,$(BUILD)/tests/%,$(wildcard tests/table/table_*.c))
+TABLE_MAINS := $(patsubst %,$(BUILD)/tests/table/%.o,$(COMMANDS) mkcache foretell)
+main_of = -Dmain=main_of_$(subst -,_,$(1)) -Wno-missing-prototypes
+
+$(BUILD)/tests/table/wb-%.o: cmd/wb-%.c
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) $(call main_of,wb-$*) -c -o $@ $<
+
+$(BUILD)/tests/table/mkcache.o: tests/sim/mkcache.c tests/sim/layout.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 $(WARNINGS) $(WERROR) -O2 $(call main_of,mkcache) -c -o $@ $<
+
+$(BUILD)/tests/table/foretell.o: tests/sim/foretell.c
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) $(call main_of,foretell) -c -o $@ $<
+
+$(BUILD)/tests/table/table.o: tests/table/table.c tests/table/table.h
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -c -o $@ $<
+
+$(TABLES): $(BUILD)/tests/%: tests/table/%.c tests/table/table.h $(BUILD)/tests/table/table.o $(TABLE_MAINS) \
+		$(BUILD)/cmd/common.a $(BUILD)/libwbfmt.a
+	$(Q)$(COMPILE) -o $@ $(filter %.c %.o %.a,$^) $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs $(PKGS)) $(CMOCKA)
+
+tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests/simulate $(TABLES)
 .PHONY: tests count
 
 # All tests but those of random damage, of every kill point and of the real driver, in two halves for two processors.
@@ -65,7 +90,7 @@ HALF_2 := unit fuzz fixtures check flush format explain media dump simulate
 PLAIN := killpoints sizes udev docs guide completions install demo
 
 # $(call suite,LABEL,BUILD,KIND...): runs them and keeps the counts
-suite = @tests/run $(1) $(2) $(3) > build/check-$(1).counts; status=$$?; cat build/check-$(1).counts; exit $$status
+suite = @tests/run $(1) $(2) $(3)
 
 ASAN := BUILD=build/asan CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer' \
 	SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'

@@ -195,6 +195,6 @@ refused() {
 	for command in wb-check wb-dump; do
 		expect 0 flock cache.img $command --json cache.img
 		[[ $stderr == *"in use"* ]]
-		[ "$(field .busy)" = true ]
+		field_is .busy true
 	done
 }

@@ -103,7 +103,7 @@ finds() {
 	expect 4 wb-check --require-clean cache.img backing.before.img
 	expect 0 wb-flush-dirty -y --keep cache.img backing.before.img
 	expect 0 wb-check --require-clean --json cache.img backing.before.img
-	[ "$(field .dirty_sectors)" = 0 ]
+	field_is .dirty_sectors 0
 	expect 4 wb-check --require-clean cache.img
 	expect 0 wb-flush-dirty -y --detach cache.img backing.before.img
 	expect 0 wb-check --require-clean cache.img
@@ -122,8 +122,8 @@ finds() {
 @test "--metadata-only takes headers for granted" {
 	unpack v2/g2-middle-data-byte
 	expect 0 wb-check --metadata-only --json cache.img
-	[ "$(field .head)" = 40 ]
-	[ "$(field .findings)" = 0 ]
+	field_is .head 40
+	field_is .findings 0
 }
 
 @test "the verdict comes first and names the next command" {
@@ -156,7 +156,7 @@ finds() {
 @test "--generation, --order and --slots override the evidence" {
 	unpack v2/simple
 	expect 0 wb-check --json --generation=v2 --order=10 --slots=8 cache.img
-	[ "$(field .slots)" = 8 ]
+	field_is .slots 8
 	expect 8 wb-check --generation=v2 --order=9 cache.img
 	unpack v2/wrapped-d1
 	expect 4 wb-check --slots=10 cache.img

@@ -111,7 +111,7 @@ example() {
 	local name count=0
 	while read -r name; do
 		grep -qFx -e "@test \"$name\" {" "$TOP"/tests/cli/*.bats ||
-			grep -qF "static void $name(void **state)" "$TOP"/tests/unit/*.c || { echo "no test: $name"; false; }
+			grep -qF "static void $name(void **state)" "$TOP"/tests/{unit,table}/*.c || { echo "no test: $name"; false; }
 		count=$((count + 1))
 	done < <(awk -F ' \\| ' '
 		!/^\|/ { named = 0 }

@@ -136,7 +136,7 @@ load helpers
 @test "with BACKING its bounds are checked; it must not be CACHE" {
 	make_cache v2-beyond-backing-dirty
 	expect 0 wb-dump --json cache.img
-	[ "$(field .damage)" = 0 ]
+	field_is .damage 0
 	expect 0 wb-dump --json cache.img backing.img
 	[ "$(field .damage)" -gt 0 ]
 	expect 8 wb-dump cache.img cache.img
@@ -167,7 +167,7 @@ load helpers
 	flock -x 9
 	expect 0 wb-dump --json cache.img
 	exec 9<&-
-	[ "$(field .busy)" = true ]
+	field_is .busy true
 	[[ $stderr == *"may be moving"* ]]
 }
 

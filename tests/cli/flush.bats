@@ -7,8 +7,8 @@ load helpers
 	unpack v2/partial
 	cp cache.img cache.before
 	expect 0 wb-flush-dirty --json -y --verify cache.img backing.before.img
-	[ "$(field .ended)" = true ]
-	[ "$(field .written_sectors)" = "$(field .planned_sectors)" ]
+	field_is .ended true
+	field_is .written_sectors "$(field .planned_sectors)"
 	cmp <(tail -c +513 cache.img) <(tail -c +513 cache.before)
 	[ "$(head -c 7 cache.img)" = WBended ]
 	expect 0 wb-flush-dirty cache.img backing.before.img
@@ -39,7 +39,7 @@ load helpers
 	before=$(sum cache.img)
 	expect 0 wb-flush-dirty -y --keep --json cache.img backing.before.img
 	[ "$(sum cache.img)" = "$before" ]
-	[ "$(field .ended)" = false ]
+	field_is .ended false
 }
 
 @test "--detach and --keep exclude each other" {
@@ -54,7 +54,7 @@ load helpers
 	expect 8 mortal wb-flush-dirty -y --detach cache.img backing.before.img
 	[ "$(sum backing.before.img)" = "$before" ]
 	expect 0 mortal wb-flush-dirty -y --json cache.img backing.before.img
-	[ "$(field .ended)" = false ]
+	field_is .ended false
 }
 
 @test "an unproven pair needs -y where there is no terminal" {
@@ -137,22 +137,22 @@ load helpers
 @test "salvage that leaves nothing out exits 1 and ends the log" {
 	unpack v2/g2-middle-data-byte
 	expect 1 wb-flush-dirty -y --json --policy=salvage cache.img backing.before.img
-	[ "$(field .ended)" = true ]
-	[ "$(field .corrected)" = 1 ]
+	field_is .ended true
+	field_is .corrected 1
 }
 
 @test "salvage with a lost segment exits 5, counts what may be stale and keeps the log" {
 	make_cache v2-rotten-two-bits
 	expect 5 wb-flush-dirty -y --json --policy=salvage cache.img backing.img
-	[ "$(field .ended)" = false ]
+	field_is .ended false
 	[ "$(field .stale_sectors)" -gt 0 ]
 }
 
 @test "prefix at a hole exits 5 and keeps the log" {
 	unpack v2/g2-middle-data-byte
 	expect 5 wb-flush-dirty -y --json --policy=prefix cache.img backing.before.img
-	[ "$(field .ended)" = false ]
-	[ "$(field .last_id)" = 35 ]
+	field_is .ended false
+	field_is .last_id 35
 }
 
 @test "evidence of newer data refuses prefix, until --force=regress" {
@@ -167,8 +167,8 @@ load helpers
 @test "--until-id cuts the log and keeps it" {
 	unpack v2/partial
 	expect 5 wb-flush-dirty -y --json --until-id=50 cache.img backing.before.img
-	[ "$(field .last_id)" = 50 ]
-	[ "$(field .ended)" = false ]
+	field_is .last_id 50
+	field_is .ended false
 	expect 16 wb-flush-dirty -y --until-id=50 --policy=salvage cache.img backing.before.img
 }
 
@@ -178,7 +178,7 @@ load helpers
 	expect 4 wb-flush-dirty -y cache.img backing.img
 	[[ $stderr == *"--trust-record or --ignore-record"* ]]
 	expect 0 wb-flush-dirty -y --keep --json --trust-record cache.img backing.img
-	[ "$(field .planned_sectors)" = 0 ]
+	field_is .planned_sectors 0
 	cmp backing.img original.img
 	expect 0 wb-flush-dirty -y --keep --json --ignore-record cache.img backing.img
 	[ "$(field .first_id) $(field .last_id)" = "4 9" ]
@@ -190,7 +190,7 @@ load helpers
 	expect 4 wb-flush-dirty -y cache.img backing.before.img
 	expect 0 wb-flush-dirty -y --json --zeroed=skip cache.img backing.before.img
 	cmp backing.before.img before.img
-	[ "$(field .ended)" = false ]
+	field_is .ended false
 	expect 0 wb-flush-dirty -y --keep --zeroed=replay cache.img backing.before.img
 	run cmp backing.before.img before.img
 	[ "$status" -eq 1 ]
@@ -205,7 +205,7 @@ load helpers
 	[ "$(field .first_id) $(field .last_id)" = "1 2" ]
 	cp before.img backing.before.img
 	expect 5 wb-flush-dirty -y --keep --json --timeline=old --policy=salvage cache.img backing.before.img
-	[ "$(field .last_id)" = 40 ]
+	field_is .last_id 40
 	unpack v2/simple
 	expect 8 wb-flush-dirty -y --timeline=new cache.img backing.before.img
 }
@@ -215,7 +215,7 @@ load helpers
 	expect 4 wb-check cache.img
 	[[ $output == *"--slots=9"* ]]
 	expect 5 wb-flush-dirty -y --json --keep --policy=salvage --slots=9 cache.img backing.before.img
-	[ "$(field .last_id)" = 32 ]
+	field_is .last_id 32
 }
 
 @test "dirty data beyond BACKING is left out by --force=size, with exit 4 and the log kept" {
@@ -224,13 +224,13 @@ load helpers
 	[[ $stderr == *"--force=size"* ]]
 	expect 4 wb-flush-dirty -y --json --force=size cache.img backing.img
 	[ "$(field .written_sectors)" -gt 0 ]
-	[ "$(field .ended)" = false ]
+	field_is .ended false
 }
 
 @test "a newer clean block hides older dirty sectors, a newer dirty one does not" {
 	make_cache v2-clean-hides-dirty
 	expect 0 wb-flush-dirty -y --json cache.img backing.img
-	[ "$(field .written_sectors)" = 8 ]
+	field_is .written_sectors 8
 	make_cache v2-dirty-over-clean
 	expect 0 wb-flush-dirty -y --json cache.img backing.img
 	[ "$(field .written_sectors)" -lt 8 ]
@@ -241,7 +241,7 @@ load helpers
 	size=$(stat -c %s backing.img)
 	expect 0 wb-flush-dirty -y --json cache.img backing.img
 	[ "$(stat -c %s backing.img)" = "$size" ]
-	[ "$(field .written_sectors)" = "$(field .planned_sectors)" ]
+	field_is .written_sectors "$(field .planned_sectors)"
 }
 
 @test "both I/O engines and every memory budget give the same image" {

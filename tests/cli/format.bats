@@ -111,7 +111,7 @@ guards() {
 			slot=$((slot + (512 << ${type#*:}) * 5))
 		done
 		expect 0 wb-check --json made.img
-		[ "$(field .order)" = ${type#*:} ]
+		field_is .order ${type#*:}
 	done
 }
 
@@ -119,7 +119,7 @@ guards() {
 	truncate -s 4M made.img
 	for pair in v0:7 v1:10 v2:10; do
 		expect 0 wb-format -n --json --type=${pair%:*} made.img
-		[ "$(field .order)" = ${pair#*:} ]
+		field_is .order ${pair#*:}
 	done
 	expect 16 wb-format --type=v2 --order=9 made.img
 	expect 16 wb-format --type=v1 --order=11 made.img
@@ -308,7 +308,7 @@ guards() {
 	id=$(field .newest_id)
 	[ "$id" -gt 0 ]
 	expect 0 wb-check --json cache.img
-	[ "$(field .head)" = "$id" ]
+	field_is .head "$id"
 	expect 8 wb-format -n cache.img
 	[[ $output == *"now    a writeboost cache: v2, order 10, "*"newest segment $id"*"up to 297 dirty blocks ("* ]]
 }
@@ -387,7 +387,7 @@ guards() {
 	expect 0 wb-format -n --discard made.img
 	[ "$(du -k made.img | cut -f 1)" -ge 16384 ]
 	expect 0 wb-format -y --json --discard made.img
-	[ "$(field .discarded)" = true ]
+	field_is .discarded true
 	[ "$(stat -c %s made.img)" = 16777216 ]
 	[ "$(du -k made.img | cut -f 1)" -lt 4096 ]
 	truncate -s 16M blank.img
@@ -409,7 +409,7 @@ guards() {
 	head -c 16777216 /dev/urandom >made.img
 	attach made.img
 	expect 0 wb-format -y --json --discard "$LOOP"
-	[ "$(field .discarded)" = true ]
+	field_is .discarded true
 	expect 0 wb-check "$LOOP"
 }
 

@@ -4,21 +4,81 @@
 setup() {
 	TOP=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 	BUILD=$(cd "${WB_BUILD:-$TOP/build}" && pwd)
-	PATH=${WB_COMMANDS:-$BUILD}:$PATH
+	PATH=${WB_COMMANDS:-$BUILD}:$PATH:/usr/sbin:/sbin
 	cd "$BATS_TEST_TMPDIR" || return 1
+	# bats looks at every command for its line number, which takes longer than the command: only at those of the test itself
+	set +T
+	declare -ft "$BATS_TEST_NAME"
 }
 
 sum() {
-	sha256sum "$1" | cut -d' ' -f1
+	local sum
+	sum=$(sha256sum <"$1")
+	echo "${sum%% *}"
 }
 
-# The JSON record of a type in $output, as one line.
+# As that of bats, without its mktemp, and without a subshell but for functions
+run() {
+	local into=$BATS_FILE_TMPDIR/.run want=
+	stderr=
+	while [[ $1 == --separate-stderr || $1 == ! || $1 == -[0-9]* ]]; do
+		[[ $1 == --separate-stderr ]] && stderr=separate || want=${1#-}
+		shift
+	done
+	: >"$into.stderr"
+	if declare -F "$1" >/dev/null; then
+		if [ "$stderr" ]; then
+			(set +eET; "$@") >"$into.stdout" 2>"$into.stderr" && status=0 || status=$?
+		else
+			(set +eET; "$@") >"$into.stdout" 2>&1 && status=0 || status=$?
+		fi
+	elif [ "$stderr" ]; then
+		"$@" >"$into.stdout" 2>"$into.stderr" && status=0 || status=$?
+	else
+		"$@" >"$into.stdout" 2>&1 && status=0 || status=$?
+	fi
+	IFS= read -r -d '' output 2>/dev/null <"$into.stdout" || :
+	while [[ $output == *$'\n' ]]; do output=${output%$'\n'}; done
+	IFS=$'\n' read -r -d '' -a lines <<<"$output" || :
+	read -r -d '' stderr <"$into.stderr" || :
+	case $want in
+	"") ;;
+	!) [ "$status" -ne 0 ] ;;
+	*) [ "$status" -eq "$want" ] ;;
+	esac
+}
+
+# The last JSON record of a type in $output, as one line.
 record() {
-	grep "\"type\":\"$1\"" <<<"$output" | tail -n 1
+	local before=${output%"\"type\":\"$1\""*} behind
+	[ "$before" != "$output" ] || return 0
+	behind=${output:${#before}}
+	echo "${before##*$'\n'}${behind%%$'\n'*}"
 }
 
+# field_is .NAME VALUE: of the summary
+field_is() {
+	field_into "$1"
+	[ "$field" = "$2" ] || { echo "$1 is '$field', expected '$2'"; return 1; }
+}
+
+# field .NAME: of the summary, to stdout; anything else is a program of jq
 field() {
-	record summary | jq -r "$1"
+	field_into "$1"
+	echo "$field"
+}
+
+field_into() {
+	local summary=${output##*$'\n'}
+	if [[ $1 =~ ^\.[a-z_]+$ && $summary == *'"type":"summary"'* && $summary != *[\\[]* && $summary != *{*{* ]]; then
+		if [[ $summary =~ \"${1#.}\":(\"([^\"]*)\"|([^,}]*)) ]]; then
+			field=${BASH_REMATCH[2]}${BASH_REMATCH[3]}
+		else
+			field=null
+		fi
+		return
+	fi
+	field=$(record summary | jq -r "$1")
 }
 
 # make_cache FIXTURE: cache.img and backing.img from a text fixture
@@ -27,19 +87,34 @@ make_cache() {
 	[ -e backing.img ] || truncate -s 8M backing.img
 }
 
-# unpack SET: cache.img and backing.img of a golden set
-unpack() {
+# golden_images SET: its cache and backing images under the names of each use, once for all tests of a build
+golden_images() {
+	set_dir=$BUILD/tests/golden/$1
+	[ ! "$set_dir" -nt "$TOP/tests/golden/$1.tar.zst" ] || return 0
+	rm -rf "$set_dir"
+	mkdir -p "$set_dir.$$"
 	zstd -dc --long=27 "$TOP/tests/golden/$1.tar.zst" |
-		tar xf - --strip-components=1 --wildcards '*/cache.img' '*/backing.before.img'
-	chmod u+w cache.img backing.before.img
+		tar xf - -C "$set_dir.$$" --strip-components=1 --wildcards '*/cache.img' '*/backing.before.img'
+	chmod a+r,u+w "$set_dir.$$"/*
+	ln "$set_dir.$$/cache.img" "$set_dir.$$/cache.orig"
+	ln "$set_dir.$$/backing.before.img" "$set_dir.$$/backing.orig"
+	ln "$set_dir.$$/backing.before.img" "$set_dir.$$/backing.img"
+	mv -T "$set_dir.$$" "$set_dir" 2>/dev/null || rm -rf "$set_dir.$$" # somebody else was faster
+}
+
+# unpack SET: cache.img and backing.before.img of a golden set
+unpack() {
+	local set_dir
+	golden_images "$1"
+	rm -f cache.img backing.before.img
+	cp --no-preserve=all --sparse=auto "$set_dir/cache.img" "$set_dir/backing.before.img" .
 }
 
 # pair SET: cache.img and backing.img of a golden set, and copies of both as they were
 pair() {
-	unpack "$1"
-	mv backing.before.img backing.img
-	cp cache.img cache.orig
-	cp backing.img backing.orig
+	local set_dir
+	golden_images "$1"
+	cp --no-preserve=all "$set_dir"/{cache.img,backing.img,cache.orig,backing.orig} .
 }
 
 # expect STATUS COMMAND...: runs it, compares the exit status, shows the output when it differs

@@ -42,8 +42,8 @@ small() {
 	expect 0 wb-flush-dirty -q -y --keep cache.img whole.img
 	clone "$(data_at 1 1 4)" 1024 # sectors 800 and 801
 	expect 5 wb-flush-dirty -y --json --policy=salvage --cache-map=clone.map --failed=failed.map cache.img backing.img
-	[ "$(field .unreadable_sectors)" = 2 ]
-	[ "$(field .ended)" = false ]
+	field_is .unreadable_sectors 2
+	field_is .ended false
 	dd if=whole.img of=expected.img bs=512 status=none
 	dd if=/dev/zero of=expected.img bs=512 seek=800 count=2 conv=notrunc status=none
 	dd if=backing.img of=found.img bs=512 status=none
@@ -60,7 +60,7 @@ small() {
 	[[ $stderr == *holes* ]]
 	cmp backing.img original.img
 	expect 5 wb-flush-dirty -y --json --policy=prefix --cache-map=clone.map cache.img backing.img
-	[ "$(field .last_id)" = 1 ]
+	field_is .last_id 1
 }
 
 @test "what is unreadable behind the length of a segment does not matter" {
@@ -80,7 +80,7 @@ small() {
 	clone $((1048576 + 8192 + 1024)) 512 # sector 802
 	expect 4 wb-flush-dirty -y --cache-map=clone.map cache.img backing.img
 	expect 5 wb-flush-dirty -y --json --policy=salvage --cache-map=clone.map cache.img backing.img
-	[ "$(field .unreadable_sectors)" = 1 ]
+	field_is .unreadable_sectors 1
 	[ "$(cmp -l whole.img backing.img | awk '{ s[int(($1 - 1) / 512)] } END { for (i in s) print i }')" = 802 ]
 }
 
@@ -122,10 +122,10 @@ small() {
 	cp backing.before.img backing.img
 	expect 0 wb-flush-dirty -y --json --keep --compare cache.img backing.img
 	cmp plain.img backing.img
-	[ "$(field .written_sectors)" = "$dirty" ]
+	field_is .written_sectors "$dirty"
 	[ "$(field '.skipped_equal + .written_sectors')" = "$(field .planned_sectors)" ]
 	expect 0 wb-flush-dirty -y --json --keep --compare cache.img backing.img
-	[ "$(field .written_sectors)" = 0 ]
+	field_is .written_sectors 0
 }
 
 @test "sectors whose newest version is lost are listed" {

@@ -109,9 +109,9 @@ all_fixtures() {
 @test "a pack takes less than a four hundredth of its cache" {
 	unpack v2/wrapped-d1
 	expect 0 wb-dump --json --pack=cache.pack cache.img
-	[ "$(field .pack_bytes)" = "$(stat -c %s cache.pack)" ]
+	field_is .pack_bytes "$(stat -c %s cache.pack)"
 	[ "$(stat -c %s cache.pack)" -lt $(($(stat -c %s cache.img) / 400)) ]
-	[ "$(field .segments)" = 9 ]
+	field_is .segments 9
 }
 
 @test "files that are there stay as they are" {

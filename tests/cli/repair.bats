@@ -145,7 +145,7 @@ flushes_to() {
 	[ "$(record planned | jq -r '"\(.what) \(.slot) \(.id) \(.offset) \(.before) \(.after)"')" = \
 		"torn-head 8 25 5242880 1900000000000000 0000000000000000" ]
 	[ "$(record repair | jq -c 'del(.type)')" = "$(record planned | jq -c 'del(.type)')" ]
-	[ "$(field .repaired)" = 1 ]
+	field_is .repaired 1
 	golden_set v2/g4-record-huge
 	expect 1 wb-check --repair -y cache.img
 	[[ $output == *"record, byte 1048064 (sector 2047): 0000100000000000 becomes 0000000000000000"* ]]
@@ -204,7 +204,7 @@ flushes_to() {
 	cmp before.img cache.img
 	make_cache v2-rotten-two-bits
 	expect 4 wb-check --find-bitflip --json cache.img
-	[ "$(field .bitflips)" = 0 ]
+	field_is .bitflips 0
 }
 
 @test "options that contradict each other are usage errors" {

@@ -44,10 +44,10 @@ polls_to_half() {
 	! cmp -s backing.img backing.orig || false
 	cmp cache.img cache.orig
 	expect 0 wb-flush-dirty --json -y --state=state cache.img backing.img
-	[ "$(field .resumed_at)" = "$below" ]
+	field_is .resumed_at "$below"
 	[ "$(field .written_sectors)" -gt 0 ]
 	[ "$(field .written_sectors)" -lt 3497 ]
-	[ "$(field .ended)" = true ]
+	field_is .ended true
 	[ "$(sum backing.img)" = "$want" ]
 	[ "$(state ended)" = 1 ]
 	expect 0 wb-flush-dirty -y --state=state cache.img backing.img
@@ -80,7 +80,7 @@ polls_to_half() {
 		[ -e state ] || continue
 		cut=$((cut + 1))
 		expect 5 wb-flush-dirty --json -y --policy=salvage --state=state cache.img backing.img
-		[ "$(field .first_id)" = "$first" ]
+		field_is .first_id "$first"
 		[ "$(sum backing.img)" = "$want" ]
 	done
 	[ "$cut" -gt 3 ]
@@ -136,7 +136,7 @@ polls_to_half() {
 	[[ $stderr == *"BACKING was written to since the interrupted run"*"--force=pair"* ]]
 	[ "$(sum backing.img)" = "$before" ]
 	expect 0 wb-flush-dirty --json -y --force=pair --state=state cache.img backing.img
-	[ "$(field .resumed_at)" = 0 ]
+	field_is .resumed_at 0
 }
 
 @test "a BACKING that lost what was written is noticed, and the run begins again" {
@@ -147,7 +147,7 @@ polls_to_half() {
 	cp backing.orig backing.img
 	expect 0 wb-flush-dirty --json -y --state=state cache.img backing.img
 	[[ $stderr == *"BACKING does not hold what the interrupted run wrote"* ]]
-	[ "$(field .resumed_at)" = 0 ]
+	field_is .resumed_at 0
 	[ "$(sum backing.img)" = "$want" ]
 }
 
@@ -158,7 +158,7 @@ polls_to_half() {
 	expect 0 wb-undo -q undo
 	expect 0 wb-flush-dirty --json -y --undo=undo --state=state cache.img backing.img
 	[[ $stderr == *"not believed"* ]]
-	[ "$(field .written_sectors)" = 3497 ]
+	field_is .written_sectors 3497
 	[ "$(sum backing.img)" = "$want" ]
 	expect 0 wb-undo -q undo
 	cmp backing.img backing.orig
@@ -191,7 +191,7 @@ polls_to_half() {
 	polls_to_half >/dev/null
 	before=$(sha256sum state backing.img cache.img)
 	expect 0 wb-flush-dirty -n --json --state=state cache.img backing.img
-	[ "$(field .resumed_at)" = "$(state flushed-below)" ]
+	field_is .resumed_at "$(state flushed-below)"
 	[ "$(sha256sum state backing.img cache.img)" = "$before" ]
 }
 
@@ -211,8 +211,8 @@ polls_to_half() {
 			cache.img backing.img 2>/dev/null || [ $? -ne 5 ] || break
 		[ -e state ] || continue
 		expect 5 wb-flush-dirty --json -y --policy=salvage --cache-map=map --state=state cache.img backing.img
-		[ "$(field .unreadable_sectors)" = "$want" ]
-		[ "$(field .ended)" = false ]
+		field_is .unreadable_sectors "$want"
+		field_is .ended false
 	done
 }
 

@@ -22,7 +22,7 @@ as_before() {
 	expect 0 wb-flush-dirty -q -y --undo=undo cache.img backing.img
 	expect 0 wb-undo undo
 	expect 0 wb-undo --json undo
-	[ "$(field .written_sectors)" = 0 ]
+	field_is .written_sectors 0
 	[[ $stderr == *"nothing to do"* ]]
 	as_before
 }
@@ -46,8 +46,8 @@ as_before() {
 	[ "$(jq -r 'select(.type == "device").device' <<<"$output")" = "$PWD/cache.img
 $PWD/backing.img" ]
 	[ "$(jq -r 'select(.type == "device").sectors' <<<"$output" | tr '\n' ' ')" = "1 3497 " ]
-	[ "$(field .sectors)" = 3498 ]
-	[ "$(field .written_sectors)" = 0 ]
+	field_is .sectors 3498
+	field_is .written_sectors 0
 	[ "$(sha256sum cache.img backing.img undo)" = "$before" ]
 }
 
