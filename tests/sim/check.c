@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Runs check, strict, prefix and salvage on copies of two images, and asserts what has to hold. */
 #include "check.h"
+#include "invariants.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -49,8 +50,14 @@ struct job {
 	enum wb_cut cut;
 	uint64_t seed;
 	enum wb_policy policy;
-	bool skip_zeroed, resumed, end, spoil;
+	bool resumed, end, spoil;
 	uint64_t resume_cut;
+	/* what else is told: */
+	int zeroed;		/* WB_ZEROED_AUTO ... */
+	enum wb_record_use record_use;
+	enum wb_timeline timeline;
+	uint64_t until;
+	unsigned int slots;	/* 0: those of the device */
 	uint8_t *cache, *backing;	/* in and out */
 	/* out */
 	int ret;
@@ -132,14 +139,16 @@ static int with_ring(struct job *job, struct wb_ring *ring, struct wb_dev *cache
 {
 	struct wb_decide_options options = { .policy = job->policy, .capacity = 64, .resumed = job->resumed,
 					     .cut = job->resume_cut,
-					     .zeroed = job->skip_zeroed ? WB_ZEROED_SKIP : WB_ZEROED_AUTO };
+					     .until = job->until };
 	struct wb_proof proof = { .pair = WB_PAIR_UNPROVEN };
 	int ret = 0;
 
+	if (job->zeroed)
+		options.zeroed = job->zeroed == 1 ? WB_ZEROED_SKIP : WB_ZEROED_REPLAY;
 	job->head = ring->head;
 	job->first = ring->first;
 	job->patterned = ring->resized || ring->shifted || ring->restarted || ring->destroyed;
-	for (uint32_t i = 0; i < ring->cache->geometry.slots && job->classes; i++) {
+	for (uint32_t i = 0; i < ring->cache->geometry.slots && job->classes && !job->scene->wild; i++) {
 		job->classes[i] = ring->slots[i].class_;
 		job->flags[i] = ring->slots[i].flags;
 	}
@@ -162,15 +171,17 @@ static void run(struct job *job)
 	struct wb_range bad[DAMAGE_MAX], none[DAMAGE_MAX];
 	struct wb_dev *cache = open_memory(job, job->cache, job->scene->cache_size, true, bad);
 	struct wb_dev *backing = open_memory(job, job->backing, job->scene->backing_size, false, none);
-	struct wb_overrides overrides = { .slots = 0 }, told = { .order = config->order };
+	struct wb_overrides overrides = { .slots = 0 }, told = { .order = config->order, .slots = job->slots };
+	bool tell = job->scene->damage_count || job->scene->wild || job->slots;
 	struct wb_ring_options options = { .backing_sectors = config->sectors, .jobs = 1,
+					   .record_use = job->record_use, .timeline = job->timeline,
 					   .sums_memory = job->seed & 4 ? 1u << 20 : 0 };
 	struct wb_cache opened;
 	struct wb_ring ring;
 	char name[] = { 'v', (char)('0' + config->generation), 0 };
 
 	told.format = wb_format_find(name);
-	job->ret = wb_cache_open(&opened, cache, job->scene->damage_count ? &told : &overrides, &job->err);
+	job->ret = wb_cache_open(&opened, cache, tell ? &told : &overrides, &job->err);
 	if (!job->ret && !opened.evidence) /* nothing tells v0 from v1 then */
 		job->ret = wb_cache_open(&opened, cache, &told, &job->err);
 	if (!job->ret && strcmp(opened.geometry.format->name, name)) {
@@ -492,7 +503,7 @@ static unsigned int expected_refusal(const struct case_ *c, const struct job *jo
 
 	bits |= truth->record > truth->head && truth->record - truth->head <= truth->driver->config->slots ?
 			WB_REFUSE_RECORD : 0;
-	bits |= truth->zeroed && !job->skip_zeroed ? WB_REFUSE_ZEROED : 0;
+	bits |= truth->zeroed && job->zeroed != 1 ? WB_REFUSE_ZEROED : 0;
 	bits |= c->met[LIMIT_CHANCE_BIT] ? WB_REFUSE_ROTTEN | WB_REFUSE_HOLE : 0;
 	return bits;
 }
@@ -502,7 +513,7 @@ static void check_strict(struct case_ *c, const struct job *job)
 {
 	static const int damaged[] = { WB_AHEAD, WB_ROTTEN, WB_ALIEN_ID, WB_BAD_LENGTH, WB_PART_READABLE, WB_UNREADABLE };
 	const struct truth *truth = &c->truth;
-	bool must = truth->holes || (truth->zeroed && !job->skip_zeroed);
+	bool must = truth->holes || (truth->zeroed && job->zeroed != 1);
 
 	if (job->patterned || truth->patterned)
 		return;
@@ -650,48 +661,130 @@ static void count_refusal(struct case_ *c, const struct job *job)
 		c->counts->orderly_reasons[i] += job->decision.refused >> i & 1;
 }
 
-static void check_policy(struct case_ *c, enum wb_policy policy, bool skip_zeroed, uint8_t *cache, uint8_t *final)
+static void judge_policy(struct case_ *c, const struct job *job)
+{
+	if (job->zeroed != 1)
+		count_refusal(c, job);
+	if (job->policy == WB_STRICT) {
+		check_classes(c, job);
+		check_strict(c, job);
+	}
+	if (job->policy == WB_PREFIX && !c->scene->ambiguous)
+		check_prefix(c, job);
+}
+
+/* The run says that every slot is accounted for, and every dirty sector on BACKING. */
+static bool says_complete(const struct job *job)
+{
+	const struct wb_decision *decision = &job->decision;
+
+	if (job->policy == WB_PREFIX && decision->cut)
+		return false;
+	return !decision->left_segments && !decision->stale_sectors && !decision->unknown_holes &&
+	       !decision->zeroed_skipped && !job->result.unreadable_sectors && job->timeline == WB_TIMELINE_NONE &&
+	       job->record_use != WB_RECORD_TRUST && !job->until;
+}
+
+static const char *told(const struct job *job, char *text, size_t size)
+{
+	static const char *const records[] = { "", " --trust-record", " --ignore-record" };
+	static const char *const lines[] = { "", " --timeline=new", " --timeline=old" };
+	static const char *const zeroed[] = { "", " --zeroed=skip", " --zeroed=replay" };
+	int n = snprintf(text, size, "--policy=%s%s%s%s", policy_names[job->policy], records[job->record_use],
+			 lines[job->timeline], zeroed[job->zeroed]);
+
+	if (job->until && n > 0)
+		n += snprintf(text + n, size - (size_t)n, " --until-id=%u", (unsigned int)job->until);
+	if (job->slots && n > 0)
+		snprintf(text + n, size - (size_t)n, " --slots=%u", job->slots);
+	return text;
+}
+
+/* Both invariants, from outside. */
+static void hold_invariants(struct case_ *c, const struct job *job)
+{
+	const struct scene *scene = c->scene;
+	enum line line = job->timeline == WB_TIMELINE_NEW ? LINE_NEW :
+			 job->timeline == WB_TIMELINE_OLD ? LINE_OLD : LINE_NONE;
+	uint64_t record = get_le(scene->cache + RECORD_AT, 8);
+	struct inquest inquest;
+	char why[160], options[128];
+
+	if (job->ret || job->decision.refused || !scene->invariants)
+		return;
+	c->counts->inquests++;
+	inquest_open(&inquest, scene->driver, scene->cache, scene->cache_size, scene->damage, scene->damage_count, job->slots,
+		     line, job->record_use == WB_RECORD_IGNORE ? 0 : record);
+	if (inquest_regress(&inquest, scene->backing, job->backing, job->corrections, why, sizeof(why)) >= 0)
+		wrong(c, "never-older-over-newer", "%s: %s", told(job, options, sizeof(options)), why);
+	if (says_complete(job) &&
+	    inquest_left(&inquest, job->backing, job->corrections, job->zeroed == 1, why, sizeof(why)) >= 0)
+		wrong(c, "nothing-left-silently", "%s: %s", told(job, options, sizeof(options)), why);
+	inquest_close(&inquest);
+}
+
+static void check_policy(struct case_ *c, const struct job *what, uint8_t *cache, uint8_t *final)
 {
 	unsigned int slots = c->truth.driver->config->slots;
-	struct job job = { .scene = c->scene, .policy = policy, .skip_zeroed = skip_zeroed, .cache = cache,
-			   .seed = random_next(&c->scene->random) };
+	bool usual = !what->record_use && !what->timeline && !what->until && !what->slots && what->zeroed < 2 && !c->scene->wild;
+	struct job job = *what;
+	uint8_t *classes;
 
+	job.scene = c->scene;
+	job.cache = cache;
+	job.seed = random_next(&c->scene->random);
 	job.backing = malloc(c->scene->backing_size);
-	job.classes = calloc(slots, sizeof(*job.classes));
+	job.classes = classes = calloc(slots, sizeof(*job.classes));
 	job.flags = calloc(slots, sizeof(*job.flags));
-	assert(job.backing && job.classes && job.flags);
-	uint8_t *own_classes = job.classes;
-
+	assert(job.backing && classes && job.flags);
+	if (!usual)
+		job.classes = NULL;
 	memcpy(job.backing, c->scene->backing, c->scene->backing_size);
 	run(&job);
-	if (job.ret) {
-		wrong(c, "no-failure", "%s fails: %s", policy_names[policy], job.err.text);
-	} else {
-		if (!skip_zeroed)
-			count_refusal(c, &job);
-		if (policy == WB_STRICT) {
-			check_classes(c, &job);
-			check_strict(c, &job);
-		}
-		if (policy == WB_PREFIX)
-			check_prefix(c, &job);
-	}
+	if (job.ret && !(c->scene->wild && job.ret == -WB_ENOTCACHE))
+		wrong(c, "no-failure", "%s fails: %s", policy_names[job.policy], job.err.text);
+	else if (!job.ret && usual)
+		judge_policy(c, &job);
 	if (!job.ret && job.decision.refused && memcmp(job.backing, c->scene->backing, c->scene->backing_size))
-		wrong(c, "a-refusal-changes-nothing", "%s refuses and writes", policy_names[policy]);
+		wrong(c, "a-refusal-changes-nothing", "%s refuses and writes", policy_names[job.policy]);
 	if (job.descends)
-		wrong(c, "written-once-ascending", "%s: a write goes back to where it has been", policy_names[policy]);
+		wrong(c, "written-once-ascending", "%s: a write goes back to where it has been", policy_names[job.policy]);
+	hold_invariants(c, &job);
 	if (!job.ret && !job.decision.refused) {
 		memcpy(final, job.backing, c->scene->backing_size);
-		check_result(c, &job);
+		if (usual && !c->scene->ambiguous)
+			check_result(c, &job);
 		flush_twice(c, &job, final);
 		if (random_next(&c->scene->random) % 2)
 			cut_flush(c, &job, final);
 		if (random_next(&c->scene->random) % 8 == 0)
 			spoil_backing(c, &job);
 	}
-	free(own_classes);
+	free(classes);
 	free(job.flags);
 	free(job.backing);
+}
+
+/* What else can be told, drawn at random. */
+static void check_options(struct case_ *c, uint8_t *cache, uint8_t *final)
+{
+	uint64_t *random = &c->scene->random;
+	unsigned int slots = c->scene->driver->config->slots;
+
+	for (unsigned int i = 0; i < 4; i++) {
+		struct job job = { .policy = (enum wb_policy)(random_next(random) % 3),
+				   .record_use = (enum wb_record_use)(random_next(random) % 3),
+				   .timeline = (enum wb_timeline)(random_next(random) % 3),
+				   .zeroed = (int)(random_next(random) % 3) };
+
+		if (random_next(random) % 3 == 0) {
+			job.policy = WB_PREFIX;
+			job.until = c->truth.head > 3 ? c->truth.head - random_next(random) % 4 : 1;
+		}
+		if (job.timeline == WB_TIMELINE_NONE && random_next(random) % 4 == 0)
+			job.slots = 1 + (unsigned int)(random_next(random) % (slots + 2));
+		check_policy(c, &job, cache, final);
+	}
 }
 
 void check_scene(struct scene *scene, struct counts *counts, struct verdict *verdict)
@@ -706,16 +799,23 @@ void check_scene(struct scene *scene, struct counts *counts, struct verdict *ver
 	memcpy(cache, scene->cache, scene->cache_size);
 	for (unsigned int i = 0; i < c.sectors; i++)
 		c.before[i] = version_of(scene->backing + (uint64_t)i * SECTOR, i);
-	truth_find(&c.truth, scene->driver, scene->cache, scene->damage, scene->damage_count);
-	c.salvage_cut = last_hole_with_evidence(&c);
-	check_policy(&c, WB_STRICT, false, cache, final);
-	if (c.truth.zeroed)
-		check_policy(&c, WB_STRICT, true, cache, final);
-	check_policy(&c, WB_PREFIX, false, cache, final);
-	check_policy(&c, WB_SALVAGE, false, cache, final);
+	if (scene->cache_size >= slot_offset(scene->driver, scene->driver->config->slots))
+		truth_find(&c.truth, scene->driver, scene->cache, scene->damage, scene->damage_count);
+	else
+		c.truth.driver = scene->driver;
+	if (!scene->wild)
+		c.salvage_cut = last_hole_with_evidence(&c);
+	for (enum wb_policy policy = WB_STRICT; policy <= WB_SALVAGE; policy++) {
+		check_policy(&c, &(struct job){ .policy = policy }, cache, final);
+		if (policy == WB_STRICT && c.truth.zeroed)
+			check_policy(&c, &(struct job){ .policy = policy, .zeroed = 1 }, cache, final);
+	}
+	if (scene->options)
+		check_options(&c, cache, final);
 	if (memcmp(cache, scene->cache, scene->cache_size))
 		wrong(&c, "cache-unchanged", "CACHE was written to");
 	counts->checks++;
+	counts->wild += scene->wild;
 	for (int i = 0; i < LIMIT_COUNT; i++)
 		counts->limits[i] += c.met[i];
 	truth_release(&c.truth);

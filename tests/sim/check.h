@@ -32,7 +32,8 @@ enum limit {
 #define REFUSALS 13u
 
 struct counts {
-	uint64_t runs, operations, restarts, cuts, shutdowns, flips, unreadable, flushes_cut, checks;
+	uint64_t runs, operations, restarts, cuts, shutdowns, flips, unreadable, misdirected, resized, flushes_cut, checks;
+	uint64_t inquests, wild;
 	uint64_t taken[3], refused[3];	/* by policy */
 	uint64_t orderly_taken, orderly_refused;
 	uint64_t reasons[3][REFUSALS], orderly_reasons[REFUSALS];
@@ -56,6 +57,10 @@ struct scene {
 	const struct damage *damage;
 	unsigned int damage_count;
 	bool survivable;	/* orderly, undamaged: strict must take it */
+	bool wild;		/* only the invariants hold */
+	bool ambiguous;		/* versions may have the same bytes */
+	bool options;		/* options are given, too */
+	bool invariants;	/* both are held against every run */
 	uint64_t random;
 };
 

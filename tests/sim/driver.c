@@ -113,7 +113,7 @@ static void acknowledge(struct driver *driver, uint64_t id)
 		else if (barrier->promise)
 			oracle_flushed(driver->oracle, barrier->promise, !driver->power->dead);
 		else if (!driver->power->dead)
-			oracle_written(driver->oracle, barrier->sector, barrier->count, barrier->version, true);
+			oracle_written(driver->oracle, barrier->sector, barrier->count, barrier->time, true);
 	}
 	driver->barrier_count = kept;
 }
@@ -134,7 +134,8 @@ void driver_write_segment(struct driver *driver)
 	for (unsigned int i = 0; i < driver->barrier_count; i++)
 		barrier |= driver->barriers[i].id == id;
 	if (barrier) {
-		disk_flush(driver->cache);
+		if (!driver->config->lying)
+			disk_flush(driver->cache);
 		acknowledge(driver, id);
 	}
 	driver->flushed = id;
@@ -255,7 +256,7 @@ static void seal(struct driver *driver)
 	if (is_v0(driver))
 		return;
 	sum = segment_sum(bytes, segment->length);
-	put_le(bytes + CHECKSUM_AT, 4, generation == 1 || driver->config->raw ? sum : ~sum);
+	put_le(bytes + CHECKSUM_AT, 4, generation == 1 || driver->raw ? sum : ~sum);
 }
 
 static void begin_segment(struct driver *driver, uint64_t id)
@@ -410,24 +411,45 @@ static void queue_barrier(struct driver *driver, const struct barrier *barrier)
 	driver->barriers[driver->barrier_count++] = *barrier;
 }
 
+static void carry_out(struct driver *driver, struct request *request, unsigned int sector, unsigned int count, bool fua)
+{
+	uint32_t time = driver->oracle->now;
+	struct metablock *mb;
+
+	driver->placing = 1;
+	mb = place_for(driver, request);
+	driver->placing = 0;
+	put_in_buffer(driver, mb, request);
+	if (fua)
+		queue_barrier(driver, &(struct barrier){ .sector = sector, .count = count, .time = time });
+	else if (!driver->power->dead)
+		oracle_written(driver->oracle, sector, count, time, false);
+}
+
+static void fill_sector(struct request *request, unsigned int sector, uint32_t version)
+{
+	request->bits |= (uint8_t)(1u << sector % 8);
+	sector_describe(version ? CACHE_DATA : BACKING_DATA, sector, version, request->bytes + sector % 8 * SECTOR);
+}
+
 void driver_write(struct driver *driver, unsigned int sector, unsigned int count, bool fua)
 {
 	uint32_t version = oracle_write(driver->oracle, sector, count);
 	struct request request = { .block = sector / 8 };
-	struct metablock *mb;
 
-	for (unsigned int i = 0; i < count; i++) {
-		request.bits |= (uint8_t)(1u << (sector + i) % 8);
-		sector_describe(CACHE_DATA, sector + i, version, request.bytes + (sector + i) % 8 * SECTOR);
-	}
-	driver->placing = 1;
-	mb = place_for(driver, &request);
-	driver->placing = 0;
-	put_in_buffer(driver, mb, &request);
-	if (fua)
-		queue_barrier(driver, &(struct barrier){ .sector = sector, .count = count, .version = version });
-	else if (!driver->power->dead)
-		oracle_written(driver->oracle, sector, count, version, false);
+	for (unsigned int i = 0; i < count; i++)
+		fill_sector(&request, sector + i, version);
+	carry_out(driver, &request, sector, count, fua);
+}
+
+void driver_rewrite(struct driver *driver, unsigned int sector, unsigned int count, bool newest)
+{
+	struct request request = { .block = sector / 8 };
+
+	driver->oracle->now++;
+	for (unsigned int i = 0; i < count; i++)
+		fill_sector(&request, sector + i, oracle_rewrite(driver->oracle, sector + i, newest));
+	carry_out(driver, &request, sector, count, false);
 }
 
 void driver_flush(struct driver *driver)
@@ -660,7 +682,7 @@ static bool seal_holds(const struct driver *driver, const uint8_t *slot)
 	if (slot[12] > driver->capacity)
 		return false;
 	sum = segment_sum(slot, slot[12]);
-	return stored == (driver->config->generation == 1 || driver->config->raw ? sum : ~sum);
+	return stored == (driver->config->generation == 1 || driver->raw ? sum : ~sum);
 }
 
 /* v2.2.17: do_apply_valid_segments() */
@@ -767,7 +789,7 @@ void driver_open(struct driver *driver, const struct config *config, struct powe
 {
 	unsigned int blocks = config->sectors / 8 + 1;
 
-	*driver = (struct driver){ .config = config, .power = power, .cache = cache, .backing = backing,
+	*driver = (struct driver){ .config = config, .raw = config->raw, .power = power, .cache = cache, .backing = backing,
 				   .oracle = oracle, .capacity = (1u << (config->order - 3)) - 1,
 				   .slot_bytes = (uint64_t)SECTOR << config->order };
 	driver->segments = calloc(config->slots, sizeof(*driver->segments));

@@ -18,6 +18,7 @@ struct config {
 	bool reads;		/* caches reads: v1, v2 */
 	bool discards;		/* v0: a discarded block reads as zeroes; otherwise as before */
 	bool orderly;		/* what CACHE was not told to flush lands in order */
+	bool lying;		/* CACHE says that it has flushed, and has not */
 };
 
 struct metablock {
@@ -47,7 +48,7 @@ struct barrier {
 	uint64_t id;		/* the segment it waits for, 0: not known yet */
 	unsigned int *promise;	/* of a flush, else NULL */
 	unsigned int sector, count;
-	uint32_t version;	/* of a write with FUA */
+	uint32_t time;		/* of a write with FUA */
 };
 
 struct cell {
@@ -64,6 +65,7 @@ struct cell {
 
 struct driver {
 	const struct config *config;
+	bool raw;		/* v2: as 2.0.1 sums; an upgrade changes it */
 	struct power *power;
 	struct disk *cache, *backing;
 	struct oracle *oracle;
@@ -92,6 +94,8 @@ void driver_open(struct driver *driver, const struct config *config, struct powe
 void driver_close(struct driver *driver);
 
 void driver_write(struct driver *driver, unsigned int sector, unsigned int count, bool fua);
+/* Writes what was there already: now, or once. */
+void driver_rewrite(struct driver *driver, unsigned int sector, unsigned int count, bool newest);
 void driver_read(struct driver *driver, unsigned int sector, unsigned int count);
 void driver_flush(struct driver *driver);
 

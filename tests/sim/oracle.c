@@ -40,13 +40,22 @@ uint32_t oracle_write(struct oracle *oracle, unsigned int sector, unsigned int c
 	return oracle->now;
 }
 
-void oracle_written(struct oracle *oracle, unsigned int sector, unsigned int count, uint32_t version, bool durable)
+uint32_t oracle_rewrite(struct oracle *oracle, unsigned int sector, bool newest)
+{
+	struct timeline *line = &oracle->lines[sector];
+	uint32_t version = line->moments[line->count - (newest || line->count < 2 ? 1 : 2)].version;
+
+	append(line, oracle->now, version);
+	return version;
+}
+
+void oracle_written(struct oracle *oracle, unsigned int sector, unsigned int count, uint32_t time, bool durable)
 {
 	for (unsigned int i = 0; i < count; i++) {
 		struct timeline *line = &oracle->lines[sector + i];
 		unsigned int at = line->count - 1;
 
-		while (line->moments[at].version != version)
+		while (line->moments[at].time != time)
 			at--;
 		if (line->completed < at)
 			line->completed = at;

@@ -32,8 +32,10 @@ void oracle_open(struct oracle *oracle, unsigned int sectors);
 void oracle_close(struct oracle *oracle);
 /* A write begins; returns its version. */
 uint32_t oracle_write(struct oracle *oracle, unsigned int sector, unsigned int count);
-/* It was acknowledged; durable: with FUA. */
-void oracle_written(struct oracle *oracle, unsigned int sector, unsigned int count, uint32_t version, bool durable);
+/* A write of what a sector held already, in its newest state or the one before that, begins: returns that version. */
+uint32_t oracle_rewrite(struct oracle *oracle, unsigned int sector, bool newest);
+/* The write that began at that time was acknowledged; durable: with FUA. */
+void oracle_written(struct oracle *oracle, unsigned int sector, unsigned int count, uint32_t time, bool durable);
 /* A flush begins: what it makes durable, one number a sector, to be freed by oracle_flushed(). */
 unsigned int *oracle_flush(const struct oracle *oracle);
 void oracle_flushed(struct oracle *oracle, unsigned int *promise, bool acknowledged);

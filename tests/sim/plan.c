@@ -80,13 +80,31 @@ static void calm_down(struct operation *operation)
 		operation->what = DO_WRITE;
 }
 
-void plan_make(struct plan *plan, uint64_t seed)
+/* Some of the kinds, not all at once. */
+static void make_kinds(struct plan *plan, unsigned int kinds)
+{
+	uint64_t random = mix(plan->seed + 3);
+	struct config *config = &plan->config;
+
+	for (unsigned int bit = 1; bit <= kinds; bit *= 2)
+		if (kinds & bit && (bit == kinds || !one_in(&random, 3)))
+			plan->kinds |= bit;
+	if (plan->kinds & KIND_BITS && one_in(&random, 2))
+		config->slots = config->generation == 2 ? 4 : 4u << below(&random, 2);
+	if (plan->kinds & KIND_LYING)
+		config->lying = one_in(&random, 2);
+	if (plan->kinds & KIND_MIXED && config->generation == 2)
+		config->raw = config->foreground = one_in(&random, 2);
+}
+
+void plan_make(struct plan *plan, uint64_t seed, unsigned int kinds)
 {
 	uint64_t random = mix(seed + 1);
 	unsigned int hot;
 
 	*plan = (struct plan){ .seed = seed };
 	make_machine(plan, &random);
+	make_kinds(plan, kinds);
 	if (is_calm(plan))
 		plan->config.sectors = 8 * 200;
 	hot = 1 + below(&random, (plan->config.sectors + 7) / 8);
@@ -99,6 +117,10 @@ void plan_make(struct plan *plan, uint64_t seed)
 		calm_down(&plan->operations[i]);
 	plan->shutdown = one_in(&random, 6);
 	plan->later_count = one_in(&random, 2) ? 1 + below(&random, one_in(&random, 3) ? DAMAGE_MAX : 2) : 0;
+	if (plan->kinds & KIND_SEVERAL && plan->later_count < 2)
+		plan->later_count = 2 + below(&random, DAMAGE_MAX - 2);
+	if (plan->kinds & (KIND_BITS | KIND_MISDIRECTED | KIND_TARGETED) && !plan->later_count)
+		plan->later_count = 1;
 	for (unsigned int i = 0; i < plan->later_count; i++)
 		plan->later[i] = (struct later){ random_next(&random), one_in(&random, 3) };
 }
@@ -122,13 +144,16 @@ struct machine {
 	struct driver driver;
 	struct damage damage[DAMAGE_MAX];
 	unsigned int damage_count;
+	bool wild;	/* those who know what was written cannot say what has become of it: only the invariants hold */
 	uint64_t random;
 };
 
-static void look(struct machine *machine, uint8_t *cache, bool survivable)
+static void look(struct machine *machine, uint8_t *cache, uint64_t cache_size, bool survivable)
 {
 	struct scene scene = {
-		.driver = &machine->driver, .cache = cache, .cache_size = machine->cache.size,
+		.driver = &machine->driver, .cache = cache, .cache_size = cache_size,
+		.wild = machine->wild || cache_size != machine->cache.size,
+		.invariants = machine->plan->kinds != 0, .ambiguous = machine->plan->kinds & KIND_IDENTICAL, .options = machine->plan->kinds & KIND_OPTIONS,
 		.backing = machine->backing.medium, .backing_size = machine->backing.size,
 		.damage = machine->damage, .damage_count = machine->damage_count,
 		.survivable = survivable && !machine->damage_count, .random = random_next(&machine->random),
@@ -158,9 +183,18 @@ static bool comes_up_right(struct machine *machine, uint32_t *versions)
 	for (unsigned int i = 0; i < machine->oracle.sectors && right; i++) {
 		driver_peek(&machine->driver, i, bytes);
 		versions[i] = version_of(bytes, i);
-		right = versions[i] != UINT32_MAX && oracle_allows(&machine->oracle, i, versions[i]);
+		right = versions[i] != UINT32_MAX && (machine->wild || oracle_allows(&machine->oracle, i, versions[i]));
 	}
 	return right;
+}
+
+/* 2.0.2 and later do not go on with what earlier ones have written, nor these with that. */
+static void exchange_driver(struct machine *machine)
+{
+	if (!(machine->plan->kinds & KIND_MIXED) || machine->plan->config.generation != 2 || !one_in(&machine->random, 2))
+		return;
+	machine->driver.raw = !machine->driver.raw;
+	machine->wild = true;
 }
 
 static bool come_up(struct machine *machine)
@@ -172,6 +206,7 @@ static bool come_up(struct machine *machine)
 	machine->power.dead = false;
 	machine->power.left = UINT64_MAX;
 	driver_crash(&machine->driver);
+	exchange_driver(machine);
 	right = driver_recover(&machine->driver) && !driver_serves_stale(&machine->driver) &&
 		comes_up_right(machine, versions);
 	if (right)
@@ -188,6 +223,11 @@ static void operate(struct machine *machine, const struct operation *operation)
 	machine->counts->operations += operation->what <= DO_READ;
 	switch (operation->what) {
 	case DO_WRITE:
+		if (machine->plan->kinds & KIND_IDENTICAL && operation->random % 3 == 0) {
+			driver_rewrite(driver, operation->sector, operation->count, operation->random % 2);
+			break;
+		}
+		/* fall through */
 	case DO_WRITE_FUA:
 		driver_write(driver, operation->sector, operation->count, operation->what == DO_WRITE_FUA);
 		break;
@@ -216,6 +256,10 @@ static void operate(struct machine *machine, const struct operation *operation)
 		driver_synchronize(driver);
 		break;
 	case DO_CUT: /* soon: in the middle of something */
+		if (machine->plan->kinds & KIND_MIXED && operation->random % 2) { /* by the book */
+			driver_shutdown(driver);
+			driver_write_back(driver, driver->config->slots);
+		}
 		machine->power.left = operation->random % 24;
 		break;
 	case DO_SHUTDOWN:
@@ -235,12 +279,20 @@ static void rot(struct machine *machine, uint8_t *cache, const struct later *lat
 	const struct driver *driver = &machine->driver;
 	uint64_t random = later->random;
 	unsigned int slot = below(&random, driver->config->slots), where = below(&random, 4);
-	uint64_t at = slot_offset(driver, slot);
+	uint64_t at;
+
+	if (machine->plan->kinds & KIND_TARGETED && driver->flushed && driver->flushed != UINT64_MAX)
+		slot = slot_of(driver, one_in(&random, 2) || driver->flushed < 3 ? driver->flushed : driver->flushed - 2);
+	at = slot_offset(driver, slot);
 	unsigned int length = cache[at + (driver->config->generation ? 12 : 8)];
 	unsigned int metadata = driver->config->generation ? 512 + 16 * length : 13 + 13 * length;
 
 	length = length > driver->capacity ? 0 : length;
-	if (where == 0) /* the fields of the header */
+	if (machine->plan->kinds & KIND_BITS && one_in(&random, 6))
+		at = RECORD_AT + (one_in(&random, 2) ? 0 : below(&random, 8));
+	else if (machine->plan->kinds & KIND_BITS && one_in(&random, 2)) /* the lower bits of the id */
+		at += below(&random, 1 + below(&random, 8));
+	else if (where == 0) /* the fields of the header */
 		at += below(&random, 13);
 	else if (where == 1)
 		at += below(&random, metadata < BLOCK ? metadata : BLOCK);
@@ -260,6 +312,25 @@ static void rot(struct machine *machine, uint8_t *cache, const struct later *lat
 		cache[at] ^= (uint8_t)(1u << below(&random, 8));
 		machine->counts->flips++;
 	}
+}
+
+/* The write of a segment went to another slot, too or only. */
+static void misdirect(struct machine *machine, uint8_t *cache, uint64_t random)
+{
+	const struct driver *driver = &machine->driver;
+	unsigned int slots = driver->config->slots, from = below(&random, slots);
+	unsigned int to = one_in(&random, 4) ? below(&random, slots) : (from + (one_in(&random, 4) ? slots - 1 : 1)) % slots;
+	uint8_t *at = cache + slot_offset(driver, from);
+	unsigned int length = at[driver->config->generation ? 12 : 8];
+	const struct written *older = driver->history[KEPT * from + 1];
+
+	if (length > driver->capacity || from == to)
+		return;
+	memcpy(cache + slot_offset(driver, to), at, BLOCK * (length + 1));
+	if (older && one_in(&random, 2))
+		memcpy(at, older->bytes, BLOCK * (older->length + 1));
+	machine->wild = true;
+	machine->counts->misdirected++;
 }
 
 /* Ranges in order, none over another, as wb_dev_fault() wants them; flips behind them. */
@@ -287,6 +358,16 @@ static void order_damage(struct machine *machine)
 	machine->damage_count = kept;
 }
 
+/* Some slots more, or less. */
+static void resize(struct machine *machine, uint8_t *cache)
+{
+	uint64_t some = (1 + below(&machine->random, 3)) * machine->driver.slot_bytes;
+	bool grows = one_in(&machine->random, 2) || some + machine->driver.slot_bytes > machine->cache.size - FIRST_SLOT;
+
+	look(machine, cache, grows ? machine->cache.size + some : machine->cache.size - some, false);
+	machine->counts->resized++;
+}
+
 static void end(struct machine *machine)
 {
 	uint8_t *cache;
@@ -296,15 +377,21 @@ static void end(struct machine *machine)
 		machine->counts->shutdowns++;
 	}
 	cut(machine);
-	look(machine, machine->cache.medium, machine->plan->config.orderly);
-	cache = malloc(machine->cache.size);
+	look(machine, machine->cache.medium, machine->cache.size, machine->plan->config.orderly);
+	cache = calloc(1, machine->cache.size + 3 * machine->driver.slot_bytes);
 	assert(cache);
 	memcpy(cache, machine->cache.medium, machine->cache.size);
-	for (unsigned int i = 0; i < machine->plan->later_count; i++)
-		rot(machine, cache, &machine->plan->later[i]);
+	if (machine->plan->kinds & KIND_GEOMETRY && !machine->verdict->failed)
+		resize(machine, cache);
+	for (unsigned int i = 0; i < machine->plan->later_count; i++) {
+		if (machine->plan->kinds & KIND_MISDIRECTED && machine->plan->later[i].random % 4)
+			misdirect(machine, cache, machine->plan->later[i].random);
+		else
+			rot(machine, cache, &machine->plan->later[i]);
+	}
 	order_damage(machine);
-	if (machine->damage_count && !machine->verdict->failed)
-		look(machine, cache, false);
+	if ((machine->damage_count || machine->wild) && !machine->verdict->failed)
+		look(machine, cache, machine->cache.size, false);
 	free(cache);
 }
 
@@ -312,7 +399,8 @@ void plan_run(const struct plan *plan, struct counts *counts, struct verdict *ve
 {
 	struct machine machine = { .plan = plan, .counts = counts, .verdict = verdict, .name = name,
 				   .images = images,
-				   .random = mix(plan->seed + 2), .power = { .left = UINT64_MAX } };
+				   .wild = plan->config.lying, .random = mix(plan->seed + 2),
+				   .power = { .left = UINT64_MAX } };
 	bool up = true;
 
 	disk_open(&machine.cache, FIRST_SLOT + ((uint64_t)plan->config.slots * SECTOR << plan->config.order),
@@ -325,7 +413,7 @@ void plan_run(const struct plan *plan, struct counts *counts, struct verdict *ve
 		if (!machine.power.dead)
 			continue;
 		cut(&machine);
-		look(&machine, machine.cache.medium, plan->config.orderly);
+		look(&machine, machine.cache.medium, machine.cache.size, plan->config.orderly);
 		up = !verdict->failed && come_up(&machine);
 	}
 	if (up && !verdict->failed)

@@ -14,6 +14,21 @@ enum what {
 	DO_CUT, DO_SHUTDOWN,
 };
 
+/* Faults and habits beyond the usual ones. */
+enum kind {
+	KIND_IDENTICAL = 1,	/* the application writes again what was there already */
+	KIND_BITS = 2,		/* bits of ids, lengths, the record; numbers of slots that are powers of two */
+	KIND_MISDIRECTED = 4,	/* a segment lies one slot off, or twice */
+	KIND_TARGETED = 8,	/* the newest segment is damaged, or one that was written back */
+	KIND_LYING = 16,	/* CACHE loses what it said it had flushed, after its successors were written back */
+	KIND_MIXED = 32,	/* the driver is exchanged for one that sums otherwise */
+	KIND_SEVERAL = 64,	/* several faults at once */
+	KIND_GEOMETRY = 128,	/* CACHE grows or shrinks */
+	KIND_OPTIONS = 256,	/* time line, record, zeroed, until-id, slots are given */
+};
+#define KINDS(X) X(IDENTICAL, "identical") X(BITS, "bits") X(MISDIRECTED, "misdirected") X(TARGETED, "targeted") \
+	X(LYING, "lying") X(MIXED, "mixed") X(SEVERAL, "several") X(GEOMETRY, "geometry") X(OPTIONS, "options")
+
 struct operation {
 	enum what what;
 	unsigned int sector, count;
@@ -27,6 +42,7 @@ struct later {
 
 struct plan {
 	uint64_t seed;
+	unsigned int kinds;
 	struct config config;
 	struct operation *operations;
 	unsigned int count;
@@ -35,7 +51,8 @@ struct plan {
 	unsigned int later_count;
 };
 
-void plan_make(struct plan *plan, uint64_t seed);
+/* Without kinds what a seed makes does not depend on them. */
+void plan_make(struct plan *plan, uint64_t seed, unsigned int kinds);
 void plan_release(struct plan *plan);
 /* name: when the run fails, the images at that moment are written as a text for mkcache; NULL: not. images: the last
  * ones are written in any case, also as they are: name.cache, name.backing. */

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The simulated drivers, and what they catch; included by the Makefile.
 
-SIM_OBJECTS := $(addprefix $(BUILD)/tests/sim/,disk.o oracle.o driver.o truth.o check.o plan.o fixture.o simulate.o)
+SIM_OBJECTS := $(addprefix $(BUILD)/tests/sim/,disk.o oracle.o driver.o truth.o invariants.o check.o plan.o fixture.o simulate.o)
 
 $(BUILD)/tests/sim/%.o: tests/sim/%.c
 	@mkdir -p $(@D)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * simulate [--seed N] [--runs N] [--operations N] [--fixture FILE.wbt [--images]] [--proof FILE] [--quiet]
+ * simulate [--seed N] [--kinds all|KIND,...] [--runs N] [--operations N] [--fixture FILE.wbt [--images]] [--proof FILE] [--quiet]
  *
  * Runs simulated drivers into power cuts and holds what the library makes of it against what the application knows.
  * Seeds count up from --seed. Ends after --runs, or when the application has done --operations. The first run that fails is
@@ -36,6 +36,9 @@ static void print_counts(FILE *out, const struct counts *counts)
 	fprintf(out, "%" PRIu64 " pairs checked, %" PRIu64 " flushes cut off and gone on with, %" PRIu64
 	       " spoiled under --verify, %" PRIu64 " bits flipped, %" PRIu64 " unreadable places\n",
 	       counts->checks, counts->flushes_cut, counts->verified, counts->flips, counts->unreadable);
+	fprintf(out, "%" PRIu64 " runs held against both invariants; %" PRIu64 " pairs of which nothing else is known; %" PRIu64
+	       " segments misdirected, %" PRIu64 " devices resized\n", counts->inquests, counts->wild, counts->misdirected,
+	       counts->resized);
 	fprintf(out, "classes:");
 	for (int i = 0; i < WB_CLASSES; i++)
 		fprintf(out, " %s %" PRIu64, wb_class_name((enum wb_class)i), counts->classes[i]);
@@ -99,6 +102,30 @@ static void report(struct plan *plan, const struct verdict *verdict, const char 
 		printf("written to %s\n", fixture);
 }
 
+static unsigned int kinds_named(char *names)
+{
+	static const struct { const char *name; unsigned int kind; } known[] = {
+#define X(ID, NAME) { NAME, KIND_##ID },
+		KINDS(X)
+#undef X
+		{ "all", 2 * KIND_OPTIONS - 1 },
+	};
+	unsigned int kinds = 0;
+
+	for (char *name = strtok(names, ","); name; name = strtok(NULL, ",")) {
+		unsigned int i = 0;
+
+		while (i < sizeof(known) / sizeof(*known) && strcmp(known[i].name, name))
+			i++;
+		if (i == sizeof(known) / sizeof(*known)) {
+			fprintf(stderr, "simulate: '%s' is no kind\n", name);
+			exit(2);
+		}
+		kinds |= known[i].kind;
+	}
+	return kinds;
+}
+
 static uint64_t number(const char *text)
 {
 	char *end;
@@ -118,10 +145,11 @@ int main(int argc, char **argv)
 	uint64_t seed = 1, runs = 0, operations = 0;
 	const char *fixture = NULL;
 	const char *proof = NULL;
+	unsigned int kinds = 0;
 	bool quiet = false, images = false;
 
 	for (int i = 1; i < argc; i++) {
-		const char *value = i + 1 < argc ? argv[i + 1] : "";
+		char none[] = "", *value = i + 1 < argc ? argv[i + 1] : none;
 
 		if (!strcmp(argv[i], "--quiet") || !strcmp(argv[i], "--images")) {
 			quiet |= !strcmp(argv[i], "--quiet");
@@ -130,6 +158,8 @@ int main(int argc, char **argv)
 		}
 		if (!strcmp(argv[i], "--seed"))
 			seed = number(value);
+		else if (!strcmp(argv[i], "--kinds"))
+			kinds = kinds_named(value);
 		else if (!strcmp(argv[i], "--runs"))
 			runs = number(value);
 		else if (!strcmp(argv[i], "--operations"))
@@ -149,7 +179,7 @@ int main(int argc, char **argv)
 	for (; !verdict.failed && (!runs || counts.runs < runs) && (!operations || counts.operations < operations); seed++) {
 		struct plan plan;
 
-		plan_make(&plan, seed);
+		plan_make(&plan, seed, kinds);
 		plan_run(&plan, &counts, &verdict, images ? fixture : NULL, images);
 		if (verdict.failed && !quiet)
 			report(&plan, &verdict, fixture);
