@@ -234,6 +234,16 @@ int wb_dev_open(struct wb_dev **dev, const char *path, unsigned flags, struct wb
 /* A device over caller-owned memory, which must outlive it. */
 int wb_dev_memory(struct wb_dev **dev, void *bytes, uint64_t size, struct wb_error *err);
 
+/* A part of inner as a device of its own, whose byte 0 is byte start of inner; size 0: up to the end of inner. start may be
+ * negative: bytes before inner's byte 0 can be neither read nor written (-EIO). Offsets in errors count from start. WB_EINVAL
+ * when the part does not lie before the end of inner. Takes over inner, which is closed with it; on failure inner stays
+ * the caller's. */
+int wb_dev_window(struct wb_dev **dev, struct wb_dev *inner, int64_t start, uint64_t size, struct wb_error *err);
+/* The device that a window is part of, which stays the window's; any other device itself. */
+struct wb_dev *wb_dev_whole(struct wb_dev *dev);
+/* Where byte 0 of a window lies in wb_dev_whole(); 0 of any other device. */
+int64_t wb_dev_start(const struct wb_dev *dev);
+
 /* How a fault device ends: what becomes of the writes since the last flush when the power is cut. */
 enum wb_cut { WB_CUT_LOST, WB_CUT_KEPT, WB_CUT_TORN, WB_CUT_REORDERED };
 
@@ -357,8 +367,8 @@ void wb_undo_release(struct wb_undo *undo);
 /* A wrapper that records what each write is about to overwrite, makes that durable, and then writes. A write whose offset
  * or length is no multiple of WB_SECTOR fails with -EINVAL, one whose old bytes cannot be read with that error; a failure of
  * the undo file is in undo->failure too. A batch with such a write is not started at all. Takes over inner; on failure
- * inner stays the caller's. WB_EINVAL when the file knows no such device, or one of another size; WB_ECUT when it lacks
- * records. undo must outlive it. */
+ * inner stays the caller's. Offsets are recorded as those of wb_dev_whole(inner): the wrapper goes beneath a window.
+ * WB_EINVAL when the file knows no such device, or one of another size; WB_ECUT when it lacks records. undo must outlive it. */
 int wb_dev_undo(struct wb_dev **dev, struct wb_dev *inner, struct wb_undo *undo, unsigned device, struct wb_error *err);
 
 struct wb_undo_result {

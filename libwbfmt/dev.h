@@ -32,6 +32,9 @@ struct wb_dev {
 	const struct wb_pack_info *pack; /* NULL for any other device */
 };
 
+/* Where a window keeps the device that it is part of; NULL: dev is no window. */
+struct wb_dev **wb_window_inner(struct wb_dev *dev);
+
 /* The engines. Each carries out one batch at a time, as wb_dev_ops.submit, on a file descriptor. */
 
 /* io_uring; NULL where the kernel refuses it. */

@@ -114,8 +114,21 @@ static const struct wb_dev_ops undo_ops = {
 	.close = undo_close,
 };
 
+static int wrap_beneath(struct wb_dev *window, struct wb_undo *undo, unsigned device, struct wb_error *err)
+{
+	struct wb_dev **inner = wb_window_inner(window);
+	int ret = wb_dev_undo(inner, *inner, undo, device, err);
+
+	window->parallel = (*inner)->parallel;
+	return ret;
+}
+
 int wb_dev_undo(struct wb_dev **dev, struct wb_dev *inner, struct wb_undo *undo, unsigned device, struct wb_error *err)
 {
+	if (wb_window_inner(inner)) {
+		*dev = inner;
+		return wrap_beneath(inner, undo, device, err);
+	}
 	struct recorder *recorder;
 	void *old;
 
