@@ -469,6 +469,16 @@ void append_text(char *text, size_t size, const char *format, ...)
 	va_end(args);
 }
 
+void make_printable(char *text)
+{
+	for (unsigned char *p = (unsigned char *)text; *p; p++) {
+		if (*p < 0x20 || *p == 0x7f)
+			*p = '?';
+		else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
+			p[0] = p[1] = '?';
+	}
+}
+
 const char *plural(uint64_t count)
 {
 	return count == 1 ? "" : "s";

@@ -98,6 +98,8 @@ int common_open_cache(const struct common *common, struct wb_cache *cache, struc
 
 /* Appends to a text of that size in all, as far as there is room. */
 __attribute__((format(printf, 3, 4))) void append_text(char *text, size_t size, const char *format, ...);
+/* Labels, models and mount points are other people's bytes: none of them may move a cursor. */
+void make_printable(char *text);
 /* "" or "s" */
 const char *plural(uint64_t count);
 /* As a word for a shell; the caller frees it. NULL without memory. */

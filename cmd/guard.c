@@ -4,7 +4,6 @@
  * by name. A partition or a loop device is a range of something else; what two of them share is found by following
  * both down to it.
  */
-#include <blkid/blkid.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -65,17 +64,6 @@ __attribute__((format(printf, 2, 3))) static void path_print(char path[PATH_MAX]
 	va_start(args, format);
 	vsnprintf(path, PATH_MAX, format, args);
 	va_end(args);
-}
-
-/* Labels, models and mount points are other people's bytes: none of them may move a cursor. */
-static void make_printable(char *text)
-{
-	for (unsigned char *p = (unsigned char *)text; *p; p++) {
-		if (*p < 0x20 || *p == 0x7f)
-			*p = '?';
-		else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
-			p[0] = p[1] = '?';
-	}
 }
 
 /* The first bytes of a file, never whole when they would fill the buffer; 0 when it cannot be read. */
@@ -393,63 +381,55 @@ static void forget(char **field)
 	*field = NULL;
 }
 
-static void take(char **field, blkid_probe probe, const char *name)
+static void take(char **field, const char *value)
 {
-	const char *value;
-
-	if (blkid_probe_lookup_value(probe, name, &value, NULL))
-		return;
 	forget(field);
 	*field = copy_of(value);
 }
 
-static void take_values(struct identity *identity, blkid_probe probe)
+/* Of several signatures the first dangerous one is what the device is, otherwise the first. */
+static const struct signature *main_signature(const struct signatures *signatures)
 {
-	take(&identity->type, probe, "TYPE");
-	take(&identity->usage, probe, "USAGE");
-	take(&identity->uuid, probe, "UUID");
-	take(&identity->label, probe, "LABEL");
-	take(&identity->partition_table, probe, "PTTYPE");
-}
+	const struct signature *first = NULL;
 
-static void forget_signature(struct identity *identity)
-{
-	forget(&identity->type);
-	forget(&identity->usage);
-	forget(&identity->uuid);
-	forget(&identity->label);
-}
+	for (unsigned i = 0; i < signatures->count; i++) {
+		const struct signature *signature = &signatures->list[i];
 
-/* Where signatures contradict each other the safe probe gives none; here the worst of them counts. */
-static void take_worst(struct identity *identity, blkid_probe probe)
-{
-	blkid_reset_probe(probe);
-	while (!dangerous_signature(identity) && blkid_do_probe(probe) == 0) {
-		if (blkid_probe_has_value(probe, "TYPE"))
-			forget_signature(identity);
-		take_values(identity, probe);
+		if (signature->is_table || signature->advice)
+			continue;
+		if (signature_danger(signature->type, signature->usage))
+			return signature;
+		first = first ? first : signature;
 	}
+	return first;
 }
 
-static void find_signatures(struct identity *identity, int fd)
+/* A protective MBR is no partition table beside the one that it protects. */
+static const struct signature *main_table(const struct signatures *signatures)
 {
-	blkid_probe probe = blkid_new_probe();
+	const struct signature *table = NULL;
 
-	if (!probe)
-		return;
-	blkid_probe_enable_superblocks(probe, 1);
-	blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_USAGE | BLKID_SUBLKS_UUID |
-							 BLKID_SUBLKS_LABEL);
-	blkid_probe_enable_partitions(probe, 1);
-	if (!blkid_probe_set_device(probe, fd, 0, 0)) {
-		int result = blkid_do_safeprobe(probe);
+	for (unsigned i = 0; i < signatures->count; i++) {
+		const struct signature *signature = &signatures->list[i];
 
-		if (result == 0)
-			take_values(identity, probe);
-		else if (result < 0) /* -2, in libblkid 2.42 -1 */
-			take_worst(identity, probe);
+		if (signature->is_table && !signature->is_remnant && (!table || strcmp(table->type, "PMBR") == 0))
+			table = signature;
 	}
-	blkid_free_probe(probe);
+	return table;
+}
+
+static void take_signatures(struct identity *identity, int fd)
+{
+	find_signatures_in(fd, 0, 0, &identity->signatures);
+
+	const struct signature *signature = main_signature(&identity->signatures);
+	const struct signature *table = main_table(&identity->signatures);
+
+	take(&identity->type, signature ? signature->type : NULL);
+	take(&identity->usage, signature ? signature->usage : NULL);
+	take(&identity->uuid, signature ? signature->uuid : NULL);
+	take(&identity->label, signature ? signature->label : NULL);
+	take(&identity->partition_table, table ? table->type : NULL);
 }
 
 void identify(const char *path, struct identity *identity)
@@ -470,17 +450,38 @@ void identify(const char *path, struct identity *identity)
 	}
 	if (fd < 0)
 		return;
-	find_signatures(identity, fd);
+	take_signatures(identity, fd);
 	close(fd);
 }
 
 void identity_release(struct identity *identity)
 {
-	forget_signature(identity);
+	signatures_release(&identity->signatures);
+	forget(&identity->type);
+	forget(&identity->usage);
+	forget(&identity->uuid);
+	forget(&identity->label);
 	forget(&identity->model);
 	forget(&identity->serial);
 	forget(&identity->by_id);
 	forget(&identity->partition_table);
+}
+
+/* A container, and every signature that is not the main one. */
+static void append_others(const struct identity *identity, char *text, size_t size)
+{
+	const struct signatures *signatures = &identity->signatures;
+	const struct signature *named = main_signature(signatures);
+	char line[NAME_SIZE];
+
+	for (unsigned i = 0; i < signatures->count; i++) {
+		const struct signature *signature = &signatures->list[i];
+
+		if (signature == named || signature->is_table || signature_is_copy(signatures, i))
+			continue;
+		signature_line(signature, line, sizeof(line));
+		append_text(text, size, ", %s%s", named ? "and " : "", line);
+	}
 }
 
 static void append_contents(const struct identity *identity, char *text, size_t size)
@@ -491,9 +492,10 @@ static void append_contents(const struct identity *identity, char *text, size_t 
 		append_text(text, size, "%s \"%s\"", identity->type ? "" : ",", identity->label);
 	if (identity->uuid)
 		append_text(text, size, "%s UUID %s", identity->type ? "" : ",", identity->uuid);
+	append_others(identity, text, size);
 	if (identity->partition_table)
 		append_text(text, size, ", %s partition table", identity->partition_table);
-	if (!identity->type && !identity->partition_table)
+	if (!identity->type && !identity->partition_table && !find_container(&identity->signatures))
 		append_text(text, size, ", no signature known to libblkid");
 }
 
@@ -531,6 +533,18 @@ char *stable_name(const struct identity *identity, const char *path)
 	return name ? name : strdup(path);
 }
 
+/* Every type that was found, as a list. */
+static void report_signatures(struct json_object *record, const struct signatures *signatures)
+{
+	struct json_object *list = record ? json_object_new_array() : NULL;
+
+	for (unsigned i = 0; list && i < signatures->count; i++)
+		if (!signature_is_copy(signatures, i))
+			json_object_array_add(list, json_object_new_string(signatures->list[i].type));
+	if (list)
+		json_object_object_add(record, "signatures", list);
+}
+
 void identity_report(struct json_object *record, const struct identity *identity)
 {
 	report_u64(record, "size", identity->size);
@@ -546,153 +560,12 @@ void identity_report(struct json_object *record, const struct identity *identity
 	report_text(record, "uuid", identity->uuid);
 	report_text(record, "label", identity->label);
 	report_text(record, "partition_table", identity->partition_table);
-}
-
-/* ---- every signature ---- */
-
-#define SIGNATURES_MAX 64u
-
-/* Superblocks and partition tables call the same things by different names. */
-static bool take_signature(struct signature *signature, blkid_probe probe)
-{
-	const char *offset;
-	size_t size = 0;
-
-	*signature = (struct signature){ .offset = UINT64_MAX };
-	signature->is_table = !blkid_probe_has_value(probe, "TYPE");
-	take(&signature->type, probe, signature->is_table ? "PTTYPE" : "TYPE");
-	take(&signature->uuid, probe, signature->is_table ? "PTUUID" : "UUID");
-	take(&signature->label, probe, "LABEL");
-	if (!blkid_probe_lookup_value(probe, signature->is_table ? "PTMAGIC_OFFSET" : "SBMAGIC_OFFSET", &offset, NULL))
-		signature->offset = strtoull(offset, NULL, 10);
-	blkid_probe_lookup_value(probe, signature->is_table ? "PTMAGIC" : "SBMAGIC", NULL, &size);
-	signature->size = size;
-	return signature->type;
-}
-
-static void release_signature(struct signature *signature)
-{
-	free(signature->type);
-	free(signature->uuid);
-	free(signature->label);
-}
-
-static bool add_signature(struct signatures *signatures, blkid_probe probe)
-{
-	struct signature *list = realloc(signatures->list, (signatures->count + 1) * sizeof(*list));
-
-	if (!list)
-		return false;
-	signatures->list = list;
-	if (take_signature(&list[signatures->count], probe))
-		signatures->count++;
-	else
-		release_signature(&list[signatures->count]);
-	return true;
-}
-
-/* Hides what was found from the next probe, in memory: behind the first copy there may be a second. */
-static void probe_all(struct signatures *signatures, blkid_probe probe)
-{
-	int result = 0;
-
-	while (signatures->count < SIGNATURES_MAX && (result = blkid_do_probe(probe)) == 0)
-		if (!add_signature(signatures, probe) || blkid_do_wipe(probe, true)) {
-			signatures->incomplete = true;
-			return;
-		}
-	signatures->incomplete = result != 1;
-}
-
-/* UEFI: without its protective MBR a GUID partition table is none; what has survived at the end is only looked for
- * because we ask for it. One at the beginning may have lost that sector by accident. */
-static void mark_remnants(struct signatures *signatures)
-{
-	for (unsigned i = 0; i < signatures->count; i++)
-		if (strcmp(signatures->list[i].type, "PMBR") == 0)
-			return;
-	for (unsigned i = 0; i < signatures->count; i++)
-		signatures->list[i].is_remnant = strcmp(signatures->list[i].type, "gpt") == 0 &&
-						 signatures->list[i].offset >= WB_FIRST_SLOT;
-}
-
-static int by_offset(const void *a, const void *b)
-{
-	uint64_t first = ((const struct signature *)a)->offset, second = ((const struct signature *)b)->offset;
-
-	return (first > second) - (first < second);
-}
-
-void find_all_signatures(const char *path, struct signatures *signatures)
-{
-	int fd = open_for_looking(path);
-	blkid_probe probe = fd >= 0 ? blkid_new_probe() : NULL;
-
-	*signatures = (struct signatures){ .incomplete = true };
-	if (probe && !blkid_probe_set_device(probe, fd, 0, 0)) {
-		blkid_probe_enable_superblocks(probe, 1);
-		blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_UUID | BLKID_SUBLKS_LABEL |
-								 BLKID_SUBLKS_MAGIC);
-		blkid_probe_enable_partitions(probe, 1);
-		blkid_probe_set_partitions_flags(probe, BLKID_PARTS_MAGIC | BLKID_PARTS_FORCE_GPT);
-		probe_all(signatures, probe);
-	}
-	if (signatures->count)
-		qsort(signatures->list, signatures->count, sizeof(*signatures->list), by_offset);
-	mark_remnants(signatures);
-	blkid_free_probe(probe);
-	if (fd >= 0)
-		close(fd);
-}
-
-void signatures_release(struct signatures *signatures)
-{
-	for (unsigned i = 0; i < signatures->count; i++)
-		release_signature(&signatures->list[i]);
-	free(signatures->list);
-	*signatures = (struct signatures){ .count = 0 };
-}
-
-void signature_line(const struct signature *signature, char *text, size_t size)
-{
-	snprintf(text, size, "%s%s%s", signature->is_remnant ? "the remnant of a " : "", signature->type,
-		 signature->is_table ? " partition table" : "");
-	if (signature->label)
-		append_text(text, size, " \"%s\"", signature->label);
-	if (signature->uuid)
-		append_text(text, size, " UUID %s", signature->uuid);
-	if (signature->offset != UINT64_MAX)
-		append_text(text, size, " at byte %llu", (unsigned long long)signature->offset);
-	make_printable(text);
-}
-
-void signature_report(struct json_object *record, const struct signature *signature)
-{
-	report_text(record, "signature", signature->type);
-	report_bool(record, "partition_table", signature->is_table);
-	report_text(record, "uuid", signature->uuid);
-	report_text(record, "label", signature->label);
-	if (signature->offset != UINT64_MAX)
-		report_u64(record, "offset", signature->offset);
-	report_bool(record, "remnant", signature->is_remnant);
+	report_signatures(record, &identity->signatures);
 }
 
 const char *dangerous_signature(const struct identity *identity)
 {
-	if (!identity->type)
-		return NULL;
-	if (strcmp(identity->type, "swap") == 0)
-		return "swap space";
-	if (strcmp(identity->type, "swsuspend") == 0)
-		return "swap space with a hibernated system in it";
-	if (strcmp(identity->type, "bcache") == 0)
-		return "a bcache cache or backing device";
-	/* libblkid counts LVM among the raids */
-	if (strncmp(identity->type, "LVM", 3) == 0)
-		return NULL;
-	if ((identity->usage && strcmp(identity->usage, "raid") == 0) || strstr(identity->type, "_raid_member"))
-		return "a raid member";
-	return NULL;
+	return signature_danger(identity->type, identity->usage);
 }
 
 /* ---- ranges of devices ---- */

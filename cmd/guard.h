@@ -10,10 +10,7 @@
 #ifndef GUARD_H
 #define GUARD_H
 
-#include <json-c/json.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "signatures.h"
 
 /* As found: not yet fit for a terminal, see identity_line(). */
 struct identity {
@@ -23,7 +20,8 @@ struct identity {
 	unsigned logical, physical;      /* sector sizes; 0: not known, as of an image */
 	char *model, *serial;            /* of the whole disk */
 	char *by_id;                     /* a stable name, with its directory; never one made of contents if there is another */
-	char *type, *usage, *uuid, *label; /* what libblkid found: "ext4", "filesystem"; of several, a dangerous one */
+	struct signatures signatures;    /* all of them */
+	char *type, *usage, *uuid, *label; /* "ext4", "filesystem"; of several signatures, a dangerous one */
 	char *partition_table;           /* "gpt", "dos" */
 };
 
@@ -41,32 +39,8 @@ void identity_hardware(const struct identity *identity, char *text, size_t size)
 /* Adds every field to a JSON record; type is called "signature" there. Ignores a NULL record. */
 void identity_report(struct json_object *record, const struct identity *identity);
 
-/* For the backing device of a replay: what its signature says that nobody meant to be one, in words that follow "BACKING
- * carries the signature of"; NULL when it is fine. File systems, partition tables, LVM and LUKS are. Static storage. */
+/* For the backing device of a replay: signature_danger() of what it is. */
 const char *dangerous_signature(const struct identity *identity);
-
-/* One signature or partition table, as found: not yet fit for a terminal, see signature_line(). */
-struct signature {
-	char *type;            /* "ext4"; of a partition table "gpt", "dos", "PMBR" (the protective MBR of a GPT) */
-	char *uuid, *label;    /* NULL: none */
-	uint64_t offset, size; /* of the bytes that give it away; offset UINT64_MAX: not told */
-	bool is_table;
-	bool is_remnant;       /* the copy at the end of a GPT whose beginning is gone: nobody takes it for a partition table */
-};
-
-struct signatures {
-	struct signature *list;
-	unsigned count;
-	bool incomplete; /* something could not be read, or memory ran out */
-};
-
-/* Every signature and partition table that libblkid finds on the whole of path, with every copy it knows of, in the order
- * of their offsets; where identify() names one. Never fails. */
-void find_all_signatures(const char *path, struct signatures *signatures);
-void signatures_release(struct signatures *signatures);
-/* Without control characters, cut to size: ext4 "data" UUID 0f3c... at byte 1080 */
-void signature_line(const struct signature *signature, char *text, size_t size);
-void signature_report(struct json_object *record, const struct signature *signature);
 
 /* Who uses a device or image, in words that follow "is used: ": "mounted on /mnt/data", "mapped by dm-3 (vg0-root), which
  * is mounted on /srv", "its partition sdb1 is in use as swap", "the backing file of /dev/loop2". False, and an empty

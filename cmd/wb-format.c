@@ -348,27 +348,11 @@ static bool is_overwritten(const struct work *work, const struct signature *sign
 	return work->options->discard || meets_header(&work->geometry, first) || meets_header(&work->geometry, last);
 }
 
-static bool same_text(const char *a, const char *b)
-{
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-/* A further copy of what an earlier one stands for. */
-static bool is_copy(const struct signatures *signatures, unsigned which)
-{
-	const struct signature *copy = &signatures->list[which];
-
-	for (unsigned i = 0; i < which; i++)
-		if (same_text(signatures->list[i].type, copy->type) && same_text(signatures->list[i].uuid, copy->uuid))
-			return true;
-	return false;
-}
-
 /* Under the marker of an interrupted format everything has been given up before. */
 static bool is_given_up(const struct work *work, unsigned which)
 {
 	return work->present != PRESENT_INTERRUPTED && !work->signatures.list[which].is_remnant &&
-	       !is_copy(&work->signatures, which);
+	       !signature_is_copy(&work->signatures, which);
 }
 
 static unsigned count_signatures(const struct work *work)

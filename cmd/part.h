@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which part of the device that is given as CACHE the cache is: what --start and --size say, all of it, or the one
+ * partition that holds a cache. What belongs to LVM, a RAID or a container is named, and never treated as a cache.
+ */
+#ifndef PART_H
+#define PART_H
+
+#include "common.h"
+#include "signatures.h"
+
+enum part_use {
+	PART_LOOK,  /* the command only reads: one partition that holds a cache is taken, and named */
+	PART_WRITE, /* it may write to CACHE: --start must be given, and signatures of others refuse it (--force=signature) */
+};
+
+/* Replaces *dev, an open CACHE, by the part of it that is the cache. foreign gets the signatures of others that are found
+ * on a CACHE whose sector 0 is not that of a cache, as words ("gpt partition table UUID ... at byte 512"), or nothing. 0 or
+ * an exit status; *dev must be closed by the caller in any case. */
+int part_choose(const struct common *common, struct wb_dev **dev, const char *path, enum part_use use, char *foreign,
+		size_t size);
+
+/* The first bytes of a cache: the magic, or the marker that ended its log. */
+bool part_begins_as_cache(struct wb_dev *dev);
+
+/* ", the part of it from byte 1048576 on: offsets count from there", or nothing. Static storage. */
+const char *part_words(const struct wb_dev *dev);
+
+/* Refuses a file that holds an image in a format of its own; override follows the advice. */
+int refuse_container(const struct common *common, const char *path, const char *operand, const struct signature *container,
+		     const char *override);
+
+#endif
