@@ -51,6 +51,7 @@ struct work {
 	struct reading wrapped; /* over 2 TiB, when no --slot-address is given */
 	struct findings *findings;
 	struct undo_file undo;
+	char foreign[512]; /* signatures of others, where sector 0 is not that of a cache */
 	uint64_t repairs; /* that --repair would make, without flipped bits */
 };
 

@@ -86,6 +86,16 @@ uint64_t size_of(const char *what, const char *text)
 	usage_error("%s: '%s' is not a size (bytes, or a number with KiB, MiB, GiB or TiB)", what, text);
 }
 
+int64_t offset_of(const char *what, const char *text)
+{
+	bool negative = text[0] == '-';
+	uint64_t value = size_of(what, text + negative);
+
+	if (value > INT64_MAX || value % WB_SECTOR)
+		usage_error("%s: %s is not a multiple of 512 bytes below 8 EiB", what, text);
+	return negative ? -(int64_t)value : (int64_t)value;
+}
+
 void path_option(const char *what, char **path, const char *text)
 {
 	if (!*text)
@@ -111,13 +121,15 @@ unsigned choice_of(const char *what, const char *text, const char *const *choice
 /* ---- options ---- */
 
 enum { OPT_HELP = 1000, OPT_VERSION, OPT_QUIET, OPT_VERBOSE, OPT_JSON, OPT_PROGRESS, OPT_GENERATION, OPT_ORDER,
-       OPT_SLOTS, OPT_ADDRESS, OPT_JOBS, OPT_YES, OPT_FORCE, OPT_LIST_OPTIONS };
+       OPT_SLOTS, OPT_ADDRESS, OPT_START, OPT_SIZE, OPT_JOBS, OPT_YES, OPT_FORCE, OPT_LIST_OPTIONS };
 
 static const struct poptOption common_options[] = {
 	{ "generation", '\0', POPT_ARG_STRING, NULL, OPT_GENERATION, "take the cache for this generation", "auto|v0|v1|v2" },
 	{ "order", '\0', POPT_ARG_STRING, NULL, OPT_ORDER, "log2 of the sectors of a segment", "N" },
 	{ "slots", '\0', POPT_ARG_STRING, NULL, OPT_SLOTS, "number of segment slots", "N" },
 	{ "slot-address", '\0', POPT_ARG_STRING, NULL, OPT_ADDRESS, "where slots lie beyond 2 TiB", "linear|wrap" },
+	{ "start", '\0', POPT_ARG_STRING, NULL, OPT_START, "the cache begins at this byte of CACHE; may be negative", "BYTE" },
+	{ "size", '\0', POPT_ARG_STRING, NULL, OPT_SIZE, "and is so large (default: up to the end of CACHE)", "BYTES" },
 	{ "jobs", 'j', POPT_ARG_STRING, NULL, OPT_JOBS, "checksum and I/O threads (default: the cores)", "N" },
 	{ "json", '\0', POPT_ARG_NONE, NULL, OPT_JSON, "JSON lines on stdout", NULL },
 	{ "progress", '\0', POPT_ARG_STRING, NULL, OPT_PROGRESS, "progress on stderr", "auto|always|never" },
@@ -177,6 +189,17 @@ static void set_slots(struct common *common, const char *text)
 		usage_error("--slots: %s is outside the range 1 ... 4294967295", text);
 }
 
+static void set_part(struct common *common, int val, const char *text)
+{
+	common->part.given = true;
+	if (val == OPT_START)
+		common->part.start = offset_of("--start", text);
+	else
+		common->part.size = size_of("--size", text);
+	if (val == OPT_SIZE && !common->part.size)
+		usage_error("--size: a part of 0 bytes holds nothing");
+}
+
 static void print_version(void)
 {
 	const struct wb_format *format;
@@ -229,6 +252,8 @@ static void handle_common(struct common *common, const struct command *command, 
 
 	if (command->no_overrides && (val == OPT_GENERATION || val == OPT_SLOTS))
 		usage_error("--generation and --slots have no meaning here%s", command->no_overrides);
+	if (command->no_part && (val == OPT_START || val == OPT_SIZE))
+		usage_error("--start and --size have no meaning here");
 	switch (val) {
 	case OPT_GENERATION: set_generation(common, argument); break;
 	case OPT_ORDER: set_order(common, argument); break;
@@ -237,6 +262,8 @@ static void handle_common(struct common *common, const struct command *command, 
 		common->overrides.address =
 			choice_of("--slot-address", argument, addresses) ? WB_ADDRESS_WRAP : WB_ADDRESS_LINEAR;
 		break;
+	case OPT_START:
+	case OPT_SIZE: set_part(common, val, argument); break;
 	case OPT_JOBS:
 		common->jobs = number_of("--jobs", argument);
 		if (!common->jobs || common->jobs > 1024)
@@ -398,11 +425,25 @@ static int emit_error(const char *path, const char *text, uint64_t offset, int s
 	return status;
 }
 
+static struct {
+	const char *path;
+	int64_t start;
+} part;
+
+void common_set_part(const char *path, int64_t start)
+{
+	part.path = path;
+	part.start = start;
+}
+
 int common_failed(const struct common *common, const char *path, const struct wb_error *err, const char *next)
 {
 	int status = err->code == WB_ESTOPPED ? EXIT_STOPPED : EXIT_REFUSED;
 
-	if (err->offset != WB_NO_OFFSET)
+	if (err->offset != WB_NO_OFFSET && part.start && path == part.path)
+		common_warn(common, "%s: at byte %llu, counted from byte %lld: %s", path, (unsigned long long)err->offset,
+			    (long long)part.start, err->text);
+	else if (err->offset != WB_NO_OFFSET)
 		common_warn(common, "%s: at byte %llu: %s", path, (unsigned long long)err->offset, err->text);
 	else
 		common_warn(common, "%s: %s", path, err->text);

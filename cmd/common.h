@@ -29,6 +29,11 @@ struct common {
 	enum progress_mode progress_mode;
 	struct wb_overrides overrides;
 	uint64_t jobs;
+	struct {
+		bool given;
+		int64_t start;
+		uint64_t size;  /* 0: up to the end */
+	} part;                         /* --start, --size */
 	const char *const *force_names; /* the refusals this command can override, NULL-terminated */
 	unsigned forced;                /* bit i: force_names[i] */
 	const char *const *operands;
@@ -47,6 +52,7 @@ struct command {
 	option_handler handle;
 	const char *const *force_names;        /* may be NULL */
 	bool goes_on_without_reader;           /* a closed pipe on stdout does not end it */
+	bool no_part;                          /* --start and --size are usage errors */
 	const char *no_overrides;              /* when not NULL, --generation and --slots are usage errors; what to say then */
 };
 
@@ -64,6 +70,8 @@ __attribute__((noreturn, format(printf, 1, 2))) void usage_error(const char *for
 /* Values of options; usage errors where they do not parse. what names the option. */
 uint64_t number_of(const char *what, const char *text);
 uint64_t size_of(const char *what, const char *text);
+/* A size that may have a minus sign before it, a multiple of a sector. */
+int64_t offset_of(const char *what, const char *text);
 /* A file name, copied into *path, which is freed first. */
 void path_option(const char *what, char **path, const char *text);
 /* Index of text in a NULL-terminated list. */
@@ -73,6 +81,8 @@ unsigned choice_of(const char *what, const char *text, const char *const *choice
 int common_failed(const struct common *common, const char *path, const struct wb_error *err, const char *next);
 /* Says and records which sectors of BACKING could not be read, if any. */
 void common_say_unreadable(const struct common *common, const char *path, const struct wb_proof *proof);
+/* Offsets in errors of that device count from this byte of it from now on, and the errors say so. path is not copied. */
+void common_set_part(const char *path, int64_t start);
 /* A refusal or error in words of our own; returns EXIT_REFUSED. */
 __attribute__((format(printf, 3, 4)))
 int common_refuse(const struct common *common, const char *path, const char *format, ...);

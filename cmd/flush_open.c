@@ -6,6 +6,7 @@
 
 #include "flush.h"
 #include "hooks.h"
+#include "part.h"
 #include "report.h"
 #include "space.h"
 #include "words.h"
@@ -52,15 +53,34 @@ static int guard_device(const struct work *work, bool is_backing, struct identit
 
 static int refuse_signature(const struct work *work)
 {
-	const char *danger = dangerous_signature(&work->backing_identity);
+	const struct identity *identity = &work->backing_identity;
+	const struct signature *container = find_container(&identity->signatures);
+	const char *danger = dangerous_signature(identity);
 	char line[WORDS];
 
-	if (!danger || common_forced(common_of(work), "signature"))
+	if (common_forced(common_of(work), "signature"))
 		return 0;
-	identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));
+	if (container)
+		return refuse_container(common_of(work), work->backing_path, "BACKING", container,
+					" (--force=signature overrides this)");
+	if (!danger)
+		return 0;
+	identity_line(identity, work->backing_path, line, sizeof(line));
 	return common_refuse(common_of(work), work->backing_path,
 			     "BACKING carries the signature of %s: is this the right disk? (%s; --force=signature overrides this)",
 			     danger, line);
+}
+
+/* The marker goes where the cache begins. */
+static int narrow_marker(struct work *work)
+{
+	struct wb_error err;
+	int failed = hook_device(&work->marker_dev, &err);
+
+	if (!failed && wb_dev_whole(work->cache_dev) != work->cache_dev)
+		failed = wb_dev_window(&work->marker_dev, work->marker_dev, wb_dev_start(work->cache_dev),
+				       wb_dev_size(work->cache_dev), &err);
+	return failed ? common_failed(common_of(work), work->cache_path, &err, NULL) : 0;
 }
 
 /* CACHE is opened read-only; the closing marker goes through a descriptor of its own. */
@@ -72,7 +92,7 @@ int flush_open_marker(struct work *work)
 	if (options->dry_run || options->keep)
 		return 0;
 	if (!wb_dev_open(&work->marker_dev, work->cache_path, WB_OPEN_WRITE, &err))
-		return hook_device(&work->marker_dev, &err) ? common_failed(common_of(work), work->cache_path, &err, NULL) : 0;
+		return narrow_marker(work);
 	if (options->detach)
 		return common_failed(common_of(work), work->cache_path, &err,
 				     "--detach must write the end of the log to CACHE: make it writable, or leave --detach out");
@@ -106,6 +126,7 @@ int flush_open_cache(struct work *work)
 	const struct common *common = common_of(work);
 	struct wb_overrides overrides = common->overrides;
 	unsigned exclusive = work->options->dry_run ? 0 : WB_OPEN_EXCLUSIVE;
+	char foreign[WORDS];
 	int status = guard_device(work, false, &work->cache_identity);
 
 	if (!status)
@@ -113,6 +134,8 @@ int flush_open_cache(struct work *work)
 	overrides.any_super = common_forced(common, "ended");
 	if (!status)
 		status = mask_clone(work);
+	if (!status)
+		status = part_choose(common, &work->cache_dev, work->cache_path, PART_WRITE, foreign, sizeof(foreign));
 	if (!status)
 		status = common_open_cache(common, &work->cache, work->cache_dev, work->cache_path, &overrides);
 	if (!status && work->cache.super == WB_SUPER_DAMAGED)
@@ -155,11 +178,12 @@ int flush_warn_of_holes(struct work *work)
 	if (missing)
 		common_warn(common_of(work), "%s: %s", work->cache_path, words_missing(work->cache_dev, missing));
 	for (uint32_t i = 0; fd >= 0 && i < geometry->slots; i++) {
-		uint64_t due = wb_ring_due(&work->ring, i);
+		uint64_t due = wb_ring_due(&work->ring, i), place = (uint64_t)wb_dev_start(work->cache_dev) + wb_slot_offset(geometry, i);
 
-		if (!due || !wb_ring_is_hole(&work->ring, due) || wb_slot_offset(geometry, i) >= geometry->bytes || !lies_in_hole(fd, wb_slot_offset(geometry, i), WB_BLOCK))
+		if (!due || !wb_ring_is_hole(&work->ring, due) || wb_slot_offset(geometry, i) >= geometry->bytes ||
+		    !lies_in_hole(fd, place, WB_BLOCK))
 			continue;
-		first = count++ ? first : wb_slot_offset(geometry, i);
+		first = count++ ? first : place;
 	}
 	if (fd >= 0)
 		close(fd);

@@ -142,7 +142,7 @@ int flush_describe(struct work *work)
 
 static int open_undo(struct work *work)
 {
-	const struct wb_undo_device devices[] = { { work->state.cache, work->state.cache_bytes },
+	const struct wb_undo_device devices[] = { { work->state.cache, wb_dev_size(wb_dev_whole(work->cache_dev)) },
 						  { work->state.backing, work->state.backing_bytes } };
 	int status = undo_file_open(common_of(work), &work->undo, devices, 2);
 

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "flush.h"
+#include "part.h"
 #include "report.h"
 
 /* Stale ranges, or blocks left out, that people are shown. */
@@ -30,8 +31,8 @@ int flush_say_plan(struct work *work)
 	char line[WORDS];
 
 	identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));
-	common_say(common, "cache       %s, %s: %s, %" PRIu32 " segments of %s, newest id %" PRIu64, work->cache_path,
-		   human_size(wb_dev_size(work->cache_dev)), work->cache.geometry.format->name,
+	common_say(common, "cache       %s, %s%s: %s, %" PRIu32 " segments of %s, newest id %" PRIu64, work->cache_path,
+		   human_size(wb_dev_size(work->cache_dev)), part_words(work->cache_dev), work->cache.geometry.format->name,
 		   work->cache.geometry.slots, human_size(wb_slot_size(&work->cache.geometry)), work->ring.head);
 	common_say(common, "backing     %s", line);
 	common_say(common, "pair        %s: %" PRIu64 " blocks of the log are on BACKING already, %" PRIu64

@@ -14,17 +14,6 @@
 #define WORDS 512u
 #define PARTS_MAX 256u
 
-bool part_begins_as_cache(struct wb_dev *dev)
-{
-	uint8_t sector[WB_SECTOR];
-	struct wb_marker marker;
-
-	if (wb_dev_size(dev) < WB_SECTOR || wb_dev_read(dev, 0, sector, WB_SECTOR, NULL))
-		return false;
-	return (sector[0] | sector[1] << 8 | sector[2] << 16 | (uint32_t)sector[3] << 24) == WB_MAGIC ||
-	       wb_marker_decode(sector, &marker);
-}
-
 const char *part_words(const struct wb_dev *dev)
 {
 	static char text[96];
@@ -136,7 +125,7 @@ static void look_for_cache(const char *path, struct candidate *candidate)
 		wb_dev_close(whole);
 		return;
 	}
-	candidate->begins_as_cache = part_begins_as_cache(part);
+	candidate->begins_as_cache = carries_header(part);
 	candidate->is_cache = !wb_cache_open(&cache, part, &any, &err) || err.code == WB_ESUPER;
 	wb_dev_close(part);
 }
@@ -328,7 +317,7 @@ static bool has_table(const struct signatures *signatures)
 static int judge_whole(const struct common *common, struct wb_dev **dev, const char *path, enum part_use use,
 		       const struct signatures *signatures, char *foreign, size_t size)
 {
-	bool is_cache = part_begins_as_cache(*dev), forced = common_forced(common, "signature");
+	bool is_cache = carries_header(*dev), forced = common_forced(common, "signature");
 	const struct signature *container = find_container(signatures);
 	const struct signature *member = find_member(signatures, is_cache);
 	int status = 0;
@@ -347,30 +336,57 @@ static int judge_whole(const struct common *common, struct wb_dev **dev, const c
 
 /* ---- --start and --size ---- */
 
-/* What lies inside of the part counts as on a whole device; of the rest what makes the whole device a piece of something. */
-static int judge_part(const struct common *common, struct wb_dev *part, const char *path, enum part_use use,
-		      const struct signatures *whole, char *foreign, size_t size)
+void part_signatures(const struct wb_dev *part, const char *path, struct signatures *signatures)
 {
-	uint64_t start = wb_dev_start(part) > 0 ? (uint64_t)wb_dev_start(part) : 0;
-	uint64_t end = (uint64_t)wb_dev_start(part) + wb_dev_size(part);
-	bool is_cache = part_begins_as_cache(part), forced = common_forced(common, "signature");
-	const struct signature *member = find_member(whole, !start && is_cache), *container = find_container(whole);
-	struct signatures inside = { .count = 0 };
+	int64_t start = wb_dev_start(part);
+	uint64_t begin = start > 0 ? (uint64_t)start : 0, end = (uint64_t)start + wb_dev_size(part);
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
-	if (fd >= 0) {
-		find_signatures_in(fd, start, end - start, &inside);
-		close(fd);
-	}
-	list_foreign(&inside, is_cache, foreign, size);
-	signatures_release(&inside);
-	if (use == PART_LOOK || forced)
+	*signatures = (struct signatures){ .incomplete = true };
+	if (fd < 0)
+		return;
+	find_signatures_in(fd, begin, end - begin, signatures);
+	close(fd);
+}
+
+/* A part of a member, or of a container, is not a part of a disk: nothing is written there without a word. */
+static int refuse_larger(const struct common *common, const char *path, bool is_cache, const struct signatures *whole)
+{
+	const struct signature *member = find_member(whole, is_cache), *container = find_container(whole);
+
+	if (common_forced(common, "signature"))
 		return 0;
 	if (container)
 		return refuse_container(common, path, "CACHE", container, " (--force=signature overrides this)");
-	if (member)
-		return refuse_member(common, path, member, use);
-	return foreign[0] ? refuse_foreign(common, path, foreign) : 0;
+	return member ? refuse_member(common, path, member, PART_WRITE) : 0;
+}
+
+/* What lies inside of the part counts as on a whole device. */
+static int judge_part(const struct common *common, struct wb_dev *part, const char *path, enum part_use use,
+		      const struct signatures *whole, char *foreign, size_t size)
+{
+	bool is_cache = carries_header(part);
+	struct signatures inside;
+	int status = use == PART_WRITE ? refuse_larger(common, path, is_cache && !wb_dev_start(part), whole) : 0;
+
+	part_signatures(part, path, &inside);
+	list_foreign(&inside, is_cache, foreign, size);
+	signatures_release(&inside);
+	return status || use == PART_LOOK || !foreign[0] || common_forced(common, "signature") ? status :
+		       refuse_foreign(common, path, foreign);
+}
+
+int part_narrow(const struct common *common, struct wb_dev **dev, const char *path)
+{
+	struct signatures whole;
+	int status = 0;
+
+	if (!common->part.given)
+		return 0;
+	find_all_signatures(path, &whole);
+	status = refuse_larger(common, path, carries_header(*dev), &whole);
+	signatures_release(&whole);
+	return status ? status : open_window(common, dev, path, common->part.start, common->part.size, NULL);
 }
 
 int part_choose(const struct common *common, struct wb_dev **dev, const char *path, enum part_use use, char *foreign,

@@ -20,8 +20,11 @@ enum part_use {
 int part_choose(const struct common *common, struct wb_dev **dev, const char *path, enum part_use use, char *foreign,
 		size_t size);
 
-/* The first bytes of a cache: the magic, or the marker that ended its log. */
-bool part_begins_as_cache(struct wb_dev *dev);
+/* For wb-format, which asks about signatures itself: only what --start and --size say, and not inside of something larger. */
+int part_narrow(const struct common *common, struct wb_dev **dev, const char *path);
+
+/* What is on a part of path, with offsets from where the part begins (from byte 0 of path, where that comes later). */
+void part_signatures(const struct wb_dev *part, const char *path, struct signatures *signatures);
 
 /* ", the part of it from byte 1048576 on: offsets count from there", or nothing. Static storage. */
 const char *part_words(const struct wb_dev *dev);

@@ -113,7 +113,7 @@ struct container {
 /* Sources: docs/interop/qcow2.txt, block/{vmdk,vdi,vpc,vhdx,qed,parallels}.c of QEMU; RFC 1952, 8878; the file formats of xz,
  * bzip2 and LZ4; libewf's EWF specification; partclone.h; mapfile.cc of GNU ddrescue. */
 static const struct container containers[] = {
-	{ "qcow image", 0, MAGIC("QFI\xfb"), ATTACH },
+	{ "qcow2 image", 0, MAGIC("QFI\xfb"), ATTACH },
 	{ "QED image", 0, MAGIC("QED\0"), ATTACH },
 	{ "VMDK image", 0, MAGIC("KDMV"), ATTACH },
 	{ "VMDK image", 0, MAGIC("COWD"), ATTACH },

@@ -90,7 +90,7 @@ int undo_file_wrap(const struct common *common, struct undo_file *undo, struct w
 
 int undo_file_record(const struct common *common, struct undo_file *undo, const char *path, struct wb_dev **dev)
 {
-	struct wb_undo_device device = { .size = wb_dev_size(*dev) };
+	struct wb_undo_device device = { .size = wb_dev_size(wb_dev_whole(*dev)) };
 	struct identity identity;
 	int status;
 

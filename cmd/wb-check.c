@@ -13,6 +13,7 @@
 #include "explain.h"
 #include "guard.h"
 #include "pack.h"
+#include "part.h"
 #include "progress.h"
 #include "report.h"
 #include "undo_file.h"
@@ -55,7 +56,7 @@ static void handle(void *options, int val, const char *argument)
 	}
 }
 
-static const char *const forces[] = { "superblock", NULL };
+static const char *const forces[] = { "superblock", "signature", NULL };
 
 static const struct command command = {
 	.name = "wb-check",
@@ -80,7 +81,11 @@ static int open_device(struct work *work)
 	if (work->options->repair && holder_of(work->cache_path, words, sizeof(words)))
 		return common_refuse(common, work->cache_path, "CACHE is used: %s; end that (unmount it, take down the mapping or "
 				     "the loop device), then run this again", words);
-	return common_open(common, &work->cache_dev, work->cache_path, flags);
+
+	int status = common_open(common, &work->cache_dev, work->cache_path, flags);
+
+	return status ? status : part_choose(common, &work->cache_dev, work->cache_path,
+					     work->options->repair ? PART_WRITE : PART_LOOK, work->foreign, sizeof(work->foreign));
 }
 
 static int open_backing(struct work *work)
@@ -160,6 +165,8 @@ static int export(struct work *work)
 
 	if (ret)
 		return common_failed(common, work->cache_path, &err, NULL);
+	if (common->part.given && wb_dev_window(&work->cache_dev, work->cache_dev, common->part.start, common->part.size, &err))
+		return common_failed(common, work->cache_path, &err, NULL);
 	if (!carries_header(work->cache_dev))
 		return common_refuse(common, work->cache_path, "not a writeboost cache: no magic in sector 0");
 	if (overrides.address == WB_ADDRESS_AUTO)
@@ -185,8 +192,8 @@ static int report(struct work *work)
 	const struct common *common = common_of(work);
 	int status;
 
-	common_say(common, "cache       %s, %s%s", work->cache_path, human_size(wb_dev_size(work->cache_dev)),
-		   pack_words(work->cache_dev));
+	common_say(common, "cache       %s, %s%s%s", work->cache_path, human_size(wb_dev_size(work->cache_dev)),
+		   part_words(work->cache_dev), pack_words(work->cache_dev));
 	if (check_log_is_closed(work)) {
 		common_say(common, "verdict     %s", words_marker(&work->cache.marker));
 		return 0;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "dump.h"
+#include "part.h"
 #include "policy_options.h"
 #include "report.h"
 
@@ -288,8 +289,11 @@ static int show(struct work *work)
 
 static int dump(struct work *work)
 {
+	char foreign[512];
 	int status = common_open(common_of(work), &work->dev, work->path, WB_OPEN_READ | WB_OPEN_PACK);
 
+	if (!status)
+		status = part_choose(common_of(work), &work->dev, work->path, PART_LOOK, foreign, sizeof(foreign));
 	if (!status && work->options->pack.unpack)
 		return pack_unpack(common_of(work), &work->options->pack, work->dev, work->path);
 	if (!status)

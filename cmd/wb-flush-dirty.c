@@ -285,12 +285,16 @@ static int load(struct work *work)
 	return 0;
 }
 
+/* The map is one of the whole device; what a negative --start puts before it is not on it. */
 static void note_failed(void *context, uint64_t offset, uint64_t length)
 {
 	struct work *work = context;
+	int64_t start = wb_dev_start(work->cache_dev);
+	uint64_t before = start < 0 && offset < -(uint64_t)start ? -(uint64_t)start - offset : 0;
 
 	/* without memory for the map the sectors still count as unreadable */
-	wb_map_add(&work->failed, offset, length, NULL);
+	if (length > before)
+		wb_map_add(&work->failed, (uint64_t)start + offset + before, length - before, NULL);
 }
 
 static int create_failed(struct work *work)
@@ -308,7 +312,8 @@ static int write_failed(struct work *work)
 	if (!output->beside)
 		return 0;
 	wb_map_settle(&work->failed);
-	if (!wb_map_write(output->fd, work->failed.bad, work->failed.count, wb_dev_size(work->cache_dev), &err))
+	if (!wb_map_write(output->fd, work->failed.bad, work->failed.count,
+			  wb_dev_size(wb_dev_whole(work->cache_dev)), &err))
 		return output_complete(common_of(work), output);
 	output_abandon(output);
 	return common_failed(common_of(work), output->path, &err, NULL);

@@ -13,6 +13,7 @@
 
 #include "common.h"
 #include "guard.h"
+#include "part.h"
 #include "report.h"
 #include "undo_file.h"
 #include "words.h"
@@ -136,7 +137,6 @@ static int guard(struct work *work)
 	bool busy = holder_of(work->path, words, sizeof(words));
 
 	identify(work->path, &work->identity);
-	find_all_signatures(work->path, &work->signatures);
 	report_device(work, words);
 	if (busy && work->options->dry_run)
 		common_warn(common_of(work), "%s: it is used: %s; a dry run goes on, but what it shows may be moving",
@@ -147,14 +147,36 @@ static int guard(struct work *work)
 	return 0;
 }
 
+/* What is given up by a format: all signatures, wherever the device is that they are about. */
+static int narrow(struct work *work)
+{
+	int status = part_narrow(common_of(work), &work->dev, work->path);
+
+	if (!status)
+		part_signatures(work->dev, work->path, &work->signatures);
+	return status;
+}
+
+/* Only sector 0 of a cache is written by --reset; what others have there is refused by part_choose(). */
+static int choose_part(struct work *work)
+{
+	char foreign[WORDS];
+
+	return part_choose(common_of(work), &work->dev, work->path, PART_WRITE, foreign, sizeof(foreign));
+}
+
 static int open_device(struct work *work)
 {
 	bool dry_run = work->options->dry_run;
 
 	if (work->identity.read_only && !dry_run)
 		return refuse_read_only(work);
-	return common_open(common_of(work), &work->dev, work->path,
-			   dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE);
+	int status = common_open(common_of(work), &work->dev, work->path,
+				 dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE);
+
+	if (status)
+		return status;
+	return work->options->reset ? choose_part(work) : narrow(work);
 }
 
 /* Only read. Swapped operands would end the log of a disk that has none, and keep the other. */
@@ -778,8 +800,8 @@ static int run(struct work *work)
 	if (status)
 		return status;
 	identity_hardware(&work->identity, hardware, sizeof(hardware));
-	common_say(common, "cache  %s, %" PRIu64 " bytes (%s)%s", work->path, wb_dev_size(work->dev),
-		   human_size(wb_dev_size(work->dev)), hardware);
+	common_say(common, "cache  %s, %" PRIu64 " bytes (%s)%s%s", work->path, wb_dev_size(work->dev),
+		   human_size(wb_dev_size(work->dev)), hardware, part_words(work->dev));
 	say_present(work);
 	if (!is_reset)
 		say_plan(work);

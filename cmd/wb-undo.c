@@ -45,6 +45,7 @@ static const struct command command = {
 	.handle = handle,
 	.force_names = forces,
 	.goes_on_without_reader = true,
+	.no_part = true,
 	.no_overrides = "",
 };
 

@@ -25,11 +25,11 @@ $(HOOKED): $(BUILD)/tests/wb-%: $(BUILD)/hooked/wb-%.o $(BUILD)/hooked/common.a 
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--wrap=write,--wrap=pwrite64 -o $@ $^ $(shell $(PKG_CONFIG) --libs $(PKGS))
 
 # tests of what the commands share
-CMD_TESTS := $(addprefix $(BUILD)/tests/,test_guard test_memory test_common)
+CMD_TESTS := $(addprefix $(BUILD)/tests/,test_guard test_memory test_common test_part)
 
-$(CMD_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
+$(CMD_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(wildcard tests/unit/*.h) $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
-	$(Q)$(COMPILE) -o $@ $(filter %.c %.a,$^) $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs $(PKGS)) $(CMOCKA)
+	$(Q)$(COMPILE) -Icmd -Ilibwbfmt -o $@ $(filter %.c %.a,$^) $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs $(PKGS)) $(CMOCKA)
 
 # what the library calls, in front of which test_failures puts its own
 WRAPPED := malloc calloc realloc reallocarray posix_memalign strdup strndup free inflateInit_ deflateInit2_ compress2 uncompress \

@@ -98,7 +98,7 @@ asks() {
 	diff <(offers "$shell" "wb-flush-dirty --policy=" | sed 's/^--policy=//') <(printf '%s\n' prefix salvage strict)
 	diff <(offers "$shell" "wb-flush-dirty --policy sal") <(echo salvage)
 	diff <(offers "$shell" "wb-flush-dirty --force=pair,si" | sed 's/^--force=//; s/^pair,//') <(printf '%s\n' signature size)
-	diff <(offers "$shell" "wb-check --force s" ) <(echo superblock)
+	diff <(offers "$shell" "wb-check --force s" ) <(printf '%s\n' signature superblock)
 	diff <(offers "$shell" "wb-check --undo ca") <(echo cache.img)
 	diff <(offers "$shell" "wb-check ca") <(echo cache.img)
 	[ -z "$(offers "$shell" "wb-check --slots ")" ]
