@@ -86,7 +86,7 @@ tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests
 
 # All tests but those of random damage, of every kill point and of the real driver, in two halves for two processors.
 HALF_1 := golden resume rules repair undo guard battery
-HALF_2 := unit fuzz fixtures check flush format explain media dump simulate
+HALF_2 := unit fuzz fixtures check flush format explain forecasts media dump simulate
 PLAIN := killpoints sizes udev docs guide completions install demo
 
 # $(call suite,LABEL,BUILD,KIND...): runs them and keeps the counts
