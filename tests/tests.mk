@@ -84,10 +84,15 @@ $(TABLES): $(BUILD)/tests/%: tests/table/%.c tests/table/table.h $(BUILD)/tests/
 tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests/simulate $(TABLES)
 .PHONY: tests count
 
-# All tests but those of random damage, of every kill point and of the real driver, in two halves for two processors.
-HALF_1 := golden resume rules repair undo guard battery
-HALF_2 := unit fuzz fixtures check flush format explain forecasts media dump simulate
-PLAIN := killpoints sizes udev docs guide completions install demo
+# A kind of tests is unit, fuzz, killpoints, simulate, a table or a bats file, each run on its own; those that take longest
+# begin, so that processors end together.
+JOBS ?= $(shell nproc)
+LONGEST := unit simulate dump resume golden flush undo findings repair check format fixtures killpoints
+FILES := $(sort $(patsubst tests/table/table_%.c,%,$(wildcard tests/table/table_*.c)) \
+	$(patsubst tests/cli/%.bats,%,$(wildcard tests/cli/*.bats)))
+KINDS := $(LONGEST) $(filter-out $(LONGEST) damage pack,fuzz $(FILES))
+# nothing there is for sanitizers to find
+DRY := killpoints udev docs guide completions install demo
 
 # $(call suite,LABEL,BUILD,KIND...): runs them and keeps the counts
 suite = @tests/run $(1) $(2) $(3)
@@ -95,40 +100,40 @@ suite = @tests/run $(1) $(2) $(3)
 ASAN := BUILD=build/asan CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer' \
 	SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
 PARALLEL = $(MAKE) -j2 --no-print-directory
+# every kind on its own
+EACH = $(MAKE) -j$(JOBS) -k --no-print-directory
 
 check:
-	rm -f build/*.counts
-	$(MAKE) -j2 WERROR=-Werror tests
-	$(PARALLEL) check-plain-1 check-plain-2; status=$$?; tests/count build/check-*.counts && exit $$status
+	@rm -f build/check-*.counts
+	$(MAKE) -j$(JOBS) WERROR=-Werror tests
+	@$(EACH) $(KINDS:%=check-plain-%); status=$$?; tests/count build/check-*.counts && exit $$status
 
-check-plain-1:
-	$(call suite,plain-1,build,$(HALF_1))
-
-check-plain-2:
-	$(call suite,plain-2,build,$(HALF_2) $(PLAIN))
+$(KINDS:%=check-plain-%): check-plain-%:
+	$(call suite,$*,build,$*)
 
 # What takes longer than `check` may: the same, and packs, under the sanitizers of clang, random damage there, every kill
 # point, and a build without ISA-L and io_uring.
-check-rest:
-	$(MAKE) -j2 WERROR=-Werror $(ASAN) tests
-	$(MAKE) -j2 WERROR=-Werror BUILD=build/portable NO_ISAL=1 tests
-	$(MAKE) -j2 WERROR=-Werror tests
-	$(PARALLEL) -k check-sanitized-1 check-sanitized-2 check-damaged check-portable check-killed
+check-rest: check-sanitized check-damaged check-portable check-killed
 
-check-sanitized-1:
-	$(call suite,sanitized-1,build/asan,$(HALF_1))
+asan:
+	$(MAKE) -j$(JOBS) WERROR=-Werror $(ASAN) tests
 
-check-sanitized-2:
-	$(call suite,sanitized-2,build/asan,$(HALF_2) pack)
+SANITIZED := $(filter-out $(DRY),$(KINDS) pack)
+check-sanitized: asan
+	@$(EACH) $(SANITIZED:%=check-sanitized-%)
 
-check-damaged:
+$(SANITIZED:%=check-sanitized-%): check-sanitized-%:
+	$(call suite,sanitized-$*,build/asan,$*)
+
+check-damaged: asan
 	$(call suite,damaged,build/asan,damage)
 
 check-portable: export WB_IO := threads
 check-portable:
+	$(MAKE) -j$(JOBS) WERROR=-Werror BUILD=build/portable NO_ISAL=1 tests
 	$(call suite,portable,build/portable,unit golden fixtures)
 
-check-killed:
+check-killed: tests
 	$(call suite,killed,build,killpoints-all)
 
 # Every write and flush of every command that writes, as a table.
@@ -151,7 +156,8 @@ check-outside:
 deps-all: deps-kernel deps-package deps-machines deps-lint
 .PHONY: check-all check-more check-outside deps-all
 
-.PHONY: check-rest check-plain-1 check-plain-2 check-sanitized-1 check-sanitized-2 check-damaged check-portable check-killed
+.PHONY: check-rest asan check-sanitized check-damaged check-portable check-killed \
+	$(KINDS:%=check-plain-%) $(SANITIZED:%=check-sanitized-%)
 
 demo: all
 	demo/demo.sh $(BUILD)

@@ -8,68 +8,6 @@ classes() {
 	grep '"type":"finding"' <<<"$output" | jq -r .class | grep -v '^unsealed-data$' | sort -u | tr '\n' ' ' | sed 's/ $//'
 }
 
-# finds FIXTURE CLASS...
-finds() {
-	local name=$1
-	shift
-	make_cache "$name"
-	run --separate-stderr wb-check --json cache.img backing.img
-	[ "$(classes)" = "$*" ] || { echo "$name: found '$(classes)', expected '$*'"; return 1; }
-}
-
-@test "a sound log has no finding" {
-	for name in formatted simple wrapped partial flushes same-block-twice stale-metablocks partial-last-block; do
-		for generation in v0 v1 v2; do
-			finds $generation-$name
-		done
-	done
-}
-
-@test "one fault makes one finding" {
-	for generation in v0 v1 v2; do
-		finds $generation-slack cut-short
-		finds $generation-torn-tail torn-tail
-		finds $generation-torn-first torn-tail
-		finds $generation-ahead ahead
-		finds $generation-stale-lap stale-lap
-		finds $generation-bad-length bad-length
-		finds $generation-wiped-header rotten
-		finds $generation-misaligned-dirty misaligned
-		finds $generation-beyond-backing-dirty beyond-backing
-		finds $generation-sector-overflow beyond-backing
-		finds $generation-record-garbage record-garbage
-		finds $generation-record-missing record-missing
-		finds $generation-grown resized
-		finds $generation-shrunk resized
-		finds $generation-shifted shifted
-		finds $generation-restarted restarted
-		finds $generation-destroyed destroyed
-		finds $generation-garbage-beyond foreign
-		finds $generation-sector0-zero zero-superblock
-		finds $generation-sector0-garbage bad-superblock
-	done
-	for generation in v1 v2; do
-		finds $generation-torn-head torn-head
-		finds $generation-torn-head-zero-id torn-head
-		finds $generation-rotten-data-bit rotten
-		finds $generation-rotten-checksum-bit rotten
-		finds $generation-rotten-length-bit rotten
-		finds $generation-rotten-two-bits rotten
-		finds $generation-rotten-next-bit rotten
-		finds $generation-rotten-head-bit rotten
-		finds $generation-id-zero alien-id
-		finds $generation-id-huge alien-id
-		finds $generation-id-bit alien-id
-		finds $generation-misaligned-clean misaligned
-		finds $generation-beyond-backing-clean beyond-backing
-		finds $generation-padding padding
-	done
-	finds v0-rotten-lap rotten
-	finds v0-zeroed zeroed
-	finds v2-mixed-checksums mixed-checksums
-	finds v2-pair-contradicted backing-mismatch
-}
-
 @test "a wrapped cache over 2 TiB is a finding, and only a chosen reading is flushed" {
 	unpack v2/simple
 	truncate -s 2200G cache.img || skip "no sparse file of that size here"

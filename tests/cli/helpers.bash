@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Shared by the bats files. WB_BUILD names the build directory, WB_COMMANDS where the commands are when not there.
 
-setup() {
+# What every test and every setup_file knows
+where() {
 	TOP=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 	BUILD=$(cd "${WB_BUILD:-$TOP/build}" && pwd)
+	export WB_BUILD=$BUILD # setup_file may go elsewhere
 	PATH=${WB_COMMANDS:-$BUILD}:$PATH:/usr/sbin:/sbin
+}
+
+setup() {
+	where
 	cd "$BATS_TEST_TMPDIR" || return 1
 	# bats looks at every command for its line number, which takes longer than the command: only at those of the test itself
 	set +T

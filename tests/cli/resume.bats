@@ -18,27 +18,36 @@ state() {
 	sed -n "s/^$1 //p" state
 }
 
-# Stops runs at later and later polls for a signal, until one has written something; prints which poll.
-polls_to_half() {
-	local polls
-	for polls in $(seq 5 200); do
-		cp cache.orig cache.img
-		cp backing.orig backing.img
-		rm -f state
-		WB_TEST_STOP=$polls tests-build wb-flush-dirty -j1 -q -y --state=state cache.img backing.img 2>/dev/null || true
-		if [ -e state ] && [ "$(state ended)" = 0 ] && ! cmp -s backing.img backing.orig; then
-			echo "$polls"
-			return
-		fi
+# try_to_stop POLLS: a run that ends there; did it write something?
+try_to_stop() {
+	cp cache.orig cache.img
+	cp backing.orig backing.img
+	rm -f state
+	WB_TEST_STOP=$1 tests-build wb-flush-dirty -j1 -q -y --state=state cache.img backing.img 2>/dev/null || :
+	[ -e state ] && [[ $(<state) == *$'\nended 0\n'* ]] && ! cmp -s backing.img backing.orig
+}
+
+# The first poll for a signal at which a run has written something is looked for once.
+setup_file() {
+	where
+	cd "$BATS_FILE_TMPDIR" || return 1
+	pair v2/partial
+	for ((HALF = 5; HALF < 200; HALF++)); do
+		! try_to_stop $HALF || break
 	done
-	return 1
+	export HALF
+}
+
+# A run of v2/partial that was stopped in its middle
+polls_to_half() {
+	try_to_stop "$HALF"
 }
 
 @test "a run that a signal stops saves how far it is, and the next one goes on from there" {
 	pair v2/partial
 	expect 0 wb-flush-dirty -q -y cache.img backing.img
 	want=$(sum backing.img)
-	polls_to_half >/dev/null
+	polls_to_half
 	below=$(state flushed-below)
 	[ "$below" != 18446744073709551615 ]
 	! cmp -s backing.img backing.orig || false
@@ -56,11 +65,7 @@ polls_to_half() {
 
 @test "a stopped run tells how to go on and not to mount" {
 	pair v2/partial
-	polls=$(polls_to_half)
-	cp cache.orig cache.img
-	cp backing.orig backing.img
-	rm state
-	interrupted "$polls" -y --state=state --report=report cache.img backing.img
+	interrupted "$HALF" -y --state=state --report=report cache.img backing.img
 	[[ $stderr == *"do not mount BACKING"*"run the same command again, with a new name for --report: it goes on from "* ]]
 }
 
@@ -88,7 +93,7 @@ polls_to_half() {
 
 @test "the state of another pair, of other options or of a log that moved on is refused" {
 	pair v2/partial
-	polls_to_half >/dev/null
+	polls_to_half
 	before=$(sha256sum state backing.img)
 	cp cache.img other.img
 	expect 8 wb-flush-dirty -y --state=state other.img backing.img
@@ -106,7 +111,7 @@ polls_to_half() {
 
 @test "a file that is no state, or a damaged one, is refused and left alone" {
 	pair v2/partial
-	polls_to_half >/dev/null
+	polls_to_half
 	cp state good
 	for damage in 's/^cut 0/cut 1/' 's/^flushed-below .*/flushed-below 0/' '$d' 's/^ended 0/ended  0/' '1s/1$/2/'; do
 		sed "$damage" good >state
@@ -128,7 +133,7 @@ polls_to_half() {
 	expect 0 wb-flush-dirty -q -y --keep cache.img backing.img
 	expect 0 wb-dump --json --metablocks cache.img
 	last=$(jq -s 'map(select(.type == "metablock").sector) | max' <<<"$output")
-	polls_to_half >/dev/null
+	polls_to_half
 	tr '\0' '\1' </dev/zero | dd of=backing.img bs=512 seek=$((last + 8)) conv=notrunc status=none 2>/dev/null \
 		count=$((65536 - last - 8)) iflag=fullblock
 	before=$(sum backing.img)
@@ -143,7 +148,7 @@ polls_to_half() {
 	pair v2/partial
 	expect 0 wb-flush-dirty -q -y cache.img backing.img
 	want=$(sum backing.img)
-	polls_to_half >/dev/null
+	polls_to_half
 	cp backing.orig backing.img
 	expect 0 wb-flush-dirty --json -y --state=state cache.img backing.img
 	[[ $stderr == *"BACKING does not hold what the interrupted run wrote"* ]]
@@ -167,11 +172,7 @@ polls_to_half() {
 
 @test "a run goes on with its own --undo file, and with no other or none" {
 	pair v2/partial
-	polls=$(polls_to_half)
-	cp cache.orig cache.img
-	cp backing.orig backing.img
-	rm state
-	interrupted $((polls)) -q -y --undo=undo --state=state cache.img backing.img
+	interrupted "$HALF" -q -y --undo=undo --state=state cache.img backing.img
 	before=$(sum backing.img)
 	expect 8 wb-flush-dirty -y --state=state cache.img backing.img
 	[[ $stderr == *"recorded into another --undo file"* ]]
@@ -188,7 +189,7 @@ polls_to_half() {
 	expect 0 wb-flush-dirty -n --state=state --undo=undo cache.img backing.img
 	[ ! -e state ]
 	[ ! -e undo ]
-	polls_to_half >/dev/null
+	polls_to_half
 	before=$(sha256sum state backing.img cache.img)
 	expect 0 wb-flush-dirty -n --json --state=state cache.img backing.img
 	field_is .resumed_at "$(state flushed-below)"

@@ -443,6 +443,40 @@ void unpack(const char *set)
 	assert_int_equal(rename("backing.before.img", "backing.img"), 0);
 }
 
+/* ---- sectors that cannot be read ---- */
+
+static int64_t bad_from, bad_to;
+static ino_t bad_file;
+
+ssize_t __real_pread64(int fd, void *buffer, size_t bytes, off64_t offset);
+ssize_t __wrap_pread64(int fd, void *buffer, size_t bytes, off64_t offset);
+
+ssize_t __wrap_pread64(int fd, void *buffer, size_t bytes, off64_t offset)
+{
+	struct stat st;
+
+	if (offset < bad_to && (int64_t)bytes > bad_from - offset && !fstat(fd, &st) && st.st_ino == bad_file) {
+		errno = EIO;
+		return -1;
+	}
+	return __real_pread64(fd, buffer, bytes, offset);
+}
+
+void unreadable(int64_t offset, int64_t bytes)
+{
+	struct stat st;
+
+	assert_int_equal(stat("cache.img", &st), 0);
+	bad_file = st.st_ino;
+	bad_from = offset;
+	bad_to = offset + bytes;
+}
+
+void readable_again(void)
+{
+	bad_from = bad_to = 0;
+}
+
 /* ---- names ---- */
 
 static int by_name(const void *a, const void *b)
@@ -533,6 +567,7 @@ int leave(void **state)
 {
 	(void)state;
 	forget();
+	readable_again();
 	if (chdir(home))
 		return 1;
 	remove_tree(text("%s/test", home));

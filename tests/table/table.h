@@ -62,6 +62,9 @@ void resize(const char *path, int64_t bytes);
 int64_t size_of_file(const char *path);
 bool exists(const char *path);
 bool remove_if_there(const char *path);
+/* Bytes of cache.img that cannot be read from now on, where WB_IO is threads; and can be again, as when the test ends. */
+void unreadable(int64_t offset, int64_t bytes);
+void readable_again(void);
 
 /* Path of a file of the source. */
 const char *source(const char *format, ...) FORMAT(1);
