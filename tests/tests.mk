@@ -79,7 +79,7 @@ $(BUILD)/tests/table/table.o: tests/table/table.c tests/table/table.h
 
 $(TABLES): $(BUILD)/tests/%: tests/table/%.c tests/table/table.h $(BUILD)/tests/table/table.o $(TABLE_MAINS) \
 		$(BUILD)/cmd/common.a $(BUILD)/libwbfmt.a
-	$(Q)$(COMPILE) -o $@ $(filter %.c %.o %.a,$^) $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs $(PKGS)) $(CMOCKA)
+	$(Q)$(COMPILE) -o $@ $(filter %.c %.o %.a,$^) $(ALL_LDFLAGS) -Wl,--wrap=pread64 $(shell $(PKG_CONFIG) --libs $(PKGS)) $(CMOCKA)
 
 tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests/simulate $(TABLES)
 .PHONY: tests count
