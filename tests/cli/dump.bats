@@ -204,71 +204,6 @@ make_pattern() {
 	cp pattern.img backing.img
 }
 
-@test "--list-dirty lists what a real flush writes: every golden set, the damaged ones under every policy" {
-	local set policy
-	for set in $(jq -r 'keys[]' "$TOP/tests/golden/expected.json"); do
-		[ -e "$TOP/tests/golden/$set.tar.zst" ] || continue
-		unpack "$set"
-		make_pattern backing.before.img
-		same_as_flush || { echo "$set"; false; }
-		[ "$status" -eq 0 ] || for policy in prefix salvage; do
-			same_as_flush "--policy=$policy" || { echo "$set $policy"; false; }
-		done
-		rm -f ./*.img
-	done
-}
-
-@test "--list-dirty lists what a real flush writes: damage of every kind" {
-	local name
-	for name in v0-zeroed v0-partial-last-block v0-record-missing v1-stale-lap v1-ahead v2-clean-hides-dirty \
-		v2-partial-last-block v2-two-holes v2-misaligned-dirty v2-same-block-twice v2-restarted; do
-		make_cache "$name"
-		make_pattern backing.img
-		for options in --policy=strict --policy=prefix --policy=salvage --until-id=3 --trust-record \
-			--ignore-record --zeroed=replay --zeroed=skip "--policy=prefix --memory=8MiB"; do
-			# shellcheck disable=SC2086
-			same_as_flush $options || { echo "$name $options"; false; }
-		done
-	done
-	same_as_flush --timeline=new
-	same_as_flush --timeline=old
-}
-
-@test "evidence on BACKING counts in --list-dirty as in a real run" {
-	local set policy
-	for set in v2-evidence v1-evidence-own-copy v2-evidence-record v0-evidence v2-two-holes v2-rotten-two-bits; do
-		make_cache "$set"
-		for policy in strict prefix salvage; do
-			run --separate-stderr wb-dump --json --list-dirty "--policy=$policy" cache.img backing.img
-			listed="$status $(field '.planned_sectors // 0')"
-			run --separate-stderr wb-flush-dirty --json -n "--policy=$policy" cache.img backing.img
-			[ "$listed" = "$((status == 4 ? 4 : 0)) $(field .planned_sectors)" ] ||
-				{ echo "$set $policy: $listed, $status"; false; }
-		done
-	done
-}
-
-@test "without BACKING what depends on evidence is marked, and only that changes with BACKING" {
-	make_cache v2-evidence
-	for policy in prefix salvage; do
-		expect 0 wb-dump --json --list-dirty "--policy=$policy" cache.img
-		[ "$(field .uncertain_sectors)" -gt 0 ]
-		[[ $stderr == *evidence* ]]
-		grep '"needs_evidence":false' <<<"$output" | jq -r '"\(.sector) \(.sectors)"' >certain || :
-		run --separate-stderr wb-dump --json --list-dirty "--policy=$policy" cache.img backing.img
-		! grep '"needs_evidence":true' <<<"$output"
-		sectors_of_list >with
-		while read -r sector sectors; do
-			seq "$sector" $((sector + sectors - 1))
-		done <certain >must
-		[ "$(comm -23 <(sort must) <(sort with))" = "" ]
-	done
-	[ -s must ]
-	expect 0 wb-dump --list-dirty --policy=salvage cache.img
-	grep -q '  needed$' <<<"$output"
-	grep -q '  -$' <<<"$output"
-}
-
 @test "a refused policy lists nothing, says why, and ends with 4" {
 	make_cache v2-two-holes
 	expect 4 wb-dump --list-dirty --domain-map=domain.map cache.img backing.img
@@ -311,67 +246,6 @@ make_pattern() {
 	[ "$(wc -l <listed)" -gt 0 ]
 	expect 0 wb-dump --slots=6 --slot=5 --noheadings -O class,sectors cache.img
 	[ "$(awk '{ print $1, $2 }' <<<"$output")" = "part-readable 24" ]
-}
-
-# fates of the version records in $output: "ID:INDEX WHY", newest first
-fates() {
-	grep '"type":"version"' <<<"$output" | jq -r '"\(.id):\(.index) \(.why)"'
-}
-
-@test "--sector tells every version, newest first, which one wins and why the others do not" {
-	printf '%s\n' 'generation v2' 'slots 4' 'backing 64' 'segment 2' 'block 8 ff' 'block 16 ff' 'segment 3' 'block 8 0f' \
-		'segment 4' 'block 8 00' 'segment 5' 'block 8 01' 'block 16 ff' 'block 16 02' |
-		"$BUILD/tests/mkcache" - cache.img backing.img
-	expect 0 wb-dump --json --sector=8-15 cache.img
-	diff <(fates) <(printf '%s\n' '5:0 wins' '4:0 clean' '3:0 superseded' '2:0 superseded')
-	expect 0 wb-dump --json --sector=9 cache.img
-	diff <(fates) <(printf '%s\n' '4:0 clean' '3:0 hidden-by-clean' '2:0 hidden-by-clean')
-	expect 0 wb-dump --json --sector=8 cache.img
-	diff <(fates) <(printf '%s\n' '5:0 wins' '4:0 clean' '3:0 superseded' '2:0 superseded')
-	[ "$(grep '"id":2' <<<"$output" | jq .by)" = 5 ]
-	expect 0 wb-dump --json --sector=16-23 cache.img
-	diff <(fates) <(printf '%s\n' '5:2 wins' '5:1 wins-in-part' '2:1 superseded')
-	expect 0 wb-dump --json --sector=16 cache.img
-	diff <(fates) <(printf '%s\n' '5:1 wins' '2:1 superseded')
-	expect 0 wb-dump --sector=24-63 cache.img
-	[ -z "$output" ]
-	[[ $stderr == *"no slot holds"* ]]
-}
-
-@test "--sector knows what lies beyond a hole, below evidence, in an older lap, and what is not believed" {
-	make_cache v2-evidence
-	expect 0 wb-dump --json --sector=0-255 cache.img backing.img
-	fates | grep -q beyond-hole
-	fates | grep -q rotten
-	expect 0 wb-dump --json --sector=0-255 --policy=salvage cache.img backing.img
-	fates | grep -q below-evidence
-	! fates | grep -q beyond-hole || false
-	expect 0 wb-dump --json --sector=0-255 --until-id=4 cache.img
-	fates | grep -q beyond-until
-	make_cache v2-stale-lap
-	expect 0 wb-dump --json --sector=0-255 cache.img
-	fates | grep -q older-lap
-	make_cache v2-restarted
-	expect 0 wb-dump --json --sector=0-255 cache.img
-	fates | grep -q undecided
-	! fates | grep -q wins || false
-}
-
-@test "the winners of --sector are what --list-dirty lists" {
-	local name policy
-	for name in v0-wrapped v0-partial v1-partial v2-wrapped v2-partial v2-clean-hides-dirty v2-same-block-twice \
-		v2-two-holes v2-evidence v2-beyond-backing-dirty v2-misaligned-dirty v2-torn-head v2-partial-last-block; do
-		make_cache "$name"
-		for policy in prefix salvage; do
-			expect 0 wb-dump --json "--sector=0-18446744073709551615" "--policy=$policy" cache.img backing.img
-			sectors=$(($(stat -c %s backing.img) / 512))
-			grep '"type":"version"' <<<"$output" |
-				jq -r '.sector as $s | .written_bits as $b | range(8) | select(($b / pow(2; .) | floor) % 2 == 1) | $s + .' |
-				awk -v end="$sectors" '$1 < end' | sort -n >winners
-			run --separate-stderr wb-dump --json --list-dirty "--policy=$policy" cache.img backing.img
-			[ "$status" -eq 4 ] || diff winners <(sectors_of_list) || { echo "$name $policy"; false; }
-		done
-	done
 }
 
 @test "the history of many sectors is the same in one pass and in several" {

@@ -100,23 +100,3 @@ summary " ]
 	explain 0 --memory=8MiB -j 1 cache.img backing.before.img
 	[ "$(record forecast)" = "$all" ]
 }
-
-@test "no fixture and no damage makes the forecast fail" {
-	local seed
-	for fixture in "$TOP"/tests/fixtures/*.wbt; do
-		rm -f cache.img backing.img
-		make_cache "$(basename "$fixture" .wbt)"
-		run wb-check -q --explain-kernel cache.img backing.img
-		[ $((status & ~12)) -eq 0 ] || { echo "$fixture: $status"; echo "$output"; false; }
-	done
-	for seed in $(seq 40); do
-		make_cache "v$((seed % 3))-wrapped"
-		RANDOM=$seed
-		for _ in 1 2 3 4 5; do
-			printf "\\x$(printf %02x $((RANDOM % 256)))" | dd of=cache.img bs=1 conv=notrunc status=none \
-				seek=$((1048576 + RANDOM % 8 * 65536 + RANDOM % 600))
-		done
-		run wb-check -q --explain-kernel cache.img backing.img
-		[ $((status & ~12)) -eq 0 ] || { echo "seed $seed: $status"; echo "$output"; false; }
-	done
-}

@@ -13,69 +13,6 @@ without() {
 	sed -E "s/\"($1)\":[0-9]+//g"
 }
 
-# packs_the_same NAME: wb-check says about packs and unpacked images what it says about cache.img
-packs_the_same() {
-	local seen
-	rm -f ./*.pack unpacked.img
-	findings wb-check cache.img >cache.json
-	if ! wb-dump -q --pack=cache.pack cache.img 2>words; then
-		grep -q '^exit status 8$' cache.json || echo "$1: no pack: $(cat words)"
-		return
-	fi
-	diff cache.json <(findings wb-check cache.pack) || echo "$1: the pack differs"
-	wb-dump -q --unpack=unpacked.img cache.pack || echo "$1: cannot be unpacked"
-	diff cache.json <(findings wb-check unpacked.img) || echo "$1: the unpacked image differs"
-	wb-dump -q --pack=moved.pack --obfuscate cache.img || echo "$1: cannot be obfuscated"
-	diff <(without sector <cache.json) <(findings wb-check moved.pack | without sector) || echo "$1: the obfuscated pack differs"
-	wb-dump -q --pack=headers.pack --metadata-only cache.img || echo "$1: cannot be packed without data"
-	diff <(findings wb-check --metadata-only cache.img | without evidence) \
-		<(findings wb-check headers.pack | without evidence) || echo "$1: the pack of metadata differs"
-}
-
-all_fixtures() {
-	local file
-	for file in "$TOP"/tests/fixtures/$1*.wbt; do
-		# two generations explain it equally well, and a pack is made as one of them: see wb-dump(8)
-		[[ $file != */v0-tie.wbt ]] || continue
-		rm -f cache.img backing.img
-		make_cache "$(basename "$file" .wbt)"
-		packs_the_same "$(basename "$file" .wbt)"
-	done >failures.txt 2>&1
-	cat failures.txt
-	[ ! -s failures.txt ]
-}
-
-@test "wb-check says about the pack of every golden set what it says about the cache" {
-	local set
-	for set in $(jq -r 'keys[]' "$TOP/tests/golden/expected.json"); do
-		rm -f ./*.img
-		unpack "$set"
-		packs_the_same "$set"
-	done >failures.txt 2>&1
-	cat failures.txt
-	[ ! -s failures.txt ]
-}
-
-@test "and about that of every fixture of v0" {
-	all_fixtures v0
-}
-
-@test "and about that of every fixture of v1" {
-	all_fixtures v1
-}
-
-@test "and about that of every fixture of v2" {
-	all_fixtures v2
-}
-
-@test "other numbers of slots can be tried on a pack" {
-	make_cache v2-shrunk
-	wb-dump -q --pack=cache.pack cache.img
-	for slots in 5 6 7 8 100; do
-		diff <(findings wb-check --slots=$slots cache.img) <(findings wb-check --slots=$slots cache.pack)
-	done
-}
-
 @test "wb-dump shows a pack as it shows the cache, and says what it is" {
 	unpack v2/g2-middle-data-byte
 	wb-dump -q --pack=cache.pack cache.img

@@ -228,20 +228,6 @@ flushes_to() {
 	[[ $stderr == *"--slot-address"* ]]
 }
 
-@test "every fixture: what is repaired stays repaired, and a second run changes nothing" {
-	local file first
-	for file in "$TOP"/tests/fixtures/*.wbt; do
-		rm -f cache.img backing.img
-		make_cache "$(basename "$file" .wbt)"
-		run wb-check -q --repair -y --find-bitflip cache.img backing.img
-		first=$status
-		cp cache.img once.img
-		run wb-check -q --repair -y --find-bitflip cache.img backing.img
-		[ "$status" -eq $((first & ~1)) ] || { echo "$file: $first, then $status"; false; }
-		cmp once.img cache.img || { echo "$file: changed by the second run"; false; }
-	done
-}
-
 @test "what --undo recorded of a repair is put back byte for byte" {
 	local set
 	for set in v2/g3-torn-oldest-slot v2/k1-record-regression-min v2/g2-middle-data-byte; do
