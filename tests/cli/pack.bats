@@ -78,16 +78,7 @@ limited() {
 	before=$(ls)
 	for command in "--pack=other.pack cache.img" "--unpack=image.img cache.pack" "--svg=drawing cache.img" \
 		"--domain-map=map cache.img"; do
-		[ "$(trap '' XFSZ && limited wb-dump -q $command)" = 8 ]
-		[ "$(ls)" = "$before" ]
-	done
-	for file in other.pack image.img; do
-		[ $file = other.pack ] && command="--pack=other.pack cache.img" || command="--unpack=image.img cache.pack"
-		[ "$(limited wb-dump -q $command)" = 153 ] # SIGXFSZ
-		[ ! -e $file ]
-		ls $file.new-*
-		wb-dump -q $command
-		rm $file.new-* $file
+		[ "$(limited wb-dump -q $command)" = 8 ]
 		[ "$(ls)" = "$before" ]
 	done
 }
