@@ -164,7 +164,7 @@ static void say_obstacles(const struct work *work)
 		say_obstacle(work, WB_REPAIR_RECORD);
 	if (folds[WB_RULE_TORN_HEAD].count)
 		say_obstacle(work, WB_REPAIR_HEAD);
-	if (folds[WB_RULE_BAD_SUPERBLOCK].count || folds[WB_RULE_ZERO_SUPERBLOCK].count)
+	if (folds[WB_RULE_BAD_SUPERBLOCK].count || folds[WB_RULE_UNREADABLE_SUPERBLOCK].count || folds[WB_RULE_ZERO_SUPERBLOCK].count)
 		say_obstacle(work, WB_REPAIR_SUPER);
 }
 

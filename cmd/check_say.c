@@ -2,7 +2,6 @@
 /* The verdict first, then the ring; and both readings where there are two. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "check.h"
 #include "report.h"
@@ -128,38 +127,6 @@ static uint64_t missing_bytes(const struct work *work)
 	return missing || !rest ? missing : WB_SECTOR - rest;
 }
 
-/* " --start=1048576 --size=22020096", for a command line; without --size where the number of slots is not known, or not all
- * of them are there. */
-static bool start_options(const struct work *work, unsigned i, char *text, size_t size)
-{
-	const struct wb_ring *ring = &work->ring;
-	uint64_t slots = ring->starts[i].slots;
-	uint64_t bytes = WB_FIRST_SLOT + slots * wb_slot_size(&work->cache.geometry);
-	int64_t start;
-
-	if (!check_start(ring, i, &start))
-		return false;
-	snprintf(text, size, " --start=%" PRId64, start);
-	if (slots && bytes <= wb_dev_size(wb_dev_whole(work->cache_dev)) - (uint64_t)start)
-		append_text(text, size, " --size=%" PRIu64, bytes);
-	return true;
-}
-
-static void say_start(const struct work *work, unsigned i)
-{
-	uint64_t slots = work->ring.starts[i].slots;
-	int64_t start = work->ring.starts[i].start;
-	uint64_t distance = start < 0 ? -(uint64_t)start : (uint64_t)start;
-	char options[96], count[64] = "";
-
-	if (!start_options(work, i, options, sizeof(options)))
-		options[0] = '\0';
-	if (slots)
-		snprintf(count, sizeof(count), "%" PRIu64 " slots, ", slots);
-	common_say(common_of(work), "candidate  %s%s %s%" PRIu64 " slot%s %s this start", options, options[0] ? ":" : "", count, distance,
-		   plural(distance), start < 0 ? "after" : "before");
-}
-
 static void say_geometries(const struct work *work)
 {
 	const struct wb_ring *ring = &work->ring;
@@ -174,8 +141,18 @@ static void say_geometries(const struct work *work)
 		common_say(common, "candidate   --slots=%" PRIu64 " puts every segment in place%s%s", ring->candidates[i],
 			   missing ? "; " : "", missing ? words_missing(work->cache_dev, missing) : "");
 	}
-	for (unsigned i = 0; i < ring->start_count && i < WB_CANDIDATES; i++)
-		say_start(work, i);
+	for (unsigned i = 0; i < ring->start_count && i < WB_CANDIDATES; i++) {
+		uint64_t slots = ring->starts[i].slots;
+		int64_t start = ring->starts[i].start;
+		uint64_t distance = start < 0 ? (uint64_t)-start : (uint64_t)start;
+
+		if (slots)
+			common_say(common, "candidate   of %" PRIu64 " slots, begun %" PRIu64 " slot%s before this start (or %" PRIu64
+				   " behind it)", slots, distance, plural(distance), slots - distance);
+		else
+			common_say(common, "candidate   begun %" PRIu64 " slot%s %s this start", distance, plural(distance),
+				   start < 0 ? "behind" : "before");
+	}
 }
 
 void check_say_ring(const struct work *work)
@@ -232,18 +209,6 @@ static void next(const struct work *work, const char *text)
 	common_say(common_of(work), "next        %s", text);
 }
 
-/* The first candidate, ready to be run. */
-static void next_with_start(const struct work *work)
-{
-	char options[96], *quoted = shell_quoted(work->cache_path);
-
-	if (quoted && start_options(work, 0, options, sizeof(options)))
-		common_say(common_of(work), "next        wb-check%s %s, or with another candidate below", options, quoted);
-	else
-		next(work, "wb-check on a device (or a copy) that begins where it did when the driver used it: see the candidates");
-	free(quoted);
-}
-
 /* Where nothing certain can be said before something has been decided. True: the verdict has been said. */
 static bool say_verdict_on_geometry(const struct work *work)
 {
@@ -260,7 +225,7 @@ static bool say_verdict_on_geometry(const struct work *work)
 		next(work, "wb-check with one of the candidates below as --slots");
 	} else if (ring->shifted) {
 		verdict(work, "the start of the device is wrong; what is dirty shows only from the right one. Change nothing yet.");
-		next_with_start(work);
+		next(work, "wb-check on a device (or a copy) that begins where it did when the driver used it: see the candidates");
 	} else if (ring->destroyed) {
 		verdict(work, "no segment is whole, though headers prove a log: all it held may be lost. Change nothing yet.");
 		next(work, "wb-dump --segments CACHE shows the headers");
@@ -277,7 +242,16 @@ static bool say_verdict_on_super(const struct work *work)
 {
 	const struct common *common = common_of(work);
 
-	if (work->cache.super == WB_SUPER_ZEROED) {
+	if (work->findings->folds[WB_RULE_ENDED_BY_ZEROING].count) {
+		if (work->findings->damage)
+			return false;
+		verdict(work, "the log was ended by zeroing sector 0, and everything in it is on the backing device");
+		next(work, "nothing to do; wb-format --reset --backing=BACKING CACHE ends it in a way that can be told from an accident");
+	} else if (work->cache.super == WB_SUPER_UNREADABLE) {
+		common_say(common, "verdict     sector 0 cannot be read, so no driver accepts this cache, and whether its log was ended is not");
+		common_say(common, "            known. If it was not, %s may exist nowhere else. Change nothing yet.", at_stake(work));
+		next(work, "copy the device with ddrescue; then wb-flush-dirty -n --force=ended --cache-map=MAP COPY BACKING");
+	} else if (work->cache.super == WB_SUPER_ZEROED) {
 		common_say(common, "verdict     sector 0 is all zero over a log that holds %s. Either the log was ended by hand: then that is",
 			   at_stake(work));
 		common_say(common, "            old, and must not be written back. Or it was an accident: then it may exist nowhere else.");
@@ -324,50 +298,10 @@ static void say_verdict_on_log(const struct work *work)
 		next(work, "wb-check --repair CACHE, if a driver is to take over instead");
 }
 
-/* The log of another disk, whatever else there is to say of it. */
-static bool say_verdict_on_pair(const struct work *work)
+void check_say_verdict(const struct work *work)
 {
-	char *quoted = shell_quoted(work->cache_path);
-
-	if (!work->backing || work->proof.pair != WB_PAIR_CONTRADICTED) {
-		free(quoted);
-		return false;
-	}
-	common_say(common_of(work), "verdict     BACKING is not the disk of this cache, or was written to since: %" PRIu64 " block%s of the log "
-		   "contradict%s it, %" PRIu64 " match%s. Change nothing yet.", work->proof.against, plural(work->proof.against),
-		   work->proof.against == 1 ? "s" : "", work->proof.for_, work->proof.for_ == 1 ? "es" : "");
-	common_say(common_of(work), "next        look for the right disk: wb-check %s DISK, for each that may be it", quoted ? quoted : "CACHE");
-	free(quoted);
-	return true;
-}
-
-/* Signatures of others instead of a superblock: neither is restored nor ended what may be a part of something else. */
-static bool say_verdict_on_signatures(const struct work *work)
-{
-	if (!work->foreign[0] || (work->cache.super != WB_SUPER_ZEROED && work->cache.super != WB_SUPER_DAMAGED))
-		return false;
-	common_say(common_of(work), "verdict     sector 0 is not that of a cache: CACHE carries %s. Segments prove a log that holds %s. "
-		   "Change nothing yet.", work->foreign, at_stake(work));
-	next(work, "is this the right device, and all of it? If so, --force=signature lets wb-check --repair and wb-flush-dirty write to it");
-	return true;
-}
-
-static void say_verdict(const struct work *work)
-{
-	if (say_verdict_on_pair(work) || say_verdict_on_geometry(work) || say_verdict_on_signatures(work) ||
-	    say_verdict_on_super(work))
-		return;
-	say_verdict_on_log(work);
-}
-
-void check_say_verdict(struct work *work)
-{
-	struct common *common = &work->options->common;
-	bool quiet = common->quiet;
-
-	common->quiet = quiet && !work->findings->damage; /* what means harm is said in any case */
-	say_verdict(work);
-	common->quiet = quiet;
+	if (!say_verdict_on_geometry(work) && !say_verdict_on_super(work))
+		say_verdict_on_log(work);
 }
 
 void check_summarise(const struct work *work)

@@ -598,6 +598,8 @@ static const char *next_step(const struct wb_error *err, const struct wb_cache *
 		return "nothing on the device says which reading is right: try wb-check with --slot-address=linear and with "
 		       "--slot-address=wrap";
 	case WB_ESUPER:
+		if (cache->super == WB_SUPER_UNREADABLE)
+			return "copy the device with ddrescue if it fails; wb-flush-dirty --force=ended goes on, if the log was not ended";
 		return cache->super == WB_SUPER_ZEROED ?
 			       "either somebody ended the log by hand, or sector 0 was zeroed by accident: see wb-check" :
 			       "see wb-check, whose --repair can restore the superblock";

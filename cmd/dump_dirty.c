@@ -291,9 +291,9 @@ void check_dirty_columns(const struct dump_options *options)
 
 static void warn_of_refusal(const struct work *work)
 {
-	if (work->cache.super == WB_SUPER_ZEROED)
-		common_warn(common_of(work), "%s: sector 0 is zeroed; wb-flush-dirty refuses this log without --force=ended",
-			    work->path);
+	if (work->cache.super == WB_SUPER_ZEROED || work->cache.super == WB_SUPER_UNREADABLE)
+		common_warn(common_of(work), "%s: sector 0 is %s; wb-flush-dirty refuses this log without --force=ended",
+			    work->path, super_name(work->cache.super));
 	if (work->cache.super == WB_SUPER_DAMAGED)
 		common_warn(common_of(work), "%s: sector 0 is damaged; wb-flush-dirty refuses this log until it is restored",
 			    work->path);

@@ -48,6 +48,7 @@ const char *super_name(enum wb_super super)
 	case WB_SUPER_ZEROED: return "zeroed";
 	case WB_SUPER_DAMAGED: return "damaged";
 	case WB_SUPER_ENDED: return "ended";
+	case WB_SUPER_UNREADABLE: return "unreadable";
 	}
 	return "";
 }
@@ -63,6 +64,10 @@ static struct text super_words(const struct wb_cache *cache)
 		add(&text, ": sector 0 is all zero, no driver takes this for a cache");
 	if (cache->super == WB_SUPER_DAMAGED)
 		add(&text, ": sector 0 is not what any driver writes");
+	if (cache->super == WB_SUPER_UNREADABLE)
+		add(&text, ": the device returns errors for sector 0");
+	if (cache->residue)
+		add(&text, ", with bytes after the magic that are left over and mean nothing");
 	return text;
 }
 
@@ -73,6 +78,7 @@ static const char *record_name(enum wb_record_state state)
 		[WB_RECORD_SOUND] = "sound",
 		[WB_RECORD_MISSING] = "missing",
 		[WB_RECORD_GARBAGE] = "garbage",
+		[WB_RECORD_UNKNOWN] = "unreadable",
 	};
 
 	return names[state];
@@ -454,7 +460,7 @@ static void print_marker(const struct wb_marker *marker)
 {
 	struct text text;
 
-	print_field(0, "marker", "WBended, version 1");
+	print_field(0, "marker", "of wb-utils, version 1");
 	print_field(12, "reason", reason_name(marker->reason));
 	print_field(16, "time", words_marker(marker));
 	text = (struct text){ .used = 0 };
@@ -479,7 +485,7 @@ static void print_header(const struct wb_cache *cache)
 	print_field(0, "magic", text.bytes);
 	text = (struct text){ .used = 0 };
 	add(&text, "%u%s", cache->order_byte,
-	    cache->order_byte ? "" : " (v2 leaves it 0: its order is always 10)");
+	    cache->geometry.format && cache->geometry.format->order_stored ? "" : " (v2 does not read it: its order is always 10)");
 	print_field(4, "order", text.bytes);
 	print_field(5, "rest of sector", rest_words(cache->sector0, 5).bytes);
 }

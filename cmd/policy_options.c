@@ -88,6 +88,8 @@ static const struct {
 	{ "record", "the record names newer segments than the log holds (--trust-record or --ignore-record decides)" },
 	{ "regress", "BACKING already holds newer data than what would be written (--force=regress overrides this)" },
 	{ "unreadable", "parts of CACHE cannot be read" },
+	{ "record-unreadable", "the record cannot be read, and this generation discards segments up to it (--ignore-record: as if "
+	  "nothing had been discarded)" },
 };
 
 void policy_say_refusal(const struct common *common, unsigned refused)

@@ -14,7 +14,8 @@ extern const struct poptOption policy_options[];
 extern const char *const policies[];
 
 /* What every policy refuses. */
-#define REFUSED_BY_ALL (WB_REFUSE_GEOMETRY | WB_REFUSE_RESTARTED | WB_REFUSE_DESTROYED | WB_REFUSE_RECORD)
+#define REFUSED_BY_ALL (WB_REFUSE_GEOMETRY | WB_REFUSE_RESTARTED | WB_REFUSE_DESTROYED | WB_REFUSE_RECORD | \
+			WB_REFUSE_UNKNOWN_RECORD)
 
 /* Takes an option of the table; false when the val is another's. */
 bool policy_option(int val, const char *argument, struct wb_decide_options *decide, struct wb_ring_options *ring,

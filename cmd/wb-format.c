@@ -182,10 +182,7 @@ static int open_device(struct work *work)
 /* Only read. Swapped operands would end the log of a disk that has none, and keep the other. */
 static int open_backing(struct work *work)
 {
-	int status = refuse_backing_container(common_of(work), work->options->backing_path);
-
-	if (!status)
-		status = common_open(common_of(work), &work->backing, work->options->backing_path, WB_OPEN_READ);
+	int status = common_open(common_of(work), &work->backing, work->options->backing_path, WB_OPEN_READ);
 
 	if (status || !carries_header(work->backing))
 		return status;
@@ -311,7 +308,7 @@ static const char *hiding(const struct work *work)
 		if (ring->classes[i] && i != WB_EMPTY && i != WB_LIVE && i != WB_OLD &&
 		    i != WB_TORN_TAIL && i != WB_TORN_HEAD && i != WB_FOREIGN)
 			return "some of its segments are damaged";
-	if (ring->holes || ring->record_state == WB_RECORD_MISSING)
+	if (ring->holes || ring->record_state == WB_RECORD_MISSING || ring->record_state == WB_RECORD_UNKNOWN)
 		return "segments of its log are missing";
 	if (work->cache.wraps && common_of(work)->overrides.address == WB_ADDRESS_AUTO &&
 	    ring->classes[WB_EMPTY] < work->cache.geometry.slots)
@@ -373,10 +370,16 @@ static bool is_overwritten(const struct work *work, const struct signature *sign
 	return work->options->discard || meets_header(&work->geometry, first) || meets_header(&work->geometry, last);
 }
 
+/* Drivers before 2.2.8 wrote the magic over the first bytes of sector 0 and left the rest, a stale partition table for one. */
+static bool is_left_over(const struct work *work, const struct signature *signature)
+{
+	return signature->is_remnant || (work->cache.super == WB_SUPER_GOOD && signature->offset < WB_SECTOR);
+}
+
 /* Under the marker of an interrupted format everything has been given up before. */
 static bool is_given_up(const struct work *work, unsigned which)
 {
-	return work->present != PRESENT_INTERRUPTED && !work->signatures.list[which].is_remnant &&
+	return work->present != PRESENT_INTERRUPTED && !is_left_over(work, &work->signatures.list[which]) &&
 	       !signature_is_copy(&work->signatures, which);
 }
 
@@ -411,7 +414,8 @@ static void say_cache(const struct work *work)
 	const struct wb_geometry *geometry = &work->cache.geometry;
 	const struct wb_ring *ring = &work->ring;
 	const char *super = work->cache.super == WB_SUPER_GOOD ? "" :
-			    work->cache.super == WB_SUPER_ZEROED ? ", its sector 0 all zero" : ", its sector 0 damaged";
+			    work->cache.super == WB_SUPER_ZEROED ? ", its sector 0 all zero" :
+			    work->cache.super == WB_SUPER_UNREADABLE ? ", its sector 0 unreadable" : ", its sector 0 damaged";
 
 	common_say(common, "now    a writeboost cache%s: %s%s, order %u, %" PRIu32 " segment slots",
 		   super, geometry->format->name,

@@ -13,7 +13,7 @@ static bool is_v0_or_v1(const struct wb_cache *cache)
 	const struct wb_format *format;
 	unsigned fitting = 0;
 
-	if (cache->evidence || cache->sampled)
+	if (cache->evidence || cache->sampled || !cache->geometry.format->order_stored)
 		return false;
 	for (unsigned i = 0; (format = wb_format_at(i)); i++)
 		fitting += format->order_stored && cache->order_byte >= format->order_min &&
@@ -52,6 +52,9 @@ const char *words_record(const struct wb_ring *ring)
 			       "sound: older segments were written back and discarded" :
 			       "sound: older segments were written back or superseded in RAM; the log is replayed whole";
 	case WB_RECORD_MISSING: return "missing: segments up to it existed and are not in the log";
+	case WB_RECORD_UNKNOWN:
+		return ring->cache->geometry.format->record_binds ? "unreadable: which segments were discarded is not known" :
+								    "unreadable: taken as 0, which loses nothing";
 	case WB_RECORD_GARBAGE: return "garbage: beyond any id of this log, taken as 0";
 	}
 	return "";

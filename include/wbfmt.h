@@ -425,10 +425,11 @@ void wb_map_release(struct wb_map *map);
 /* ---- a cache ------------------------------------------------------------------------------ */
 
 enum wb_super {
-	WB_SUPER_GOOD,    /* the magic, and an order byte that makes sense */
+	WB_SUPER_GOOD,    /* the magic; what follows it may be left over from anything */
 	WB_SUPER_ZEROED,  /* all of sector 0 is zero */
-	WB_SUPER_DAMAGED, /* anything else without the magic, or an impossible order byte */
+	WB_SUPER_DAMAGED, /* anything else without the magic, or the order byte of a v0 or v1 log that segments contradict */
 	WB_SUPER_ENDED,   /* our marker */
+	WB_SUPER_UNREADABLE, /* the device returns errors for sector 0; wb_cache.sector0 is zeroes */
 };
 
 enum wb_end_reason { WB_END_FLUSHED = 1, WB_END_FORMAT = 2, WB_END_RESET = 3 };
@@ -460,16 +461,20 @@ struct wb_cache {
 	uint8_t sector0[WB_SECTOR];  /* as found */
 	uint8_t order_byte;
 	struct wb_marker marker;     /* when super is WB_SUPER_ENDED */
+	bool residue;                /* super is good, and bytes of sector 0 that its generation leaves 0 are not */
 	uint64_t record;             /* le64 at sector 2047, as found. v2.2.17: read_superblock_record() */
+	bool record_unreadable;      /* the device returns errors for it; record is 0 */
 	unsigned evidence;           /* bits verified for the generation: 32 per matching checksum or lap */
+	unsigned proofs;             /* verified segments that neither chance nor a repeated pattern explains */
+	unsigned witnesses;          /* those in place: what the order and number of slots rest on */
 	unsigned sampled;            /* written slots that were looked at for it */
 	const struct wb_format *tie; /* another generation with as much evidence, or NULL */
 	bool wraps;                  /* over 2 TiB: linear and wrapped slot addresses differ */
 };
 
 /* Reads sector 0 and the record and finds the generation by evidence. dev stays the caller's and must
- * outlive the cache. With super zeroed or damaged and segments that prove a log: WB_ESUPER (unless
- * any_super); with nothing to go by: WB_ENOTCACHE. An ended log opens fine, with geometry.format NULL
+ * outlive the cache. With super zeroed, damaged or unreadable and segments that prove a log: WB_ESUPER (unless
+ * any_super); with nothing to go by: WB_ENOTCACHE, or WB_EIO where sector 0 is unreadable. An ended log opens fine, with geometry.format NULL
  * (unless any_super). On failure too, super, order_byte and record say what was found. */
 int wb_cache_open(struct wb_cache *cache, struct wb_dev *dev, const struct wb_overrides *overrides,
 		  struct wb_error *err);
@@ -555,6 +560,7 @@ enum wb_record_state {
 	WB_RECORD_SOUND,   /* at most M */
 	WB_RECORD_MISSING, /* in (M, M+N]: segments up to it existed and are not here */
 	WB_RECORD_GARBAGE, /* beyond M+N: taken as 0 */
+	WB_RECORD_UNKNOWN, /* cannot be read: taken as 0 */
 };
 
 enum wb_record_use { WB_RECORD_AUTO, WB_RECORD_TRUST, WB_RECORD_IGNORE };
@@ -595,9 +601,8 @@ struct wb_ring {
 	bool resized, shifted;          /* the geometry does not fit the segments */
 	uint64_t candidates[WB_CANDIDATES]; /* numbers of slots that would make it fit, ascending */
 	unsigned candidate_count;       /* may exceed WB_CANDIDATES; that many are listed */
-	/* shifted: with so many slots (0: any number, in the first lap) the device began so many slots before its present
-	 * start; negative where it began after it. The part of the device from byte -start * wb_slot_size() on, see
-	 * wb_dev_window(), has all segments in place */
+	/* shifted: with so many slots (0: any number) the device began so many slots before its present start; negative
+	 * where it began behind it. Modulo slots: start - slots explains the same */
 	struct { uint64_t slots; int64_t start; } starts[WB_CANDIDATES];
 	unsigned start_count;           /* as candidate_count */
 	uint64_t torn_tail;             /* newest id of the torn tail, 0 when there is none */
@@ -760,6 +765,7 @@ enum wb_refusal {
 	WB_REFUSE_RECORD = 1024,  /* record_state MISSING and no record_use */
 	WB_REFUSE_REGRESS = 2048, /* evidence at the cut: BACKING is newer than what would be written */
 	WB_REFUSE_UNREADABLE = 4096,
+	WB_REFUSE_UNKNOWN_RECORD = 8192, /* record_state UNKNOWN where the record binds, and record_use is not IGNORE */
 };
 
 struct wb_decide_options {

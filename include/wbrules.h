@@ -8,6 +8,11 @@ X(FORMAT_INTERRUPTED, "format-interrupted", NOTE, "a wb-format was interrupted; 
 X(ZERO_SUPERBLOCK, "zero-superblock", DAMAGE,
   "sector 0 is all zero over valid segments: the log was ended by hand, or zeroed by accident")
 X(BAD_SUPERBLOCK, "bad-superblock", DAMAGE, "sector 0 is damaged, but segments prove a log")
+X(UNREADABLE_SUPERBLOCK, "unreadable-superblock", DAMAGE, "sector 0 cannot be read, but segments prove a log")
+X(ENDED_BY_ZEROING, "ended-by-zeroing", NOTE,
+  "sector 0 is all zero, and all that the log holds is on this backing device: the log was ended by hand")
+X(RESIDUE, "superblock-residue", NOTE,
+  "bytes after the magic are left over from something else: drivers before 2.2.8 did not clear them, and none reads them")
 X(TIE, "ambiguous-generation", WARNING, "two generations explain the segments equally well")
 X(WRAP, "wrap", WARNING,
   "over 2 TiB: drivers compute slot addresses in 32 bits, so two readings exist (--slot-address=linear|wrap)")
@@ -21,6 +26,7 @@ X(RECORD_GARBAGE, "record-garbage", DAMAGE,
   "the superblock record is beyond any id the log can have had; it is taken as 0")
 X(RECORD_MISSING, "record-missing", DAMAGE,
   "the superblock record names segments that existed, were written back, and are missing from the log")
+X(RECORD_UNREADABLE, "record-unreadable", DAMAGE, "the superblock record cannot be read; it is taken as 0")
 X(RECORD_HAZARD, "record-hazard", WARNING,
   "with this record and partial writes in the log the driver takes sectors back in time at its next assembly")
 X(MIXED_CHECKSUMS, "mixed-checksums", NOTE, "raw and complemented checksums: drivers before and after 2.0.2 wrote this log")
@@ -42,4 +48,4 @@ X(FOREIGN, "foreign", NOTE, "garbage in a slot that was never written since the 
 X(PADDING, "padding", NOTE, "unused bytes of the segment's metadata are not zero")
 X(UNSEALED_DATA, "unsealed-data", WARNING,
   "nothing in this generation covers data blocks: the newest segment may be torn unnoticed (--until-id, --undo)")
-X(BACKING_MISMATCH, "backing-mismatch", DAMAGE, "the log's clean copies contradict this backing device")
+X(BACKING_MISMATCH, "backing-mismatch", WARNING, "the log's clean copies contradict this backing device")

@@ -3,6 +3,7 @@
  * Opening a cache, ending its log, and making an empty one. Sector 0 decides whether any driver would
  * accept the device; the segments decide what it is.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,8 +14,10 @@
 #include "pack.h"
 #include "probe.h"
 
-/* The marker's layout; see wbfmt(5). */
-static const char marker_name[8] = "WBended";
+/* The marker's layout; see wbfmt(5). Drivers before 2.2.8 write the magic over its first bytes and keep the rest, so what
+ * becomes the order byte is 0. Markers of wb-utils before that have all the letters. */
+static const char marker_name[8] = "WBen\0ed";
+static const char old_marker_name[8] = "WBended";
 enum { MARKER_VERSION = 8, MARKER_REASON = 12, MARKER_TIME = 16, MARKER_HEAD = 24, MARKER_DIGEST = 32,
        MARKER_BACKING = 40, MARKER_CRC = 508 };
 
@@ -35,7 +38,8 @@ bool wb_marker_decode(const uint8_t *sector, struct wb_marker *marker)
 {
 	uint64_t reason = wb_get_le(sector + MARKER_REASON, 4);
 
-	if (memcmp(sector, marker_name, sizeof(marker_name)) || wb_get_le(sector + MARKER_VERSION, 4) != 1 ||
+	if ((memcmp(sector, marker_name, sizeof(marker_name)) &&
+	     memcmp(sector, old_marker_name, sizeof(old_marker_name))) || wb_get_le(sector + MARKER_VERSION, 4) != 1 ||
 	    reason < WB_END_FLUSHED || reason > WB_END_RESET ||
 	    !wb_sum_holds(wb_get_le(sector + MARKER_CRC, 4), ~wb_crc32c(~0u, sector, MARKER_CRC)))
 		return false;
@@ -45,6 +49,11 @@ bool wb_marker_decode(const uint8_t *sector, struct wb_marker *marker)
 				      .digest = wb_get_le(sector + MARKER_DIGEST, 8),
 				      .backing_bytes = wb_get_le(sector + MARKER_BACKING, 8) };
 	return true;
+}
+
+static bool has_magic(const struct wb_cache *cache)
+{
+	return wb_get_le(cache->sector0, 4) == WB_MAGIC;
 }
 
 /* v2.2.17: audit_cache_device() looks at the magic alone */
@@ -57,23 +66,12 @@ static enum wb_super classify_super(struct wb_cache *cache)
 		return WB_SUPER_ENDED;
 	if (wb_all_bytes(sector, WB_SECTOR, 0))
 		return WB_SUPER_ZEROED;
-	if (wb_get_le(sector, 4) != WB_MAGIC)
-		return WB_SUPER_DAMAGED;
-	if (!cache->order_byte)
-		return WB_SUPER_GOOD;
-	const struct wb_format *format;
-
-	for (unsigned i = 0; (format = wb_format_at(i)); i++)
-		if (format->order_stored && cache->order_byte >= format->order_min &&
-		    cache->order_byte <= format->order_max)
-			return WB_SUPER_GOOD;
-	return WB_SUPER_DAMAGED;
+	return has_magic(cache) ? WB_SUPER_GOOD : WB_SUPER_DAMAGED;
 }
 
 static int read_super(struct wb_cache *cache, struct wb_error *err)
 {
 	uint8_t record[8];
-	int ret;
 
 	if (wb_is_pack(cache->dev))
 		return wb_fail(err, WB_ENOTCACHE, 0, WB_NO_OFFSET,
@@ -82,30 +80,35 @@ static int read_super(struct wb_cache *cache, struct wb_error *err)
 		return wb_fail(err, WB_ENOTCACHE, 0, WB_NO_OFFSET,
 			       "not a writeboost cache: %llu bytes, and the superblock alone takes %u",
 			       (unsigned long long)wb_dev_size(cache->dev), WB_FIRST_SLOT);
-	ret = wb_dev_read(cache->dev, 0, cache->sector0, WB_SECTOR, err);
-	if (!ret)
-		ret = wb_dev_read(cache->dev, WB_RECORD_OFFSET, record, sizeof(record), err);
-	if (ret)
-		return ret;
-	cache->record = wb_get_le(record, 8);
-	cache->super = classify_super(cache);
+	if (wb_dev_read(cache->dev, 0, cache->sector0, WB_SECTOR, NULL)) {
+		memset(cache->sector0, 0, WB_SECTOR);
+		cache->super = WB_SUPER_UNREADABLE;
+	} else {
+		cache->super = classify_super(cache);
+	}
+	cache->record_unreadable = wb_dev_read(cache->dev, WB_RECORD_OFFSET, record, sizeof(record), NULL);
+	cache->record = cache->record_unreadable ? 0 : wb_get_le(record, sizeof(record));
 	return 0;
 }
 
-static bool has_magic(const struct wb_cache *cache)
-{
-	return wb_get_le(cache->sector0, 4) == WB_MAGIC;
-}
-
 /* Neither sector 0 nor any segment says that this is a cache. */
-static bool proves_nothing(const struct wb_cache *cache)
+static int not_a_cache(const struct wb_cache *cache, struct wb_error *err)
 {
-	return !cache->evidence && !has_magic(cache);
+	if (cache->super == WB_SUPER_UNREADABLE)
+		return wb_fail(err, WB_EIO, EIO, 0, "sector 0 cannot be read, and no valid segment proves a log");
+	return wb_fail(err, WB_ENOTCACHE, 0, 0, "not a writeboost cache: no magic in sector 0 and no valid segment");
 }
 
-static int not_a_cache(struct wb_error *err)
+/* Sector 0 has the magic and bytes that the driver of this generation did not put there. A v2 driver that took over a cache
+ * of v1 leaves the order byte at 10. */
+static bool has_residue(const struct wb_cache *cache)
 {
-	return wb_fail(err, WB_ENOTCACHE, 0, 0, "not a writeboost cache: no magic in sector 0 and no valid segment");
+	uint8_t clean[WB_SECTOR];
+
+	wb_super_encode(clean, &cache->geometry);
+	if (!cache->geometry.format->order_stored && cache->order_byte == cache->geometry.order)
+		clean[WB_ORDER_BYTE] = cache->order_byte;
+	return cache->super == WB_SUPER_GOOD && memcmp(cache->sector0, clean, WB_SECTOR);
 }
 
 static int adopt(struct wb_cache *cache, const struct wb_bid *bid, const struct wb_overrides *overrides,
@@ -115,8 +118,11 @@ static int adopt(struct wb_cache *cache, const struct wb_bid *bid, const struct 
 	cache->evidence = bid->bits;
 	cache->sampled = bid->written;
 	cache->wraps = wb_geometry_wraps(&bid->geometry);
-	if (proves_nothing(cache))
-		return not_a_cache(err);
+	cache->proofs = bid->proofs;
+	cache->witnesses = bid->witnesses;
+	cache->residue = has_residue(cache);
+	if (!has_magic(cache) && !cache->proofs)
+		return not_a_cache(cache, err);
 	if (cache->wraps && overrides->address == WB_ADDRESS_AUTO)
 		return wb_fail(err, WB_EWRAP, 0, WB_NO_OFFSET,
 			       "the cache is larger than 2 TiB: drivers compute slot addresses modulo 2^32 sectors");
@@ -130,10 +136,12 @@ static int without_super(const struct wb_cache *cache, const struct wb_overrides
 		return 0;
 	if (cache->super == WB_SUPER_ZEROED)
 		return wb_fail(err, WB_ESUPER, 0, 0, "sector 0 is all zero, but valid segments follow");
+	if (cache->super == WB_SUPER_UNREADABLE)
+		return wb_fail(err, WB_ESUPER, EIO, 0, "sector 0 cannot be read, but valid segments follow");
 	if (!has_magic(cache))
 		return wb_fail(err, WB_ESUPER, 0, 0, "sector 0 is damaged: no magic, but valid segments follow");
-	return wb_fail(err, WB_ESUPER, 0, WB_ORDER_BYTE, "the superblock is damaged: its order byte is %u",
-		       cache->order_byte);
+	return wb_fail(err, WB_ESUPER, 0, WB_ORDER_BYTE, "the superblock is damaged: its order byte is %u, that of the log is %u",
+		       cache->order_byte, cache->geometry.order);
 }
 
 static int nothing_fits(const struct wb_cache *cache, const struct wb_overrides *overrides, struct wb_error *err)
@@ -143,7 +151,7 @@ static int nothing_fits(const struct wb_cache *cache, const struct wb_overrides 
 	unsigned order = overrides->order ? overrides->order : cache->order_byte;
 
 	if (!has_magic(cache) && !overrides->format && !overrides->order && !overrides->slots)
-		return not_a_cache(err);
+		return not_a_cache(cache, err);
 	for (unsigned i = 0; !format && wb_format_at(i); i++)
 		if (!order || (order >= wb_format_at(i)->order_min && order <= wb_format_at(i)->order_max))
 			format = wb_format_at(i);
@@ -155,8 +163,34 @@ static int nothing_fits(const struct wb_cache *cache, const struct wb_overrides 
 	return ret ? ret : wb_fail(err, WB_EINVAL, 0, WB_NO_OFFSET, "no generation fits these overrides");
 }
 
-/* Little stands where the order byte would have it. If another order puts all that was verified in place, that byte is
- * the damage; if none does, the device was resized. */
+/* An order that generations with an order byte do not have: either v2 never cleared that byte, or it is damaged. */
+static bool is_no_order(unsigned order_byte)
+{
+	const struct wb_format *format;
+
+	for (unsigned i = 0; (format = wb_format_at(i)); i++)
+		if (order_byte >= format->order_min && order_byte <= format->order_max)
+			return false;
+	return order_byte;
+}
+
+/* v0 of September 2013: order 11, and an order byte of 0. */
+static bool is_without_order_byte(const struct wb_bid *bid, unsigned order_byte)
+{
+	return !order_byte && bid->geometry.order == 11;
+}
+
+/* Little stands where the order byte would have it; or it is no order, and only slot 0, which begins alike in every order,
+ * says that this is v2. */
+static bool is_doubtful(const struct wb_cache *cache, const struct wb_bid *best)
+{
+	if (!best->geometry.format)
+		return true;
+	return (best->written && best->in_place <= best->bits / 2) || (is_no_order(cache->order_byte) && !best->elsewhere);
+}
+
+/* If another order puts all that was verified in place, the order byte is the damage; if none does, the device was resized.
+ * One segment does not outweigh an order byte that makes sense, nor one that another reading verifies. */
 static int doubt_order_byte(struct wb_cache *cache, const struct wb_overrides *overrides, struct wb_bid *best,
 			    struct wb_error *err)
 {
@@ -166,10 +200,45 @@ static int doubt_order_byte(struct wb_cache *cache, const struct wb_overrides *o
 
 	if (ret || other.in_place <= best->in_place || other.in_place < best->bits)
 		return ret;
+	if (best->first && !other.first) /* remains of an older cache */
+		return 0;
+	if (other.witnesses < 2 && (best->bits || !is_no_order(cache->order_byte)))
+		return 0;
 	*best = other;
 	cache->tie = tie;
-	cache->super = WB_SUPER_DAMAGED;
+	cache->super = is_without_order_byte(best, cache->order_byte) ? WB_SUPER_GOOD : WB_SUPER_DAMAGED;
 	return 0;
+}
+
+/* Nothing is verified, and drivers that left bytes behind in sector 0 are those of v2 above all: what looks like an order
+ * byte may be one of them. */
+static int prefer_v2(struct wb_cache *cache, const struct wb_overrides *overrides, struct wb_bid *best, struct wb_error *err)
+{
+	const struct wb_overrides as_v2 = { .format = &wb_format_v2, .slots = overrides->slots };
+	const struct wb_format *tie;
+	struct wb_bid v2;
+	int ret;
+
+	if (best->bits || overrides->format || overrides->order ||
+	    wb_all_bytes(cache->sector0 + WB_ORDER_BYTE + 1, WB_SECTOR - WB_ORDER_BYTE - 1, 0))
+		return 0;
+	ret = wb_probe(cache->dev, -1, &as_v2, &v2, &tie, err);
+	if (!ret && v2.geometry.format && (!best->geometry.format || v2.traces >= best->traces))
+		*best = v2;
+	return ret;
+}
+
+static int find_reading(struct wb_cache *cache, const struct wb_overrides *overrides, struct wb_bid *best,
+			struct wb_error *err)
+{
+	bool good = cache->super == WB_SUPER_GOOD;
+	int ret = wb_probe(cache->dev, good ? cache->order_byte : -1, overrides, best, &cache->tie, err);
+
+	if (ret || !good)
+		return ret;
+	if (is_doubtful(cache, best))
+		ret = doubt_order_byte(cache, overrides, best, err);
+	return ret ? ret : prefer_v2(cache, overrides, best, err);
 }
 
 int wb_cache_open(struct wb_cache *cache, struct wb_dev *dev, const struct wb_overrides *overrides,
@@ -182,11 +251,7 @@ int wb_cache_open(struct wb_cache *cache, struct wb_dev *dev, const struct wb_ov
 	ret = read_super(cache, err);
 	if (ret || (cache->super == WB_SUPER_ENDED && !overrides->any_super))
 		return ret;
-	bool good = cache->super == WB_SUPER_GOOD;
-
-	ret = wb_probe(dev, good ? cache->order_byte : -1, overrides, &best, &cache->tie, err);
-	if (!ret && good && best.geometry.format && best.written && best.in_place <= best.bits / 2)
-		ret = doubt_order_byte(cache, overrides, &best, err);
+	ret = find_reading(cache, overrides, &best, err);
 	if (ret)
 		return ret;
 	if (!best.geometry.format)

@@ -40,7 +40,14 @@ static void tell_device(struct report *report, enum wb_rule rule, uint64_t id, u
 	tell(report, &(struct wb_finding){ .rule = rule, .severity = rules[rule].severity, .slot = WB_NO_SLOT, .id = id, .offset = offset, .index = -1 });
 }
 
-static void check_super(const struct wb_cache *cache, struct report *report)
+/* Debian's writeboost script zeroes sector 0 at every stop, after writeback: then everything is on BACKING. */
+static bool was_ended_by_zeroing(const struct wb_cache *cache, const struct wb_proof *proof)
+{
+	return cache->super == WB_SUPER_ZEROED && proof && proof->pair == WB_PAIR_PROVEN && !proof->dirty_blocks &&
+	       !proof->unreadable_sectors;
+}
+
+static void check_super(const struct wb_cache *cache, const struct wb_proof *proof, struct report *report)
 {
 	switch (cache->super) {
 	case WB_SUPER_GOOD:
@@ -50,12 +57,17 @@ static void check_super(const struct wb_cache *cache, struct report *report)
 			    cache->marker.head, 0);
 		break;
 	case WB_SUPER_ZEROED:
-		tell_device(report, WB_RULE_ZERO_SUPERBLOCK, 0, 0);
+		tell_device(report, was_ended_by_zeroing(cache, proof) ? WB_RULE_ENDED_BY_ZEROING : WB_RULE_ZERO_SUPERBLOCK, 0, 0);
 		break;
 	case WB_SUPER_DAMAGED:
 		tell_device(report, WB_RULE_BAD_SUPERBLOCK, 0, 0);
 		break;
+	case WB_SUPER_UNREADABLE:
+		tell_device(report, WB_RULE_UNREADABLE_SUPERBLOCK, 0, 0);
+		break;
 	}
+	if (cache->residue)
+		tell_device(report, WB_RULE_RESIDUE, 0, WB_ORDER_BYTE);
 	if (cache->tie)
 		tell_device(report, WB_RULE_TIE, 0, WB_NO_OFFSET);
 	if (cache->wraps)
@@ -67,7 +79,7 @@ int wb_check_super(const struct wb_cache *cache, int (*found)(void *context, con
 {
 	struct report report = { .found = found, .context = context };
 
-	check_super(cache, &report);
+	check_super(cache, NULL, &report);
 	return report.stopped;
 }
 
@@ -127,6 +139,10 @@ static void check_patterns(const struct wb_ring *ring, struct report *report)
 		tell_device(report, WB_RULE_RECORD_GARBAGE, ring->cache->record, WB_RECORD_OFFSET);
 	if (ring->record_state == WB_RECORD_MISSING)
 		tell_device(report, WB_RULE_RECORD_MISSING, ring->cache->record, WB_RECORD_OFFSET);
+	if (ring->record_state == WB_RECORD_UNKNOWN)
+		tell(report, &(struct wb_finding){ .rule = WB_RULE_RECORD_UNREADABLE, .slot = WB_NO_SLOT, .index = -1,
+						   .severity = ring->cache->geometry.format->record_binds ? WB_DAMAGE : WB_WARNING,
+						   .offset = WB_RECORD_OFFSET });
 	if (wb_record_is_hazard(ring))
 		tell_device(report, WB_RULE_RECORD_HAZARD, ring->cache->record, WB_RECORD_OFFSET);
 	if (ring->raw_seals && ring->plain_seals)
@@ -236,7 +252,7 @@ int wb_check(struct wb_ring *ring, const struct wb_proof *proof,
 {
 	struct report report = { .found = found, .context = context };
 
-	check_super(ring->cache, &report);
+	check_super(ring->cache, proof, &report);
 	check_patterns(ring, &report);
 	if (proof && proof->pair == WB_PAIR_CONTRADICTED)
 		tell_device(&report, WB_RULE_BACKING_MISMATCH, 0, WB_NO_OFFSET);

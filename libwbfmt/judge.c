@@ -125,7 +125,9 @@ static void judge_record(struct wb_ring *ring)
 	ring->record = record;
 	if (ring->options.timeline == WB_TIMELINE_NEW && ring->restarted && record > ring->head)
 		ring->record = record = 0; /* it speaks of the abandoned ring */
-	if (!record)
+	if (ring->cache->record_unreadable)
+		ring->record_state = WB_RECORD_UNKNOWN;
+	else if (!record)
 		ring->record_state = WB_RECORD_NONE;
 	else if (record <= ring->head)
 		ring->record_state = WB_RECORD_SOUND;
@@ -214,15 +216,14 @@ struct misfit {
 	uint64_t misplaced, whole;
 	uint64_t of_places;   /* gcd of id - 1 - slot */
 	uint64_t of_distances; /* gcd of the differences of those */
-	uint64_t first_id, first_slot; /* of the one in the lowest slot */
-	uint64_t last_slot;   /* the highest one */
-	uint64_t ids, high;   /* a candidate is at least ids (from the smallest id to the largest), at most high */
+	uint64_t first_id, first_slot; /* of one of them */
+	uint64_t low, high;   /* a candidate is at least low, at most high */
 };
 
 static struct misfit measure(const struct wb_ring *ring)
 {
 	struct misfit misfit = { .high = wb_min(CANDIDATE_MAX, ring->lap_high) };
-	uint64_t min_id = UINT64_MAX, max_id = 0, first_place = 0;
+	uint64_t min_id = UINT64_MAX, max_id = 0, max_slot = 0, first_place = 0;
 
 	for (uint32_t i = 0; i < geometry_of(ring)->slots; i++) {
 		const struct wb_slot *slot = &ring->slots[i];
@@ -243,10 +244,10 @@ static struct misfit measure(const struct wb_ring *ring)
 									       place - first_place);
 		min_id = wb_min(min_id, slot->id);
 		max_id = wb_max(max_id, slot->id);
-		misfit.last_slot = i;
+		max_slot = i;
 	}
 	if (misfit.whole)
-		misfit.ids = wb_max(max_id - min_id + 1, ring->lap_low + (ring->lap_low > 0));
+		misfit.low = wb_max(wb_max(max_slot + 1, max_id - min_id + 1), ring->lap_low + (ring->lap_low > 0));
 	return misfit;
 }
 
@@ -254,7 +255,7 @@ static void find_candidates(struct wb_ring *ring, const struct misfit *misfit)
 {
 	uint64_t g = misfit->of_places;
 
-	for (uint64_t n = wb_max(misfit->ids, misfit->last_slot + 1); g && n <= wb_min(misfit->high, g); n++) {
+	for (uint64_t n = misfit->low; g && n <= wb_min(misfit->high, g); n++) {
 		if (g % n)
 			continue;
 		if (ring->candidate_count < WB_CANDIDATES)
@@ -272,23 +273,19 @@ static void add_start(struct wb_ring *ring, uint64_t slots, int64_t start)
 	ring->start_count++;
 }
 
-/* With n slots the segment in the first slot seen belongs to slot at % n, and all of them must fit between there and the
- * end. One odd id among segments in place is no move; of a ring in its second lap one of the laps may be in place by chance. */
+/* A moved start moves every segment; one odd id among segments in place is no such thing. */
 static void find_starts(struct wb_ring *ring, const struct misfit *misfit)
 {
-	uint64_t g = misfit->of_distances, at = misfit->first_id - 1, span = misfit->last_slot - misfit->first_slot;
+	uint64_t g = misfit->of_distances, at = misfit->first_id - 1;
 
-	if (misfit->misplaced < 2)
+	if (misfit->whole < 2 || misfit->misplaced <= misfit->whole / 2 || misfit->low > CANDIDATE_MAX)
 		return;
-	/* all by the same distance: that fits a first lap of any number of slots, and later laps of those that follow */
+	/* all by the same distance, which is less than a lap: else that distance is a candidate for the number of slots */
 	if (!g)
 		add_start(ring, 0, (int64_t)(at - misfit->first_slot));
-	for (uint64_t n = wb_max(misfit->ids, span + 1); n <= wb_min(misfit->high, g ? g : at); n++) {
-		if (g % n == 0 && at % n + span < n && at % n != misfit->first_slot)
-			add_start(ring, n, (int64_t)(at % n) - (int64_t)misfit->first_slot);
-		if (!g && ring->start_count > WB_CANDIDATES)
-			return;
-	}
+	for (uint64_t n = misfit->low; g && n <= wb_min(misfit->high, g); n++)
+		if (g % n == 0)
+			add_start(ring, n, (int64_t)((at % n + n - misfit->first_slot % n) % n));
 }
 
 static void judge_geometry(struct wb_ring *ring)

@@ -115,6 +115,9 @@ static unsigned patterns(const struct wb_ring *ring)
 		bits |= WB_REFUSE_DESTROYED;
 	if (ring->record_state == WB_RECORD_MISSING && ring->options.record_use == WB_RECORD_AUTO)
 		bits |= WB_REFUSE_RECORD;
+	if (ring->record_state == WB_RECORD_UNKNOWN && ring->cache->geometry.format->record_binds &&
+	    ring->options.record_use != WB_RECORD_IGNORE)
+		bits |= WB_REFUSE_UNKNOWN_RECORD;
 	return bits;
 }
 

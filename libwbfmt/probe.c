@@ -21,7 +21,23 @@ static uint32_t sample_slot(uint32_t slots, unsigned i)
 	return (uint32_t)(SAMPLE / 2 + (uint64_t)(slots - SAMPLE / 2) * (i - SAMPLE / 2) / (SAMPLE / 2));
 }
 
-/* Bits that the seal of one slot verifies; *failed on a read error of its data. */
+/* Laps that agree because everything does. */
+static bool is_pattern(const uint8_t *bytes, unsigned size)
+{
+	for (unsigned period = 1; period <= 12; period++)
+		if (!memcmp(bytes, bytes + period, size - period))
+			return true;
+	return false;
+}
+
+static unsigned lap_bits(const struct wb_geometry *geometry, const uint8_t *meta, const struct wb_header *header)
+{
+	if (!wb_seal_laps(geometry, meta, header) || is_pattern(meta, wb_metadata_size(geometry->format, header->length)))
+		return 0;
+	return 32 * header->length;
+}
+
+/* Bits that the checksum or the laps of one slot verify. */
 static unsigned seal_bits(struct wb_dev *dev, const struct wb_geometry *geometry, uint32_t slot, const uint8_t *meta,
 			  uint8_t *data)
 {
@@ -32,7 +48,7 @@ static unsigned seal_bits(struct wb_dev *dev, const struct wb_geometry *geometry
 	if (!header.id || !wb_length_in_range(geometry, header.length))
 		return 0;
 	if (!wb_seal_covers_data(geometry->format))
-		return wb_seal_laps(geometry, meta, &header) ? 32 * header.length : 0;
+		return lap_bits(geometry, meta, &header);
 	crc = wb_crc32c(~0u, meta + WB_SUMMED_FROM, WB_BLOCK - WB_SUMMED_FROM);
 	if (header.length && wb_dev_read(dev, wb_slot_offset(geometry, slot) + WB_BLOCK, data,
 					 header.length * WB_BLOCK, NULL))
@@ -55,6 +71,32 @@ static bool is_trace(const struct wb_geometry *geometry, uint32_t slot, const ui
 				   wb_all_bytes(meta + used, format->metablocks - used, 0);
 }
 
+/* Neighbouring slots that hold the same laps hold a pattern. */
+static bool is_repeated(const struct wb_format *format, const uint8_t *metas, unsigned i, unsigned n)
+{
+	const uint8_t *meta = metas + (size_t)i * WB_BLOCK;
+
+	return !wb_seal_covers_data(format) && ((i && !memcmp(meta, meta - WB_BLOCK, WB_BLOCK)) ||
+						(i + 1 < n && !memcmp(meta, meta + WB_BLOCK, WB_BLOCK)));
+}
+
+static void add_segment(struct wb_bid *bid, uint32_t slot, const uint8_t *meta, unsigned bits)
+{
+	const struct wb_geometry *geometry = &bid->geometry;
+	struct wb_header header;
+
+	wb_header_decode(geometry->format, meta, &header);
+	bool in_place = wb_slot_of(geometry, header.id) == slot;
+	bool proves = wb_seal_covers_data(geometry->format) || header.lap == wb_lap_of(geometry, header.id);
+
+	bid->bits += bits;
+	bid->in_place += in_place ? bits : 0;
+	bid->proofs += proves;
+	bid->witnesses += proves && in_place;
+	bid->first |= !slot;
+	bid->elsewhere += slot != 0;
+}
+
 static void sum_bid(struct wb_dev *dev, struct wb_bid *bid, const uint8_t *metas, const struct wb_io *io, unsigned n,
 		    uint8_t *data)
 {
@@ -63,19 +105,17 @@ static void sum_bid(struct wb_dev *dev, struct wb_bid *bid, const uint8_t *metas
 	for (unsigned i = 0; i < n && sealed < ENOUGH_SEALS; i++) {
 		const uint8_t *meta = metas + (size_t)i * WB_BLOCK;
 		uint32_t slot = sample_slot(bid->geometry.slots, i);
-		struct wb_header header;
 
 		if (io[i].result || wb_all_bytes(meta, WB_BLOCK, 0))
 			continue;
 		bid->written++;
 		bid->traces += is_trace(&bid->geometry, slot, meta);
-		unsigned bits = seal_bits(dev, &bid->geometry, slot, meta, data);
+		unsigned bits = is_repeated(bid->geometry.format, metas, i, n) ? 0 :
+				seal_bits(dev, &bid->geometry, slot, meta, data);
 
-		wb_header_decode(bid->geometry.format, meta, &header);
 		sealed += bits != 0;
-		bid->bits += bits;
-		if (bits && wb_slot_of(&bid->geometry, header.id) == slot)
-			bid->in_place += bits;
+		if (bits)
+			add_segment(bid, slot, meta, bits);
 	}
 }
 
@@ -135,10 +175,11 @@ static bool better(const struct wb_bid *a, const struct wb_bid *b)
 	return a->bits != b->bits ? a->bits > b->bits : a->traces > b->traces;
 }
 
-static bool same_layout(const struct wb_bid *a, const struct wb_bid *b)
+/* The same bytes say the same: at order 10 v1 and v2 are one layout, and slot 0 begins alike in every order. */
+static bool read_alike(const struct wb_bid *a, const struct wb_bid *b)
 {
-	return a->geometry.order == b->geometry.order &&
-	       a->geometry.format->metablocks == b->geometry.format->metablocks;
+	return a->geometry.format->metablocks == b->geometry.format->metablocks &&
+	       (a->geometry.order == b->geometry.order || (!a->elsewhere && !b->elsewhere));
 }
 
 int wb_probe(struct wb_dev *dev, int order_byte, const struct wb_overrides *overrides, struct wb_bid *best,
@@ -165,7 +206,7 @@ int wb_probe(struct wb_dev *dev, int order_byte, const struct wb_overrides *over
 			if (better(&bid, best)) {
 				*best = bid;
 				*tie = NULL;
-			} else if (bid.bits && !better(best, &bid) && !same_layout(&bid, best)) {
+			} else if (bid.bits && !better(best, &bid) && !read_alike(&bid, best)) {
 				*tie = format;
 			}
 		}

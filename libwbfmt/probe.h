@@ -10,6 +10,11 @@ struct wb_bid {
 	struct wb_geometry geometry; /* format NULL: this reading is impossible */
 	unsigned bits;               /* 32 per matching checksum or compared lap */
 	unsigned in_place;           /* those of segments whose id belongs where they lie */
+	unsigned proofs;             /* verified segments that chance or a repeated pattern does not explain: a checksum, or laps
+				      * that are the lap of the id */
+	unsigned witnesses;          /* those in place */
+	bool first;                  /* slot 0 is verified */
+	unsigned elsewhere;          /* verified segments outside of slot 0, which begins alike in every order */
 	unsigned traces;             /* headers that fit where they lie; decides only between equal bids */
 	unsigned written;            /* sampled slots that are not blank */
 };

@@ -42,13 +42,20 @@ static const char *ring_obstacle(const struct wb_ring *ring)
 
 const char *wb_repair_obstacle(const struct wb_ring *ring, enum wb_repair_kind kind, bool zeroed_super)
 {
+	const struct wb_cache *cache = ring->cache;
 	const char *obstacle = common_obstacle(ring, zeroed_super);
 
 	if (obstacle)
 		return obstacle;
 	switch (kind) {
 	case WB_REPAIR_SUPER:
-		return ring->head ? NULL : "no valid segment proves what stood there";
+		if (!ring->head)
+			return "no valid segment proves what stood there";
+		if (cache->geometry.format->order_stored && cache->witnesses < 2)
+			return "one segment alone does not prove the order of the log";
+		if (cache->super == WB_SUPER_UNREADABLE)
+			return "sector 0 cannot be read: copy the device with ddrescue, and repair the copy";
+		return NULL;
 	case WB_REPAIR_BIT:
 		return ring->restarted ? ring_obstacle(ring) : NULL;
 	case WB_REPAIR_RECORD:

@@ -10,7 +10,7 @@ load helpers
 	field_is .ended true
 	field_is .written_sectors "$(field .planned_sectors)"
 	cmp <(tail -c +513 cache.img) <(tail -c +513 cache.before)
-	[ "$(head -c 7 cache.img)" = WBended ]
+	bears_marker cache.img
 	expect 0 wb-flush-dirty cache.img backing.before.img
 	[[ $output == *"nothing to do"* ]]
 	expect 0 wb-check cache.img

@@ -539,7 +539,7 @@ interrupted() {
 		export WB_IO=$engine
 		unpack v2/simple
 		interrupted cache.img --force=dirty
-		[ "$(head -c 7 cache.img)" = WBended ]
+		bears_marker cache.img
 		expect 0 wb-check --json cache.img
 		[ "$(record finding | jq -r .class)" = format-interrupted ]
 		expect 0 wb-format cache.img </dev/null

@@ -54,6 +54,11 @@ run() {
 	esac
 }
 
+# bears_marker FILE: sector 0 begins with the marker that ends a log
+bears_marker() {
+	cmp -s -n 8 "$1" <(printf 'WBen\0ed\0')
+}
+
 # The last JSON record of a type in $output, as one line.
 record() {
 	local before=${output%"\"type\":\"$1\""*} behind

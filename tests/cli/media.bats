@@ -152,5 +152,5 @@ small() {
 	[ "$status" -eq 0 ] || { echo "$output"; false; }
 	[ "$run2" -eq 0 ]
 	cmp whole.img backing.img
-	[ "$(head -c 7 cache.img)" = WBended ]
+	bears_marker cache.img
 }

@@ -408,7 +408,7 @@ static bool whole_marker(const uint8_t *sector)
 {
 	uint32_t crc = crc32c(sector, MARKER_CRC);
 
-	return !memcmp(sector, "WBended", 8) && sector[508] == (crc & 0xff) && sector[509] == (crc >> 8 & 0xff) &&
+	return !memcmp(sector, "WBen\0ed", 8) && sector[508] == (crc & 0xff) && sector[509] == (crc >> 8 & 0xff) &&
 	       sector[510] == (crc >> 16 & 0xff) && sector[511] == crc >> 24;
 }
 

@@ -153,6 +153,33 @@ static void make_unreadable(void)
 	unreadable(1048576 + 5 * 524288, 524288);
 }
 
+static void make_unreadable_superblock(void)
+{
+	make_cache("v2-wrapped");
+	unreadable(0, 512);
+}
+
+static void make_unreadable_record(void)
+{
+	make_cache("v0-wrapped");
+	put("cache.img", 2047 * 512 + 100, "\1", 1); /* holes of an image are not read */
+	unreadable(2047 * 512, 512);
+}
+
+static void make_residue(void)
+{
+	make_cache("v2-wrapped");
+	put("cache.img", 4, "ed\0\1", 4);
+}
+
+static void make_ended_by_zeroing(void)
+{
+	static const uint8_t zeroes[512];
+
+	make_cache("v2-pair-proven");
+	put("cache.img", 0, zeroes, sizeof(zeroes));
+}
+
 /* How the fault of a rule is had (a fixture or a function), and what comes along of necessity. */
 static const struct fault {
 	const char *rule, *fixture, *companion;
@@ -162,6 +189,10 @@ static const struct fault {
 	{ "format-interrupted", NULL, NULL, make_interrupted },
 	{ "zero-superblock", "v2-sector0-zero", NULL, NULL },
 	{ "bad-superblock", "v2-sector0-garbage", NULL, NULL },
+	{ "unreadable-superblock", NULL, NULL, make_unreadable_superblock },
+	{ "ended-by-zeroing", NULL, NULL, make_ended_by_zeroing },
+	{ "superblock-residue", NULL, NULL, make_residue },
+	{ "record-unreadable", NULL, "unsealed-data", make_unreadable_record }, /* in v1 and v2 a warning */
 	{ "ambiguous-generation", "v0-tie", "unsealed-data", NULL }, /* the older is v0, not to be read without that warning */
 	{ "wrap", NULL, NULL, make_wrapping },
 	{ "destroyed", "v2-destroyed", NULL, NULL },
