@@ -9,6 +9,7 @@ SOVERSION := 0
 BUILD ?= build
 CC ?= cc
 PKG_CONFIG ?= pkg-config
+LDCONFIG ?= ldconfig
 CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wpedantic
 SANITIZE ?=
@@ -21,7 +22,8 @@ mandir ?= $(prefix)/share/man
 datadir ?= $(prefix)/share/wb-utils
 docdir ?= $(prefix)/share/doc/wb-utils
 udevdir ?= $(prefix)/lib/udev/rules.d
-initramfsdir ?= $(prefix)/share/initramfs-tools/hooks
+# mkinitramfs looks in these two places alone
+initramfsdir ?= $(if $(filter /usr,$(prefix)),/usr/share,/etc)/initramfs-tools/hooks
 bashdir ?= $(prefix)/share/bash-completion/completions
 zshdir ?= $(prefix)/share/zsh/site-functions
 fishdir ?= $(prefix)/share/fish/vendor_completions.d
@@ -52,9 +54,28 @@ SONAME := libwbfmt.so.$(SOVERSION)
 .SECONDARY:
 .PHONY: all help deps deps-bench check check-all demo bench install uninstall dist static clean
 
+# ---- whose build it is ----
+
+# What `sudo make` builds belongs to who called sudo, when the source does; so it is in nobody's way.
+ifneq ($(SUDO_UID),)
+OWNER := $(shell [ "$$(id -u)" -ne 0 ] || [ "$$(stat -c %u .)" != "$(SUDO_UID)" ] || echo "$(SUDO_UID):$(SUDO_GID)")
+endif
+give_back = $(if $(OWNER),@chown -R -h $(OWNER) build)
+
+ifeq ($(MAKELEVEL),0)
+ifneq ($(filter-out help clean uninstall deps%,$(or $(MAKECMDGOALS),all)),)
+FOREIGN_FILE := $(shell find $(BUILD) -maxdepth 2 ! -writable -print -quit 2>/dev/null)
+ifneq ($(FOREIGN_FILE),)
+$(error $(FOREIGN_FILE) cannot be written: somebody else built here. Take it over (sudo chown -R $(shell id -un) $(BUILD)) or away \
+	(sudo make clean))
+endif
+endif
+endif
+
 # ---- building -----------------------------------------------------------------------------------
 
 all: $(addprefix $(BUILD)/,$(COMMANDS) libwbfmt.a $(SONAME))
+	$(give_back)
 
 help:
 	@echo 'all           the commands and the library, into $(BUILD)/'
@@ -167,6 +188,10 @@ install: all
 		target=$${entry#*:}; \
 		ln -sf $${target%:*} "$(DESTDIR)$${entry##*:}/$${entry%%:*}"; \
 	done
+ifeq ($(DESTDIR),)
+	@PATH="$$PATH:/usr/sbin:/sbin"; $(LDCONFIG) 2>/dev/null; $(LDCONFIG) -p | grep -q ' => $(libdir)/$(SONAME)$$' || \
+		echo 'programs do not find $(SONAME) yet: run ldconfig as root, or set LD_LIBRARY_PATH=$(libdir)'
+endif
 
 field = $(word $1,$(subst :, ,$2))
 uninstall:
@@ -175,6 +200,7 @@ uninstall:
 		rm -f "$(DESTDIR)$$file"; \
 	done
 	@rmdir "$(DESTDIR)$(datadir)/magic" "$(DESTDIR)$(datadir)" "$(DESTDIR)$(docdir)" 2>/dev/null || true
+	@[ -n "$(DESTDIR)" ] || PATH="$$PATH:/usr/sbin:/sbin" $(LDCONFIG) 2>/dev/null || true
 
 # ---- handing out --------------------------------------------------------------------------------
 

@@ -106,7 +106,8 @@ EACH = $(MAKE) -j$(JOBS) -k --no-print-directory
 check:
 	@rm -f build/check-*.counts
 	$(MAKE) -j$(JOBS) WERROR=-Werror tests
-	@$(EACH) $(KINDS:%=check-plain-%); status=$$?; tests/count build/check-*.counts && exit $$status
+	@$(EACH) $(KINDS:%=check-plain-%); status=$$?; $(if $(OWNER),chown -R -h $(OWNER) build;) \
+		tests/count build/check-*.counts && exit $$status
 
 $(KINDS:%=check-plain-%): check-plain-%:
 	$(call suite,$*,build,$*)

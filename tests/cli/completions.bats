@@ -115,8 +115,9 @@ asks() {
 @test "bash completes on a terminal too" {
 	touch "cache of mine.img"
 	printf 'source %q\n' "$TOP/completions/wb-utils.bash" >rc
-	printf 'bind "set enable-bracketed-paste off"\n' >>rc
-	run timeout 20 script -qec "bash --rcfile rc --noprofile -i" /dev/null < <(
+	printf 'bind "set enable-bracketed-paste off"\nPS1="$ "\n' >>rc
+	# wide enough, whatever the prompt
+	run timeout 60 script -qec "stty cols 300 rows 30; bash --rcfile rc --noprofile -i" /dev/null < <(
 		printf "wb-check --metada\t--export --undo=cac\t; echo status \$?\nexit\n")
 	[[ $output == *"wb-check --metadata-only --export --undo=cache\ of\ mine.img"* ]] || { echo "$output"; false; }
 }

@@ -6,7 +6,9 @@ where() {
 	TOP=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 	BUILD=$(cd "${WB_BUILD:-$TOP/build}" && pwd)
 	export WB_BUILD=$BUILD # setup_file may go elsewhere
-	PATH=${WB_COMMANDS:-$BUILD}:$PATH:/usr/sbin:/sbin
+	. "$TOP/tests/environment"
+	PATH=${WB_COMMANDS:-$BUILD}:$PATH
+	export HOME=$BATS_FILE_TMPDIR
 }
 
 setup() {

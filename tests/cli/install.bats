@@ -117,3 +117,27 @@ functions_of_header() {
 @test "the library prints nothing, never exits and reads no environment" {
 	[ -z "$(nm -u "$BUILD/libwbfmt.a" | grep -wE 'printf|puts|fprintf|fputs|perror|exit|_exit|abort|getenv|stdout|stderr')" ]
 }
+
+@test "the hook of the initramfs lies where mkinitramfs looks, whatever the prefix" {
+	make -s -C "$TOP" BUILD="$BUILD" DESTDIR="$PWD/local" install
+	[ -x local/etc/initramfs-tools/hooks/wb-utils ]
+	grep -q /usr/local/sbin local/etc/initramfs-tools/hooks/wb-utils
+	install_here install
+	[ -x root/usr/share/initramfs-tools/hooks/wb-utils ]
+}
+
+# install_as LDCONFIG-SCRIPT: into this directory, without DESTDIR
+install_as() {
+	printf '#!/bin/sh\n%s\n' "$1" >ldconfig
+	chmod +x ldconfig
+	run make -s -C "$TOP" BUILD="$BUILD" prefix="$PWD/prefix" initramfsdir="$PWD/hooks" LDCONFIG="$PWD/ldconfig" install
+	[ "$status" -eq 0 ]
+}
+
+@test "after make install the shared library is found, or the user is told what to do" {
+	install_as "echo \"\$*\" >>$PWD/called; [ \"\$1\" != -p ] || echo '	libwbfmt.so.0 (libc6) => $PWD/prefix/lib/libwbfmt.so.0'"
+	[ -z "$output" ]
+	[ "$(<called)" = $'\n-p' ]
+	install_as 'exit 1'
+	[[ $output == *"ldconfig"*"LD_LIBRARY_PATH=$PWD/prefix/lib"* ]]
+}
