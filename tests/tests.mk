@@ -144,18 +144,13 @@ kill-points:
 .PHONY: kill-points
 
 # All there is. Each suite leaves its counts in build/check-*.counts, and what it proves in numbers in build/proof/.
-MORE := check-rest check-sim fuzz check-outside check-machines coverage lint
 check-all: check check-more
 
 check-more:
-	@$(MAKE) --no-print-directory -k -j1 $(MORE); status=$$?; cat build/proof/*; tests/count build/check-*.counts && exit $$status
-
-# qemu takes one processor.
-check-outside:
-	$(PARALLEL) -k check-kernel check-package
+	@tests/budget 0
 
 deps-all: deps-kernel deps-package deps-machines deps-lint
-.PHONY: check-all check-more check-outside deps-all
+.PHONY: check-all check-more deps-all
 
 .PHONY: check-rest asan check-sanitized check-damaged check-portable check-killed \
 	$(KINDS:%=check-plain-%) $(SANITIZED:%=check-sanitized-%)

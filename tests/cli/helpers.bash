@@ -16,7 +16,7 @@ setup() {
 	cd "$BATS_TEST_TMPDIR" || return 1
 	# bats looks at every command for its line number, which takes longer than the command: only at those of the test itself
 	set +T
-	declare -ft "$BATS_TEST_NAME"
+	declare -ft "$BATS_TEST_NAME" bats_error_trap bats_check_status_from_trap bats_teardown_trap bats_exit_trap
 }
 
 sum() {

@@ -36,7 +36,7 @@ fuzz:
 	$(MAKE) -j2 $(FUZZ_FLAGS)' BUILD=$(FUZZ)/unchecked fuzzers
 	$(MAKE) -j2 $(FUZZ_FLAGS) -DWB_FUZZ_CHECKSUMS' BUILD=$(FUZZ)/checked $(FUZZ)/checked/fuzz_ring
 	tests/fuzz/seeds $(BUILD) $(FUZZ)
-	@tests/fuzz/run $(FUZZ) $(FUZZ_SECONDS) $(FUZZ_JOBS) > build/check-fuzz.counts; status=$$?; cat build/check-fuzz.counts; \
+	@tests/fuzz/run $(FUZZ) $(FUZZ_SECONDS) $(FUZZ_JOBS) > build/check-fuzzing.counts; status=$$?; cat build/check-fuzzing.counts; \
 		exit $$status
 .PHONY: fuzz fuzzers
 
