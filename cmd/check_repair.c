@@ -131,7 +131,7 @@ int check_find_bitflips(struct work *work)
 	struct repairs bits = { .work = work, .label = work->options->repair ? NULL : "bitflip", .type = "bitflip",
 				.bits_only = true };
 	struct wb_error err;
-	int corrected = obstacle ? 0 : wb_ring_correct(&work->ring, &err);
+	int corrected = obstacle ? 0 : wb_ring_correct(&work->ring, NULL, &common_of(work)->progress, &err);
 
 	if (corrected < 0)
 		return common_failed(common, work->cache_path, &err, NULL);

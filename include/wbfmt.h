@@ -524,35 +524,44 @@ const char *wb_class_name(enum wb_class class_);
 enum wb_slot_flags {
 	WB_SLOT_SEALED = 1,      /* length in range and the seal holds */
 	WB_SLOT_LAP = 2,         /* v0: the header's lap is the lap of its id; always set in v1, v2 */
-	WB_SLOT_RAW = 4,         /* sealed by an uncomplemented checksum */
+	WB_SLOT_RAW = 4,         /* sealed by an uncomplemented checksum, or would be, but for its one bit */
 	WB_SLOT_ONE_BIT = 8,     /* not sealed, and exactly one flipped bit explains it: wb_ring.corrections */
 	WB_SLOT_CORRECTED = 16,  /* taken as if that bit, or that bit of its id, were right */
 	WB_SLOT_MISALIGNED = 32, /* a dirty metablock whose sector is no multiple of 8 */
 	WB_SLOT_BEYOND = 64,     /* a dirty metablock beyond BACKING, or whose last sector overflows */
 	WB_SLOT_PARTIAL = 128,   /* a dirty metablock with less than eight dirty sectors */
-	WB_SLOT_ZERO_DATA = 256, /* has dirty blocks, and all their data that can be read is zeroes (v0 only) */
+	WB_SLOT_ZERO_DATA = 256, /* has dirty blocks, and all of them can be read and are zeroes (v0 only) */
 	WB_SLOT_NO_HEADER = 512, /* the metadata could not be read */
 	WB_SLOT_NO_DATA = 1024,  /* some data blocks could not be read */
 	WB_SLOT_PADDING = 2048,  /* unused bytes of header or metablocks are not zero (v1, v2) */
 	WB_SLOT_GARBAGE = 4096,  /* the metadata is not all zero although the id is 0 */
+	WB_SLOT_ON_BACKING = 16384, /* BACKING holds most of it: no torn write, but a rotten one. Who compares sets it, and judges again */
 	WB_SLOT_CLEAN_BAD = 8192, /* a clean metablock that is misaligned or beyond BACKING */
 };
 
 struct wb_slot {
 	uint64_t id;            /* as found (or corrected) */
+	uint32_t check;         /* the CRC of its metadata as found; a later read that differs is -WB_ECHANGED */
+	uint32_t lap;           /* v0: as found in the header */
 	uint16_t flags;         /* enum wb_slot_flags */
 	uint16_t dirty_sectors; /* set dirty bits of its metablocks, when the length is in range */
 	uint8_t length;         /* as found (or corrected) */
 	uint8_t dirty_blocks;   /* metablocks with a dirty bit */
 	uint8_t class_;         /* enum wb_class */
-	uint8_t check;          /* 8 bits of the checksum of its metadata; a later read that differs is -WB_ECHANGED */
 };
 
-/* One bit that explains a broken seal or an impossible id. */
+/* One bit that explains a broken seal or an impossible id; in the order of their slots, one for each at most. */
 struct wb_correction {
 	uint32_t slot;
 	uint32_t byte; /* within the slot */
 	uint8_t bit;   /* 0 ... 7 */
+};
+
+/* One flipped bit of its id that explains a whole segment under an id that cannot be, or should not be, in its slot. */
+struct wb_id_bit {
+	uint64_t id;   /* the one the slot must hold */
+	uint32_t slot;
+	uint8_t bit;   /* 0 ... 63, of the id as found */
 };
 
 enum wb_record_state {
@@ -591,13 +600,17 @@ struct wb_ring {
 	uint16_t *sums;                 /* 16 bits per data block, or NULL */
 	struct wb_correction *corrections;
 	uint32_t correction_count;
+	struct wb_id_bit id_bits[64];   /* in the order of their bits: no two segments need the same */
+	unsigned id_bit_count;
 	uint64_t head;                  /* M: the newest id, 0 when there is none */
 	uint64_t first;                 /* the window is first ... head; first is head + 1 when it is empty */
 	enum wb_record_state record_state;
 	uint64_t record;                /* R as it is used: 0 when garbage or ignored */
 	uint64_t digest;                /* of all slot headers as found */
 	bool destroyed;                 /* no valid segment, but headers that prove there was a log */
-	uint64_t restarted;             /* k of a restarted ring, else 0 */
+	uint64_t restarted;             /* valid segments of the new line of a restarted ring; else 0 */
+	uint32_t new_slots;             /* restarted: they are all in slots below this one */
+	bool restarted_again;           /* restarted: what is above them is itself more than one line */
 	bool resized, shifted;          /* the geometry does not fit the segments */
 	uint64_t candidates[WB_CANDIDATES]; /* numbers of slots that would make it fit, ascending */
 	unsigned candidate_count;       /* may exceed WB_CANDIDATES; that many are listed */
@@ -614,6 +627,9 @@ struct wb_ring {
 	uint64_t dirty_sectors;         /* the same in sectors; both count every version */
 	/* private: what the stored laps say about the number of slots (v0), low < N <= high */
 	uint64_t lap_low, lap_high;
+	bool corrected;                 /* wb_ring_correct() has found something */
+	uint32_t new_taken;             /* restarted: new_slots, and those that a write of the new line has begun */
+	uint64_t first_at_most;         /* first, if nothing were ahead */
 };
 
 /* The size of BACKING as wb_ring_options.backing_sectors: its whole sectors, or WB_NO_SECTORS where it has none. */
@@ -627,9 +643,19 @@ void wb_ring_release(struct wb_ring *ring);
 
 /* M, window, patterns and classes from the table alone; called by wb_ring_load(). Pure but for memory. */
 int wb_ring_judge(struct wb_ring *ring, struct wb_error *err);
-/* Takes every segment of the window (and M+1) that one flipped bit explains as if the bit were right, and judges
- * again until nothing changes. Returns how many, or a negative code. */
-int wb_ring_correct(struct wb_ring *ring, struct wb_error *err);
+
+/* What BACKING says against taking an id as flipped that is in its place, only of another lap (ahead, stale-lap): a write
+ * that was lost leaves the same. doubt() returns 1 to leave it alone, 0 to correct it, or a negative code. */
+struct wb_doubts {
+	void *context;
+	int (*doubt)(void *context, const struct wb_id_bit *bit, const struct wb_progress *progress, struct wb_error *err);
+};
+
+/* Takes every segment of the window (and M+1) that one flipped bit explains as if the bit were right: of its seal, or of
+ * its id (wb_ring.id_bits). All at once, from the ring as it was judged; then judges again. doubts NULL: ids in their place
+ * are left alone. Returns how many, or a negative code; 0 when it was done before. */
+int wb_ring_correct(struct wb_ring *ring, const struct wb_doubts *doubts, const struct wb_progress *progress,
+		    struct wb_error *err);
 
 /* An id of the window without a valid segment, a torn head and ids proven to be written back excepted. */
 bool wb_ring_is_hole(const struct wb_ring *ring, uint64_t id);

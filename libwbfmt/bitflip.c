@@ -4,6 +4,7 @@
  * difference names the bit), of the stored checksum, or of the length.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "bytes.h"
 #include "crc32c.h"
@@ -14,36 +15,38 @@ struct search {
 	struct wb_ring *ring;
 	struct wb_bitfind find;
 	uint8_t *bytes;                         /* a whole slot */
-	uint32_t prefix[WB_CAPACITY_MAX + 1]; /* CRC with so many data blocks */
-	bool raw, plain;                        /* dialects in question */
+	unsigned blocks;                        /* read of it, metadata included */
+	uint32_t prefix[WB_CAPACITY_MAX + 1];   /* CRC with so many data blocks, below blocks */
 };
 
 /* What explains it so far: only a single explanation counts. */
 struct explanation {
 	unsigned count;
+	bool raw; /* in this dialect */
 	struct wb_correction bit;
 };
 
-static void explain(struct explanation *found, uint32_t byte, unsigned bit)
+static void explain(struct explanation *found, bool raw, uint32_t byte, unsigned bit)
 {
 	found->count++;
+	found->raw = raw;
 	found->bit.byte = byte;
 	found->bit.bit = (uint8_t)bit;
 }
 
-static void try_target(const struct search *search, const struct wb_header *header, uint32_t target,
-		       struct explanation *found)
+static void try_dialect(const struct search *search, const struct wb_header *header, bool raw, struct explanation *found)
 {
+	uint32_t target = raw ? header->checksum : ~header->checksum;
 	const struct wb_geometry *geometry = &search->ring->cache->geometry;
 	const struct wb_format *format = geometry->format;
 
 	for (unsigned bit = 0; bit < 8 * format->length.width; bit++) {
 		uint32_t length = header->length ^ 1u << bit;
 
-		if (wb_length_in_range(geometry, length) && search->prefix[length] == target)
-			explain(found, format->length.offset, bit);
+		if (length < search->blocks && wb_length_in_range(geometry, length) && search->prefix[length] == target)
+			explain(found, raw, format->length.offset, bit);
 	}
-	if (!wb_length_in_range(geometry, header->length))
+	if (header->length >= search->blocks || !wb_length_in_range(geometry, header->length))
 		return;
 	uint32_t difference = search->prefix[header->length] ^ target;
 
@@ -52,58 +55,113 @@ static void try_target(const struct search *search, const struct wb_header *head
 	if (!(difference & (difference - 1))) {
 		unsigned bit = (unsigned)__builtin_ctz(difference);
 
-		explain(found, format->checksum.offset + bit / 8, bit % 8);
+		explain(found, raw, format->checksum.offset + bit / 8, bit % 8);
 	}
 	uint64_t end = WB_BLOCK * (header->length + 1u);
 	uint64_t bit = wb_bitfind(&search->find, difference, end - WB_SUMMED_FROM);
 
 	if (bit != UINT64_MAX)
-		explain(found, (uint32_t)(end - 1 - bit / 8), 7 - (unsigned)(bit % 8));
+		explain(found, raw, (uint32_t)(end - 1 - bit / 8), 7 - (unsigned)(bit % 8));
 }
 
-static void sum_prefixes(struct search *search, unsigned capacity)
+static void sum_prefixes(struct search *search)
 {
 	uint32_t crc = wb_crc32c(~0u, search->bytes + WB_SUMMED_FROM, WB_BLOCK - WB_SUMMED_FROM);
 
-	for (unsigned i = 0; i <= capacity; i++) {
+	for (unsigned i = 0; i < search->blocks; i++) {
 		search->prefix[i] = crc;
-		if (i < capacity)
+		if (i + 1 < search->blocks)
 			crc = wb_crc32c(crc, search->bytes + WB_BLOCK * (i + 1), WB_BLOCK);
 	}
+}
+
+/* The data blocks that the length uses, or would with one bit of it flipped. */
+static unsigned blocks_in_question(const struct wb_geometry *geometry, unsigned length)
+{
+	unsigned most = wb_length_in_range(geometry, length) ? length : 0;
+
+	for (unsigned bit = 0; bit < 8 * geometry->format->length.width; bit++)
+		if (wb_length_in_range(geometry, length ^ 1u << bit))
+			most = (unsigned)wb_max(most, length ^ 1u << bit);
+	return most;
+}
+
+/* As much of it as can be read before the first block that cannot. */
+static void read_slot(struct search *search, uint32_t index)
+{
+	const struct wb_ring *ring = search->ring;
+	uint64_t offset = wb_slot_offset(&ring->cache->geometry, index);
+	unsigned blocks = 1 + blocks_in_question(&ring->cache->geometry, ring->slots[index].length);
+
+	search->blocks = blocks;
+	if (!wb_dev_read(ring->cache->dev, offset, search->bytes, blocks * WB_BLOCK, NULL))
+		return;
+	search->blocks = 0;
+	while (search->blocks < blocks &&
+	       !wb_dev_read(ring->cache->dev, offset + WB_BLOCK * (uint64_t)search->blocks,
+			    search->bytes + WB_BLOCK * (size_t)search->blocks, WB_BLOCK, NULL))
+		search->blocks++;
+}
+
+/* Corrections stand in the order of their slots, of which each has one at most. */
+static uint32_t place_of(const struct wb_ring *ring, uint32_t slot)
+{
+	uint32_t low = 0, high = ring->correction_count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (ring->corrections[middle].slot < slot)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+const struct wb_correction *wb_ring_correction(const struct wb_ring *ring, uint32_t slot)
+{
+	uint32_t at = place_of(ring, slot);
+
+	return at < ring->correction_count && ring->corrections[at].slot == slot ? &ring->corrections[at] : NULL;
 }
 
 static int keep(struct wb_ring *ring, const struct wb_correction *bit, struct wb_error *err)
 {
 	struct wb_correction *grown = ring->corrections;
+	uint32_t at = place_of(ring, bit->slot);
 
 	if (!(ring->correction_count & (ring->correction_count - 1)))
-		grown = realloc(grown, sizeof(*grown) * (ring->correction_count ? 2 * ring->correction_count : 1));
+		grown = realloc(grown, sizeof(*grown) * (ring->correction_count ? 2 * (size_t)ring->correction_count : 1));
 	if (!grown)
 		return wb_no_memory(err, "corrections");
 	ring->corrections = grown;
-	grown[ring->correction_count++] = *bit;
+	memmove(grown + at + 1, grown + at, sizeof(*grown) * (ring->correction_count - at));
+	grown[at] = *bit;
+	ring->correction_count++;
 	return 0;
 }
 
 static int explain_slot(struct search *search, uint32_t index, struct wb_error *err)
 {
 	struct wb_ring *ring = search->ring;
-	const struct wb_geometry *geometry = &ring->cache->geometry;
+	const struct wb_format *format = ring->cache->geometry.format;
 	struct explanation found = { .bit.slot = index };
 	struct wb_header header;
 
-	if (wb_dev_read(ring->cache->dev, wb_slot_offset(geometry, index), search->bytes,
-			(geometry->capacity + 1) * WB_BLOCK, NULL))
+	read_slot(search, index);
+	if (!search->blocks)
 		return 0; /* what cannot be read cannot be explained */
-	sum_prefixes(search, geometry->capacity);
-	wb_header_decode(geometry->format, search->bytes, &header);
-	if (search->raw)
-		try_target(search, &header, header.checksum, &found);
-	if (search->plain)
-		try_target(search, &header, ~header.checksum, &found);
+	sum_prefixes(search);
+	wb_header_decode(format, search->bytes, &header);
+	if (header.length != ring->slots[index].length)
+		return 0; /* it changed between the two reads: somebody writes, or the medium lies */
+	try_dialect(search, &header, true, &found);
+	if (format->seal == WB_SEAL_CRC)
+		try_dialect(search, &header, false, &found);
 	if (found.count != 1)
 		return 0;
-	ring->slots[index].flags |= WB_SLOT_ONE_BIT;
+	ring->slots[index].flags |= found.raw ? WB_SLOT_ONE_BIT | WB_SLOT_RAW : WB_SLOT_ONE_BIT;
 	return keep(ring, &found.bit, err);
 }
 
@@ -113,24 +171,6 @@ static bool wants_explanation(const struct wb_ring *ring, uint32_t index)
 
 	return slot->id && !(slot->flags & (WB_SLOT_SEALED | WB_SLOT_NO_HEADER | WB_SLOT_NO_DATA)) &&
 	       wb_slot_of(&ring->cache->geometry, slot->id) == index;
-}
-
-/* The dialects that the log speaks; all that its generation knows where nothing is sealed. */
-static void choose_dialects(struct search *search)
-{
-	const struct wb_ring *ring = search->ring;
-	bool both = ring->cache->geometry.format->seal == WB_SEAL_CRC;
-
-	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++) {
-		const struct wb_slot *slot = &ring->slots[i];
-
-		search->raw |= slot->flags & WB_SLOT_RAW;
-		search->plain |= (slot->flags & (WB_SLOT_SEALED | WB_SLOT_RAW)) == WB_SLOT_SEALED;
-	}
-	if (!search->raw && !search->plain) {
-		search->raw = true;
-		search->plain = both;
-	}
 }
 
 int wb_ring_find_bits(struct wb_ring *ring, const struct wb_progress *progress, struct wb_error *err)
@@ -149,7 +189,6 @@ int wb_ring_find_bits(struct wb_ring *ring, const struct wb_progress *progress, 
 	}
 	search->ring = ring;
 	search->bytes = bytes;
-	choose_dialects(search);
 	wb_bitfind_init(&search->find);
 	for (uint32_t i = 0; i < geometry->slots && !ret; i++) {
 		if (!wants_explanation(ring, i))
@@ -163,42 +202,26 @@ int wb_ring_find_bits(struct wb_ring *ring, const struct wb_progress *progress, 
 	return ret;
 }
 
-/* What a slot that holds a whole segment under an impossible id must hold, if one bit makes the difference; else 0. */
-static uint64_t one_bit_id(const struct wb_ring *ring, uint32_t index)
+static int correct_id(struct wb_ring *ring, const struct wb_id_bit *bit, struct wb_error *err)
 {
-	uint64_t id = ring->slots[index].id;
-	uint64_t due = wb_ring_due(ring, index);
-	uint64_t next = wb_slot_of(&ring->cache->geometry, ring->head + 1) == index ? ring->head + 1 : 0;
-	bool to_due = due && !wb_before_window(ring, due) && __builtin_popcountll(id ^ due) == 1;
-	bool to_next = next && __builtin_popcountll(id ^ next) == 1;
-
-	if (to_due == to_next)
-		return 0;
-	return to_due ? due : next;
-}
-
-static int correct_id(struct wb_ring *ring, uint32_t index, uint64_t id, struct wb_error *err)
-{
-	unsigned bit = (unsigned)__builtin_ctzll(ring->slots[index].id ^ id);
-	struct wb_correction fix = { .slot = index, .byte = ring->cache->geometry.format->id.offset + bit / 8,
-				     .bit = bit % 8 };
+	const struct wb_field id = ring->cache->geometry.format->id;
+	struct wb_correction fix = { .slot = bit->slot, .byte = id.offset + bit->bit / 8u, .bit = bit->bit % 8 };
 
 	return keep(ring, &fix, err);
 }
 
 /* Sums of the blocks as they are read, for a segment whose length was not believed before. */
-static int sum_blocks(struct wb_ring *ring, uint32_t index, struct wb_error *err)
+static void sum_blocks(struct wb_ring *ring, uint32_t index)
 {
 	const struct wb_geometry *geometry = &ring->cache->geometry;
 	uint8_t block[WB_BLOCK];
-	int ret = 0;
 
-	for (unsigned i = 0; ring->sums && i < ring->slots[index].length && !ret; i++) {
-		ret = wb_dev_read(ring->cache->dev, wb_slot_offset(geometry, index) + WB_BLOCK * (i + 1), block, WB_BLOCK,
-				  err);
-		ring->sums[(size_t)index * geometry->capacity + i] = (uint16_t)wb_crc32c(0, block, WB_BLOCK);
+	for (unsigned i = 0; ring->sums && i < ring->slots[index].length; i++) {
+		if (wb_dev_read(ring->cache->dev, wb_slot_offset(geometry, index) + WB_BLOCK * (i + 1), block, WB_BLOCK, NULL))
+			ring->slots[index].flags |= WB_SLOT_NO_DATA;
+		else
+			ring->sums[(size_t)index * geometry->capacity + i] = (uint16_t)wb_crc32c(0, block, WB_BLOCK);
 	}
-	return ret;
 }
 
 /* Reads the slot's metadata anew, now with its bit flipped; the seal holds by construction. */
@@ -213,59 +236,97 @@ static int absorb_corrected(struct wb_ring *ring, uint32_t index, struct wb_erro
 	ret = wb_ring_metadata(ring, index, meta, err);
 	if (ret)
 		return ret;
-	uint8_t check = slot->check; /* of the bytes as they are read, not as they are corrected */
+	uint32_t check = slot->check; /* of the bytes as they are read, not as they are corrected */
 
 	wb_slot_absorb(ring, index, meta);
 	slot->check = check;
 	slot->flags |= kept | WB_SLOT_CORRECTED;
 	if (wb_seal_covers_data(ring->cache->geometry.format))
 		slot->flags |= WB_SLOT_SEALED;
-	return sum_blocks(ring, index, err);
+	sum_blocks(ring, index);
+	return 0;
 }
 
-/* 1 when the slot was corrected, 0 when it needs none or has none. */
-static int correct_slot(struct wb_ring *ring, uint32_t index, struct wb_error *err)
+/* The seal of a segment of the window, or of M+1, is explained by one bit. */
+static bool seal_is_explained(const struct wb_ring *ring, uint32_t index)
 {
 	const struct wb_slot *slot = &ring->slots[index];
 	uint64_t due = wb_ring_due(ring, index);
-	uint64_t id = 0;
-	int ret = 0;
 
-	if (slot->flags & WB_SLOT_CORRECTED)
-		return 0;
-	if (slot->class_ == WB_ALIEN_ID)
-		id = one_bit_id(ring, index);
-	bool seal = slot->flags & WB_SLOT_ONE_BIT && slot->class_ != WB_TORN_TAIL &&
-		    ((due && slot->id == due && !wb_before_window(ring, due)) || slot->id == ring->head + 1);
-
-	if (id)
-		ret = correct_id(ring, index, id, err);
-	else if (!seal)
-		return 0;
-	if (!ret)
-		ret = absorb_corrected(ring, index, err);
-	return ret ? ret : 1;
+	if (!(slot->flags & WB_SLOT_ONE_BIT) || slot->flags & WB_SLOT_CORRECTED || wb_ring_other_line(ring, index) ||
+	    slot->class_ == WB_TORN_TAIL)
+		return false;
+	return (due && slot->id == due && !wb_before_window(ring, due)) || (slot->id && slot->id == ring->head + 1);
 }
 
-int wb_ring_correct(struct wb_ring *ring, struct wb_error *err)
+/* Without these ids the ring would not look restarted. */
+static int heals_restart(struct wb_ring *ring, const struct wb_id_bit *bits, unsigned n, struct wb_error *err)
 {
-	int corrected = 0, before;
+	int ret = 0;
+	bool restarted = false;
 
-	do {
-		before = corrected;
-		for (uint32_t i = 0; i < ring->cache->geometry.slots; i++) {
-			int ret = correct_slot(ring, i, err);
+	for (unsigned turn = 0; turn < 2 && !ret; turn++) {
+		for (unsigned i = 0; i < n; i++)
+			ring->slots[bits[i].slot].id ^= UINT64_C(1) << bits[i].bit;
+		ret = wb_ring_judge(ring, err);
+		restarted |= !turn && ring->restarted;
+	}
+	return ret ? ret : !restarted;
+}
 
-			if (ret < 0)
-				return ret;
-			corrected += ret;
-		}
-		if (corrected > before) {
-			int ret = wb_ring_judge(ring, err);
+/* Which of the ids are to be corrected, from what was judged before anything was; returns how many. */
+static int choose_ids(struct wb_ring *ring, const struct wb_doubts *doubts, struct wb_id_bit *chosen,
+		      const struct wb_progress *progress, struct wb_error *err)
+{
+	int n = 0, ret;
 
-			if (ret)
-				return ret;
-		}
-	} while (corrected > before);
-	return corrected;
+	for (unsigned i = 0; i < ring->id_bit_count; i++) {
+		bool in_place = ring->slots[ring->id_bits[i].slot].class_ != WB_ALIEN_ID;
+
+		/* a lost write leaves such an id, too: only BACKING can tell */
+		ret = !in_place ? 0 : !doubts ? 1 : doubts->doubt(doubts->context, &ring->id_bits[i], progress, err);
+		if (ret < 0)
+			return ret;
+		if (!ret)
+			chosen[n++] = ring->id_bits[i];
+	}
+	if (!n || !ring->restarted)
+		return n;
+	ret = heals_restart(ring, chosen, (unsigned)n, err);
+	return ret > 0 ? n : ret;
+}
+
+static bool is_chosen(const struct wb_id_bit *chosen, int n, uint32_t index)
+{
+	for (int i = 0; i < n; i++)
+		if (chosen[i].slot == index)
+			return true;
+	return false;
+}
+
+int wb_ring_correct(struct wb_ring *ring, const struct wb_doubts *doubts, const struct wb_progress *progress,
+		    struct wb_error *err)
+{
+	uint32_t slots = ring->cache->geometry.slots;
+	struct wb_id_bit chosen[64];
+	int corrected = 0, ids, ret = 0;
+
+	if (ring->corrected) /* what a correction makes possible is no better founded than that */
+		return 0;
+	ids = choose_ids(ring, doubts, chosen, progress, err);
+	for (int i = 0; i < ids && !ret; i++)
+		ret = correct_id(ring, &chosen[i], err);
+	for (uint32_t i = 0; i < slots && ids >= 0 && !ret; i++) {
+		if (!is_chosen(chosen, ids, i) && !seal_is_explained(ring, i))
+			continue;
+		ret = wb_poll(progress, "correcting", i, slots, err);
+		if (!ret)
+			ret = absorb_corrected(ring, i, err);
+		corrected++;
+	}
+	if (ids < 0 || ret)
+		return ids < 0 ? ids : ret;
+	ring->corrected = corrected != 0;
+	ret = corrected ? wb_ring_judge(ring, err) : 0;
+	return ret ? ret : corrected;
 }

@@ -175,16 +175,6 @@ static int rule_of(enum wb_class class_)
 	return -1;
 }
 
-static const struct wb_correction *bit_of(const struct wb_ring *ring, uint32_t index)
-{
-	if (!(ring->slots[index].flags & (WB_SLOT_ONE_BIT | WB_SLOT_CORRECTED)))
-		return NULL;
-	for (uint32_t i = 0; i < ring->correction_count; i++)
-		if (ring->corrections[i].slot == index)
-			return &ring->corrections[i];
-	return NULL;
-}
-
 static struct wb_finding about_slot(const struct wb_ring *ring, uint32_t index, enum wb_rule rule)
 {
 	const struct wb_slot *slot = &ring->slots[index];
@@ -194,7 +184,7 @@ static struct wb_finding about_slot(const struct wb_ring *ring, uint32_t index, 
 	return (struct wb_finding){ .rule = rule, .severity = rules[rule].severity, .slot = index, .id = newer || !due ? slot->id : due,
 				    .found_id = slot->id, .sectors = slot->dirty_sectors, .index = -1,
 				    .offset = wb_slot_offset(&ring->cache->geometry, index),
-				    .bit = bit_of(ring, index) };
+				    .bit = wb_ring_correction(ring, index) };
 }
 
 /* Metablocks of a live segment that point where no block can be. */
@@ -232,7 +222,7 @@ static int check_slot(struct wb_ring *ring, uint32_t index, struct report *repor
 	bool live = slot->class_ == WB_LIVE || slot->class_ == WB_PART_READABLE;
 
 	/* slots of the new log in a restarted ring are a lap behind, and what was cut off cannot be read */
-	if (rule >= 0 && !ends_early(ring, index) && !(slot->class_ == WB_STALE_LAP && index < ring->restarted)) {
+	if (rule >= 0 && !ends_early(ring, index) && !(slot->class_ == WB_STALE_LAP && index < ring->new_slots)) {
 		struct wb_finding finding = about_slot(ring, index, (enum wb_rule)rule);
 
 		tell(report, &finding);

@@ -10,23 +10,9 @@
 #include "error.h"
 #include "ring.h"
 
-/* Larger numbers of slots are not tried as candidates: 64 TiB of cache at order 10. */
-#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-#define CANDIDATE_MAX (1u << 12) /* trying them all takes up to a second */
-#else
-#define CANDIDATE_MAX (1u << 27)
-#endif
-
 static const struct wb_geometry *geometry_of(const struct wb_ring *ring)
 {
 	return &ring->cache->geometry;
-}
-
-static bool in_place(const struct wb_ring *ring, uint32_t index)
-{
-	uint64_t id = ring->slots[index].id;
-
-	return id && wb_slot_of(geometry_of(ring), id) == index;
 }
 
 static bool length_in_range(const struct wb_ring *ring, uint32_t index)
@@ -34,28 +20,97 @@ static bool length_in_range(const struct wb_ring *ring, uint32_t index)
 	return wb_length_in_range(geometry_of(ring), ring->slots[index].length);
 }
 
-/* Which slots a chosen time line leaves in the game. */
-static bool considered(const struct wb_ring *ring, uint32_t index)
+bool wb_ring_other_line(const struct wb_ring *ring, uint32_t index)
 {
 	if (!ring->restarted || ring->options.timeline == WB_TIMELINE_NONE)
-		return true;
-	return (index < ring->restarted) == (ring->options.timeline == WB_TIMELINE_NEW);
+		return false;
+	return (index < ring->new_slots) != (ring->options.timeline == WB_TIMELINE_NEW);
 }
 
-/* ---- restarted: ids 1 ... k in slots 0 ... k-1, and an older ring above them ---- */
+/* ---- restarted: a new line in the low slots, and above it what is left of an older ring ---- */
+
+static bool is_later_lap(const struct wb_ring *ring, uint32_t index)
+{
+	return ring->slots[index].id > geometry_of(ring)->slots;
+}
+
+static bool is_raw(const struct wb_ring *ring, uint32_t index)
+{
+	return ring->slots[index].flags & WB_SLOT_RAW;
+}
+
+/* One flipped bit makes the segment one of a later lap, and the next one above is of the first: its id is damaged. */
+static bool is_odd_one(const struct wb_ring *ring, uint32_t index)
+{
+	uint64_t bits = ring->slots[index].id ^ (index + UINT64_C(1));
+
+	if (bits & (bits - 1))
+		return false;
+	for (uint32_t i = index + 1; i < geometry_of(ring)->slots; i++)
+		if (wb_ring_stands(ring, i))
+			return !is_later_lap(ring, i);
+	return false;
+}
+
+/* The slot behind the segments of the first lap that fill the low slots, when there are later laps above them; else 0. The old
+ * ring may have been in its second lap: then more of the first are above those. */
+static uint32_t end_by_lap(const struct wb_ring *ring)
+{
+	uint32_t end = 0;
+	bool odd = false;
+
+	for (uint32_t i = 0; i < geometry_of(ring)->slots; i++) {
+		if (!wb_ring_stands(ring, i))
+			continue;
+		if (!is_later_lap(ring, i))
+			end = i + 1;
+		else if (!end || odd || !is_odd_one(ring, i))
+			return end;
+		else
+			odd = true;
+	}
+	return 0;
+}
+
+/* The slot behind the last segment that is sealed as the lowest one, when there are any above it that are not; else 0. No
+ * driver goes on with a log across the change. *again: below those of the other dialect there is more than one line. */
+static uint32_t end_by_dialect(const struct wb_ring *ring, bool *again)
+{
+	uint32_t end = 0;
+	bool other = false, lowest = false;
+
+	for (uint32_t i = 0; wb_seal_covers_data(geometry_of(ring)->format) && i < geometry_of(ring)->slots; i++) {
+		if (!wb_ring_stands(ring, i))
+			continue;
+		if (!end)
+			lowest = is_raw(ring, i);
+		if (is_raw(ring, i) != lowest)
+			other = true;
+		else if (other)
+			*again = true;
+		else
+			end = i + 1;
+	}
+	return other ? end : 0;
+}
 
 static void find_restart(struct wb_ring *ring)
 {
-	uint32_t slots = geometry_of(ring)->slots, k = 0;
+	uint32_t by_lap = end_by_lap(ring);
 
+	ring->restarted_again = false;
+	uint32_t by_dialect = end_by_dialect(ring, &ring->restarted_again);
+
+	ring->restarted_again |= by_lap && by_dialect && by_lap != by_dialect;
+	ring->new_slots = by_lap && by_dialect ? (uint32_t)wb_min(by_lap, by_dialect) : by_lap ? by_lap : by_dialect;
 	ring->restarted = 0;
-	while (k < slots && ring->slots[k].id == k + 1u && wb_slot_valid(&ring->slots[k]))
-		k++;
-	if (!k || k == slots)
-		return;
-	for (uint32_t i = k; i < slots; i++)
-		if (wb_slot_valid(&ring->slots[i]) && in_place(ring, i) && ring->slots[i].id > slots)
-			ring->restarted = k;
+	for (uint32_t i = 0; i < ring->new_slots; i++)
+		ring->restarted += wb_ring_stands(ring, i);
+	/* its last write may have been cut off: a header that goes on where its segments end */
+	ring->new_taken = ring->new_slots;
+	while (ring->restarted && ring->new_taken < geometry_of(ring)->slots &&
+	       ring->slots[ring->new_taken].id == ring->new_taken + 1u && !wb_slot_valid(&ring->slots[ring->new_taken]))
+		ring->new_taken++;
 }
 
 /* ---- M: the id with the most valid ids in the lap that ends with it ---- */
@@ -92,7 +147,7 @@ static int find_head(struct wb_ring *ring, struct wb_error *err)
 	if (!ids)
 		return wb_no_memory(err, "the ids");
 	for (uint32_t i = 0; i < slots; i++)
-		if (wb_slot_valid(&ring->slots[i]) && in_place(ring, i) && considered(ring, i))
+		if (wb_ring_stands(ring, i) && !wb_ring_other_line(ring, i))
 			ids[n++] = ring->slots[i].id;
 	qsort(ids, n, sizeof(*ids), ascending);
 	ring->head = consensus(ids, n, slots);
@@ -109,7 +164,7 @@ static bool is_destroyed(const struct wb_ring *ring)
 	if (ring->head || ring->resized || ring->shifted)
 		return false;
 	for (uint32_t i = 0; i < geometry_of(ring)->slots; i++)
-		if (in_place(ring, i) && length_in_range(ring, i) && !wb_slot_valid(&ring->slots[i])) {
+		if (wb_ring_in_place(ring, i) && length_in_range(ring, i) && !wb_slot_valid(&ring->slots[i])) {
 			traces++;
 			torn_first |= ring->slots[i].id == 1;
 		}
@@ -140,6 +195,12 @@ static void judge_record(struct wb_ring *ring)
 		ring->record = 0;
 }
 
+/* Between the segments of the new line and those of the old one: what the new one has begun. */
+static bool is_new_tail(const struct wb_ring *ring, uint32_t index)
+{
+	return ring->options.timeline == WB_TIMELINE_NEW && index >= ring->new_slots && index < ring->new_taken;
+}
+
 static void find_torn_tail(struct wb_ring *ring)
 {
 	const struct wb_geometry *geometry = geometry_of(ring);
@@ -150,7 +211,7 @@ static void find_torn_tail(struct wb_ring *ring)
 		uint32_t index = wb_slot_of(geometry, id ? id : 1);
 
 		if (id <= ring->head || ring->slots[index].id != id || wb_slot_valid(&ring->slots[index]) ||
-		    ring->slots[index].flags & WB_SLOT_NO_HEADER || !considered(ring, index))
+		    ring->slots[index].flags & WB_SLOT_NO_HEADER || (wb_ring_other_line(ring, index) && !is_new_tail(ring, index)))
 			return;
 		ring->torn_tail = id;
 	}
@@ -160,8 +221,8 @@ static bool is_ahead(const struct wb_ring *ring, uint32_t index)
 {
 	uint64_t id = ring->slots[index].id;
 
-	return ring->head && wb_slot_valid(&ring->slots[index]) && in_place(ring, index) && considered(ring, index) &&
-	       id > ring->head && id - ring->head > 1 && id - ring->head < geometry_of(ring)->slots;
+	return ring->head && wb_ring_stands(ring, index) && !wb_ring_other_line(ring, index) && id > ring->head && id - ring->head > 1 &&
+	       id - ring->head < geometry_of(ring)->slots;
 }
 
 static void find_ahead(struct wb_ring *ring)
@@ -180,127 +241,13 @@ static void find_window(struct wb_ring *ring)
 	uint64_t gone = ring->head > slots ? ring->head - slots : 0;
 
 	if (format->head_is_old && ring->head >= slots)
-		gone = ring->head - slots + 1;
-	if (ring->newest_ahead > slots)
-		gone = wb_max(gone, ring->newest_ahead - slots);
+		gone = wb_min(ring->head - slots + 1, ring->head - 1);
 	if (format->record_binds || ring->options.record_use == WB_RECORD_TRUST)
 		gone = wb_max(gone, ring->record);
+	ring->first_at_most = wb_min(gone, ring->head) + 1;
+	if (ring->newest_ahead > slots)
+		gone = wb_max(gone, ring->newest_ahead - slots);
 	ring->first = wb_min(gone, ring->head) + 1;
-}
-
-/* ---- resized and shifted: what number of slots, what start would put all segments in place ---- */
-
-static uint64_t gcd(uint64_t a, uint64_t b)
-{
-	while (b) {
-		uint64_t rest = a % b;
-
-		a = b;
-		b = rest;
-	}
-	return a;
-}
-
-static uint64_t distance(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : b - a;
-}
-
-/* A segment whose own bytes agree, wherever it lies. */
-static bool is_whole(const struct wb_slot *slot)
-{
-	return slot->id && slot->flags & WB_SLOT_SEALED;
-}
-
-struct misfit {
-	uint64_t misplaced, whole;
-	uint64_t of_places;   /* gcd of id - 1 - slot */
-	uint64_t of_distances; /* gcd of the differences of those */
-	uint64_t first_id, first_slot; /* of one of them */
-	uint64_t low, high;   /* a candidate is at least low, at most high */
-};
-
-static struct misfit measure(const struct wb_ring *ring)
-{
-	struct misfit misfit = { .high = wb_min(CANDIDATE_MAX, ring->lap_high) };
-	uint64_t min_id = UINT64_MAX, max_id = 0, max_slot = 0, first_place = 0;
-
-	for (uint32_t i = 0; i < geometry_of(ring)->slots; i++) {
-		const struct wb_slot *slot = &ring->slots[i];
-
-		if (!is_whole(slot))
-			continue;
-		uint64_t place = slot->id - 1 - i; /* modulo 2^64 */
-
-		misfit.misplaced += !in_place(ring, i) || !wb_slot_valid(slot);
-		if (!misfit.whole++) {
-			first_place = place;
-			misfit.first_id = slot->id;
-			misfit.first_slot = i;
-		}
-		misfit.of_places = gcd(misfit.of_places, distance(slot->id - 1, i));
-		misfit.of_distances = gcd(misfit.of_distances,
-					  (int64_t)(place - first_place) < 0 ? first_place - place :
-									       place - first_place);
-		min_id = wb_min(min_id, slot->id);
-		max_id = wb_max(max_id, slot->id);
-		max_slot = i;
-	}
-	if (misfit.whole)
-		misfit.low = wb_max(wb_max(max_slot + 1, max_id - min_id + 1), ring->lap_low + (ring->lap_low > 0));
-	return misfit;
-}
-
-static void find_candidates(struct wb_ring *ring, const struct misfit *misfit)
-{
-	uint64_t g = misfit->of_places;
-
-	for (uint64_t n = misfit->low; g && n <= wb_min(misfit->high, g); n++) {
-		if (g % n)
-			continue;
-		if (ring->candidate_count < WB_CANDIDATES)
-			ring->candidates[ring->candidate_count] = n;
-		ring->candidate_count++;
-	}
-}
-
-static void add_start(struct wb_ring *ring, uint64_t slots, int64_t start)
-{
-	if (ring->start_count < WB_CANDIDATES) {
-		ring->starts[ring->start_count].slots = slots;
-		ring->starts[ring->start_count].start = start;
-	}
-	ring->start_count++;
-}
-
-/* A moved start moves every segment; one odd id among segments in place is no such thing. */
-static void find_starts(struct wb_ring *ring, const struct misfit *misfit)
-{
-	uint64_t g = misfit->of_distances, at = misfit->first_id - 1;
-
-	if (misfit->whole < 2 || misfit->misplaced <= misfit->whole / 2 || misfit->low > CANDIDATE_MAX)
-		return;
-	/* all by the same distance, which is less than a lap: else that distance is a candidate for the number of slots */
-	if (!g)
-		add_start(ring, 0, (int64_t)(at - misfit->first_slot));
-	for (uint64_t n = misfit->low; g && n <= wb_min(misfit->high, g); n++)
-		if (g % n == 0)
-			add_start(ring, n, (int64_t)((at % n + n - misfit->first_slot % n) % n));
-}
-
-static void judge_geometry(struct wb_ring *ring)
-{
-	struct misfit misfit = measure(ring);
-
-	ring->candidate_count = ring->start_count = 0;
-	ring->resized = ring->shifted = false;
-	if (!misfit.misplaced)
-		return;
-	find_candidates(ring, &misfit);
-	ring->resized = ring->candidate_count > 0;
-	if (!ring->resized)
-		find_starts(ring, &misfit);
-	ring->shifted = ring->start_count > 0;
 }
 
 /* ---- classes ---- */
@@ -341,54 +288,86 @@ static enum wb_class class_of_broken(const struct wb_ring *ring, uint32_t index,
 {
 	const struct wb_slot *slot = &ring->slots[index];
 
-	if (!length_in_range(ring, index))
-		return WB_BAD_LENGTH;
 	if (slot->flags & WB_SLOT_NO_DATA)
 		return WB_PART_READABLE;
-	if (maybe_torn && !(slot->flags & WB_SLOT_ONE_BIT))
+	if (slot->flags & WB_SLOT_ONE_BIT)
+		return WB_ROTTEN;
+	if (!length_in_range(ring, index))
+		return WB_BAD_LENGTH;
+	if (maybe_torn)
 		return slot->id > ring->head ? WB_TORN_TAIL : WB_TORN_HEAD;
 	return WB_ROTTEN;
 }
 
-/* For whatever id stands there, 0 included; in v0 the laps must be those of the id. */
-static bool seal_holds(const struct wb_slot *slot)
+static enum wb_class class_of_torn_tail(const struct wb_ring *ring, uint32_t index)
 {
-	return (slot->flags & (WB_SLOT_SEALED | WB_SLOT_LAP)) == (WB_SLOT_SEALED | WB_SLOT_LAP);
+	const struct wb_slot *slot = &ring->slots[index];
+
+	if (slot->flags & WB_SLOT_ON_BACKING)
+		return WB_ROTTEN;
+	if (slot->id != ring->head + 1 && !(slot->flags & WB_SLOT_NO_DATA) && length_in_range(ring, index))
+		return WB_TORN_TAIL;
+	return class_of_broken(ring, index, true);
+}
+
+/* A whole segment under an id that cannot be in this slot, 0 included. In v0 its laps must not be older than those of the
+ * segment that belongs here, or that is to come: what an older lap left behind may have been damaged long ago. */
+static bool is_alien(const struct wb_ring *ring, uint32_t index, uint64_t due, bool next_slot)
+{
+	const struct wb_slot *slot = &ring->slots[index];
+	uint64_t belongs = next_slot && ring->head + 1 ? ring->head + 1 : due;
+
+	/* beyond the slot of M+1 a whole segment is a leftover from before the format, unless nothing else is known */
+	if (!(slot->flags & WB_SLOT_SEALED) || (!due && !next_slot && ring->head))
+		return false;
+	if (wb_seal_covers_data(geometry_of(ring)->format))
+		return true;
+	if (slot->id && (ring->head ? slot->id == due : wb_ring_in_place(ring, index)))
+		return false; /* of all that stands there the laps alone are wrong */
+	return !belongs || (int32_t)(slot->lap - wb_lap_of(geometry_of(ring), belongs)) >= 0;
+}
+
+/* What is known to have been written back. In v0 that is no reason to overlook what came later. */
+static bool is_old(const struct wb_ring *ring, uint32_t index, uint64_t due)
+{
+	if (!due || !wb_before_window(ring, due))
+		return false;
+	return wb_seal_covers_data(geometry_of(ring)->format) || ring->slots[index].id <= due;
+}
+
+static enum wb_class class_of_unsealed(const struct wb_ring *ring, uint32_t index, uint64_t due, bool next_slot)
+{
+	const struct wb_slot *slot = &ring->slots[index];
+
+	if (!due && !slot->id && !(slot->flags & WB_SLOT_GARBAGE))
+		return WB_EMPTY;
+	if (!due)
+		return ring->destroyed && wb_ring_in_place(ring, index) ? WB_ROTTEN : WB_FOREIGN;
+	/* here it is the oldest slot, which the next write goes over; v0 never gets here, its oldest slot is old */
+	if (next_slot && !slot->id)
+		return WB_TORN_HEAD;
+	return slot->id == due ? class_of_broken(ring, index, next_slot) : WB_ROTTEN;
 }
 
 static enum wb_class class_of(const struct wb_ring *ring, uint32_t index)
 {
 	const struct wb_slot *slot = &ring->slots[index];
 	uint64_t due = wb_ring_due(ring, index);
-	bool old = due && wb_before_window(ring, due);
-	bool never_written = !due;
-
-	if (!considered(ring, index) && ring->options.timeline == WB_TIMELINE_NEW)
-		return WB_OLD;
-	if (slot->flags & WB_SLOT_NO_HEADER)
-		return old ? WB_OLD : WB_UNREADABLE;
-	if (wb_slot_valid(slot) && in_place(ring, index))
-		return class_of_valid(ring, index, due);
-	if (in_torn_tail(ring, slot->id) && in_place(ring, index))
-		return slot->id == ring->head + 1 || !length_in_range(ring, index) ?
-			       class_of_broken(ring, index, true) : WB_TORN_TAIL;
-	if (old)
-		return WB_OLD;
-	/* beyond the slot of M+1 a whole segment is a leftover from before the format, unless nothing else is known */
 	bool next_slot = wb_slot_of(geometry_of(ring), ring->head + 1) == index;
 
-	if (seal_holds(slot) && (!never_written || next_slot || !ring->head))
+	if (in_torn_tail(ring, slot->id) && wb_ring_in_place(ring, index))
+		return class_of_torn_tail(ring, index);
+	if (wb_ring_other_line(ring, index))
+		return WB_OLD;
+	if (slot->flags & WB_SLOT_NO_HEADER)
+		return WB_UNREADABLE;
+	if (wb_ring_stands(ring, index))
+		return class_of_valid(ring, index, due);
+	if (is_alien(ring, index, due, next_slot))
 		return WB_ALIEN_ID;
-	if (never_written && !slot->id && !(slot->flags & WB_SLOT_GARBAGE))
-		return WB_EMPTY;
-	if (never_written)
-		return ring->destroyed && in_place(ring, index) ? WB_ROTTEN : WB_FOREIGN;
-	/* here it is the oldest slot, which the next write goes over; v0 never gets here, its oldest slot is old */
-	if (next_slot && !slot->id)
-		return WB_TORN_HEAD;
-	if (slot->id == due)
-		return class_of_broken(ring, index, next_slot);
-	return WB_ROTTEN;
+	if (is_old(ring, index, due))
+		return WB_OLD;
+	return class_of_unsealed(ring, index, due, next_slot);
 }
 
 /* v0 discards what it has written back: zeroes from the oldest segment on, as far as they go. */
@@ -399,23 +378,34 @@ static void find_zeroed(struct wb_ring *ring)
 
 		if ((slot->class_ != WB_LIVE && slot->class_ != WB_PART_READABLE) || !slot->dirty_blocks)
 			continue;
-		if (slot->flags & WB_SLOT_ZERO_DATA)
-			slot->class_ = WB_ZEROED;
-		else if (slot->class_ == WB_LIVE)
+		if (!(slot->flags & WB_SLOT_ZERO_DATA))
 			return;
+		slot->class_ = WB_ZEROED;
 	}
 }
 
 static bool holds_segment(const struct wb_ring *ring, uint64_t id)
 {
-	const struct wb_slot *slot = &ring->slots[wb_slot_of(geometry_of(ring), id)];
+	uint32_t index = wb_slot_of(geometry_of(ring), id);
 
-	return slot->id == id && wb_slot_valid(slot) && considered(ring, wb_slot_of(geometry_of(ring), id));
+	return ring->slots[index].id == id && wb_slot_valid(&ring->slots[index]) && !wb_ring_other_line(ring, index);
+}
+
+/* The new line of a restarted ring went over this id of the old one. */
+static bool is_overwritten(const struct wb_ring *ring, uint64_t id)
+{
+	uint32_t index = wb_slot_of(geometry_of(ring), id);
+
+	if (!ring->restarted || index >= ring->new_taken || ring->options.timeline == WB_TIMELINE_NEW)
+		return false;
+	if (index < ring->new_slots && ring->options.timeline == WB_TIMELINE_OLD)
+		return true;
+	return id != index + 1u;
 }
 
 bool wb_ring_is_hole(const struct wb_ring *ring, uint64_t id)
 {
-	if (wb_before_window(ring, id) || id > ring->head || holds_segment(ring, id))
+	if (wb_before_window(ring, id) || id > ring->head || holds_segment(ring, id) || is_overwritten(ring, id))
 		return false;
 	const struct wb_slot *slot = &ring->slots[wb_slot_of(geometry_of(ring), id)];
 
@@ -452,7 +442,7 @@ int wb_ring_judge(struct wb_ring *ring, struct wb_error *err)
 
 	if (ret)
 		return ret;
-	judge_geometry(ring);
+	wb_ring_fit(ring);
 	ring->destroyed = is_destroyed(ring);
 	judge_record(ring);
 	find_torn_tail(ring);
@@ -461,6 +451,7 @@ int wb_ring_judge(struct wb_ring *ring, struct wb_error *err)
 	for (uint32_t i = 0; i < geometry_of(ring)->slots; i++)
 		ring->slots[i].class_ = (uint8_t)class_of(ring, i);
 	find_zeroed(ring);
+	wb_ring_find_id_bits(ring);
 	count(ring);
 	return 0;
 }

@@ -109,7 +109,8 @@ static unsigned patterns(const struct wb_ring *ring)
 
 	if (ring->resized || ring->shifted)
 		bits |= WB_REFUSE_GEOMETRY;
-	if (ring->restarted && ring->options.timeline == WB_TIMELINE_NONE)
+	if (ring->restarted && (ring->options.timeline == WB_TIMELINE_NONE ||
+				(ring->options.timeline == WB_TIMELINE_OLD && ring->restarted_again)))
 		bits |= WB_REFUSE_RESTARTED;
 	if (ring->destroyed)
 		bits |= WB_REFUSE_DESTROYED;
@@ -189,7 +190,7 @@ static int cut_salvage(struct work *work, struct wb_error *err)
 	struct wb_ring *ring = work->ring;
 	struct wb_decision *decision = work->decision;
 	struct evidence evidence = { .ring = ring };
-	int ret = wb_ring_correct(ring, err);
+	int ret = wb_ring_correct(ring, NULL, work->progress, err);
 
 	if (ret < 0)
 		return ret;

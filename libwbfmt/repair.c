@@ -132,13 +132,19 @@ static uint64_t odds_of(const struct wb_ring *ring, const struct wb_correction *
 static int walk_bits(struct walk *walk, struct wb_error *err)
 {
 	struct wb_ring *ring = walk->ring;
+	size_t size = sizeof(*ring->corrections) * ring->correction_count;
+	struct wb_correction *ordered;
 	int ret = 0;
 
 	if (!ring->correction_count)
 		return 0;
-	qsort_r(ring->corrections, ring->correction_count, sizeof(*ring->corrections), in_order_of_writing, ring);
+	ordered = malloc(size);
+	if (!ordered)
+		return wb_no_memory(err, "the order of corrections");
+	memcpy(ordered, ring->corrections, size);
+	qsort_r(ordered, ring->correction_count, sizeof(*ordered), in_order_of_writing, ring);
 	for (uint32_t i = 0; i < ring->correction_count && !ret; i++) {
-		const struct wb_correction *fix = &ring->corrections[i];
+		const struct wb_correction *fix = &ordered[i];
 		struct wb_repair repair = { .kind = WB_REPAIR_BIT, .slot = fix->slot, .id = ring->slots[fix->slot].id,
 					    .offset = wb_slot_offset(&ring->cache->geometry, fix->slot) + fix->byte,
 					    .length = 1, .after = { (uint8_t)(1u << fix->bit) }, .odds = odds_of(ring, fix) };
@@ -146,6 +152,7 @@ static int walk_bits(struct walk *walk, struct wb_error *err)
 		if (ring->slots[fix->slot].flags & WB_SLOT_CORRECTED)
 			ret = offer(walk, &repair, err);
 	}
+	free(ordered);
 	return ret;
 }
 

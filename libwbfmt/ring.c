@@ -78,7 +78,7 @@ uint32_t wb_slot_absorb(struct wb_ring *ring, uint32_t index, const uint8_t *met
 	struct wb_header header;
 
 	wb_header_decode(geometry->format, meta, &header);
-	*slot = (struct wb_slot){ .id = header.id, .length = (uint8_t)header.length, .check = (uint8_t)sum };
+	*slot = (struct wb_slot){ .id = header.id, .length = (uint8_t)header.length, .check = sum, .lap = header.lap };
 	if (wb_all_bytes(meta, WB_BLOCK, 0))
 		return sum;
 	if (!header.id)
@@ -287,18 +287,16 @@ void wb_ring_patch(const struct wb_ring *ring, uint32_t slot, uint32_t from, uin
 {
 	if (!(ring->slots[slot].flags & WB_SLOT_CORRECTED))
 		return;
-	for (uint32_t i = 0; i < ring->correction_count; i++) {
-		const struct wb_correction *fix = &ring->corrections[i];
+	const struct wb_correction *fix = wb_ring_correction(ring, slot);
 
-		if (fix->slot == slot && fix->byte >= from && fix->byte - from < length)
-			bytes[fix->byte - from] ^= (uint8_t)(1u << fix->bit);
-	}
+	if (fix && fix->byte >= from && fix->byte - from < length)
+		bytes[fix->byte - from] ^= (uint8_t)(1u << fix->bit);
 }
 
 /* A metablock that reads differently than when its seal was verified would send good data to a wrong address. */
 static bool reads_the_same(const struct wb_ring *ring, uint32_t index, const uint8_t *meta)
 {
-	return ring->slots[index].check == (uint8_t)sum_of(meta);
+	return ring->slots[index].check == sum_of(meta);
 }
 
 int wb_ring_metadatas(struct wb_ring *ring, const uint32_t *slots, unsigned n, uint8_t *metas, struct wb_error *err)

@@ -11,6 +11,20 @@ static inline bool wb_slot_valid(const struct wb_slot *slot)
 	return slot->id && (slot->flags & (WB_SLOT_SEALED | WB_SLOT_LAP)) == (WB_SLOT_SEALED | WB_SLOT_LAP);
 }
 
+/* Its id is that of this slot. */
+static inline bool wb_ring_in_place(const struct wb_ring *ring, uint32_t slot)
+{
+	uint64_t id = ring->slots[slot].id;
+
+	return id && wb_slot_of(&ring->cache->geometry, id) == slot;
+}
+
+/* A valid segment in its place. */
+static inline bool wb_ring_stands(const struct wb_ring *ring, uint32_t slot)
+{
+	return wb_slot_valid(&ring->slots[slot]) && wb_ring_in_place(ring, slot);
+}
+
 /* id is older than the window; true for every id when the window is empty at the end of all ids (first wrapped to 0). */
 static inline bool wb_before_window(const struct wb_ring *ring, uint64_t id)
 {
@@ -26,8 +40,20 @@ static inline bool wb_window_is_empty(const struct wb_ring *ring)
 /* The record is sound, and partial blocks in the log make the driver take sectors back in time because of it. */
 bool wb_record_is_hazard(const struct wb_ring *ring);
 
+/* The slot belongs to the time line of a restarted ring that was not chosen. */
+bool wb_ring_other_line(const struct wb_ring *ring, uint32_t slot);
+
+/* Fills id_bits from the classes. Where several segments out of place need the same bit, the ring was resized. */
+void wb_ring_find_id_bits(struct wb_ring *ring);
+
+/* Finds out whether the ring was resized or shifted, and what would fit; fit.c. */
+void wb_ring_fit(struct wb_ring *ring);
+
 /* The segment takes part in a replay of this scope. */
 bool wb_ring_takes_part(const struct wb_ring *ring, const struct wb_scope *scope, uint64_t id);
+
+/* The bit that explains a slot, or NULL. */
+const struct wb_correction *wb_ring_correction(const struct wb_ring *ring, uint32_t slot);
 
 /* Flips the corrected bits among length bytes that start at byte `from` of a slot. */
 void wb_ring_patch(const struct wb_ring *ring, uint32_t slot, uint32_t from, uint8_t *bytes, uint32_t length);

@@ -30,7 +30,7 @@ bool wb_slot_wants_data(const struct wb_ring *ring, const struct wb_slot *slot)
 	return slot->id || slot->flags & WB_SLOT_GARBAGE;
 }
 
-/* masks: the readable sectors of each block, NULL for all. What cannot be read is zeroes in span, and tells nothing. */
+/* masks: the readable sectors of each block, NULL for all. A block that cannot be read is no zero. */
 static void note_zero_data(struct wb_ring *ring, struct wb_slot *slot, const uint8_t *span, const uint8_t *masks)
 {
 	const struct wb_format *format = ring->cache->geometry.format;
@@ -40,9 +40,11 @@ static void note_zero_data(struct wb_ring *ring, struct wb_slot *slot, const uin
 		struct wb_metablock metablock;
 
 		wb_metablock_decode(format, span, i, &metablock);
-		if (metablock.dirty && !wb_all_bytes(span + WB_BLOCK * (i + 1), WB_BLOCK, 0))
+		if (!metablock.dirty)
+			continue;
+		if ((masks && masks[i + 1] != 0xff) || !wb_all_bytes(span + WB_BLOCK * (i + 1), WB_BLOCK, 0))
 			return;
-		seen |= metablock.dirty & (masks ? masks[i + 1] : 0xff);
+		seen = true;
 	}
 	if (seen)
 		slot->flags |= WB_SLOT_ZERO_DATA;

@@ -60,7 +60,7 @@ static const struct written *whole_at(const struct truth *truth, unsigned int sl
 	return found;
 }
 
-static bool laps_hold(const struct truth *truth, unsigned int slot)
+static bool laps_agree(const struct truth *truth, unsigned int slot)
 {
 	const uint8_t *at = slot_bytes(truth, slot);
 
@@ -69,7 +69,7 @@ static bool laps_hold(const struct truth *truth, unsigned int slot)
 	for (unsigned int i = 0; i < at[8]; i++)
 		if (memcmp(at + 9, at + 22 + 13 * i, 4))
 			return false;
-	return get_le(at + 9, 4) == lap_of(truth->driver, get_le(at, 8));
+	return get_le(at + 9, 4);
 }
 
 /* v0: blocks that hold something else than what was written there */
@@ -104,7 +104,7 @@ static bool one_bit_explains(const struct truth *truth, unsigned int slot)
 			break;
 		}
 	}
-	if (!written)
+	if (!written || !truth_readable(truth, begin + BLOCK, written->length * BLOCK))
 		return false;
 	for (size_t at = 8; at < BLOCK * (written->length + 1u); at++)
 		if (at < 13 || at >= 512)
@@ -127,7 +127,9 @@ static void look_at(struct truth *truth, unsigned int slot)
 		place->data_lost = !truth_readable(truth, offset + BLOCK, place->length * BLOCK);
 	place->whole = whole_at(truth, slot);
 	if (is_v0(truth)) {
-		place->sealed = place->valid = place->id && laps_hold(truth, slot);
+		place->sealed = laps_agree(truth, slot);
+		place->lap = (uint32_t)get_le(at + 9, 4);
+		place->valid = place->sealed && place->id && place->lap == lap_of(truth->driver, place->id);
 		place->data_lost &= place->valid;
 	} else {
 		place->sealed = place->whole && !place->data_lost;
@@ -191,7 +193,7 @@ static void find_window(struct truth *truth)
 		if (is_ahead(truth, &truth->places[i]))
 			truth->newest_ahead = largest(truth->newest_ahead, truth->places[i].id);
 	if (is_v0(truth) && truth->head >= slots)
-		gone = truth->head - slots + 1;
+		gone = truth->head - slots + 1 < truth->head ? truth->head - slots + 1 : truth->head - 1;
 	if (truth->newest_ahead > slots)
 		gone = largest(gone, truth->newest_ahead - slots);
 	if (is_v0(truth) && truth->record <= truth->head)
@@ -209,11 +211,13 @@ static uint64_t due_at(const struct truth *truth, unsigned int slot)
 
 static int broken(const struct truth *truth, const struct place *place, bool maybe_torn)
 {
-	if (place->length > truth->driver->capacity || (is_v0(truth) && !place->length))
-		return WB_BAD_LENGTH;
 	if (place->data_lost)
 		return WB_PART_READABLE;
-	if (maybe_torn && !place->one_bit)
+	if (place->one_bit)
+		return WB_ROTTEN;
+	if (place->length > truth->driver->capacity || (is_v0(truth) && !place->length))
+		return WB_BAD_LENGTH;
+	if (maybe_torn)
 		return place->id > truth->head ? WB_TORN_TAIL : WB_TORN_HEAD;
 	return WB_ROTTEN;
 }
@@ -225,6 +229,16 @@ static bool all_zero(const uint8_t *bytes, size_t size)
 	return !size;
 }
 
+/* v0: all laps agree under an id that cannot be there, and they are not older than what belongs there, or is to come. */
+static bool is_alien(const struct truth *truth, const struct place *place, uint64_t due, bool next)
+{
+	if (!place->sealed || (!due && !next && truth->head))
+		return false;
+	if (!is_v0(truth) || (!due && !next))
+		return !is_v0(truth) || !place->in_place;
+	return (!due || place->id != due) && place->lap >= lap_of(truth->driver, next ? truth->head + 1 : due);
+}
+
 static int class_at(const struct truth *truth, unsigned int slot)
 {
 	const struct place *place = &truth->places[slot];
@@ -233,7 +247,7 @@ static int class_at(const struct truth *truth, unsigned int slot)
 	bool length_fits = place->length <= truth->driver->capacity && (place->length || !is_v0(truth));
 
 	if (place->header_lost)
-		return old ? WB_OLD : WB_UNREADABLE;
+		return WB_UNREADABLE;
 	if (place->valid && place->in_place) {
 		if (is_ahead(truth, place))
 			return WB_AHEAD;
@@ -244,11 +258,12 @@ static int class_at(const struct truth *truth, unsigned int slot)
 		return place->id < due ? WB_STALE_LAP : place->data_lost ? WB_PART_READABLE : WB_LIVE;
 	}
 	if (truth->torn_tail && place->id > truth->head && place->id <= truth->torn_tail && place->in_place)
-		return place->id == truth->head + 1 || !length_fits ? broken(truth, place, true) : WB_TORN_TAIL;
-	if (old)
-		return WB_OLD;
-	if (place->sealed && (due || next || !truth->head))
+		return place->id == truth->head + 1 || !length_fits || place->data_lost ? broken(truth, place, true) :
+											   WB_TORN_TAIL;
+	if (is_alien(truth, place, due, next))
 		return WB_ALIEN_ID;
+	if (old && (!is_v0(truth) || place->id <= due))
+		return WB_OLD;
 	if (!due)
 		return all_zero(slot_bytes(truth, slot), BLOCK) ? WB_EMPTY : WB_FOREIGN;
 	if (next && !place->id)
@@ -273,7 +288,7 @@ static void find_zeroed(struct truth *truth)
 		struct place *place = place_of(truth, id);
 		const uint8_t *at = slot_bytes(truth, slot_of(truth->driver, id));
 		uint64_t offset = slot_offset(truth->driver, slot_of(truth->driver, id));
-		bool dirty = false, seen = false, zero = true;
+		bool dirty = false, zero = true;
 
 		if (place->class_ != WB_LIVE && place->class_ != WB_PART_READABLE)
 			continue;
@@ -281,29 +296,30 @@ static void find_zeroed(struct truth *truth)
 			bool some = at[8 + 13 * (i / 8)];
 
 			dirty |= some;
-			seen |= at[8 + 13 * (i / 8)] >> i % 8 & 1 && truth_readable(truth, offset + i * SECTOR, SECTOR);
-			zero &= !some || all_zero(at + i * SECTOR, SECTOR) ||
-				!truth_readable(truth, offset + i * SECTOR, SECTOR);
+			zero &= !some || (all_zero(at + i * SECTOR, SECTOR) &&
+					  truth_readable(truth, offset + i * SECTOR, SECTOR));
 		}
-		zero &= seen;
-		if (dirty && !zero && place->class_ == WB_LIVE)
+		if (!dirty)
+			continue;
+		if (!zero)
 			return;
-		place->class_ = zero ? WB_ZEROED : place->class_;
-		truth->zeroed |= zero;
+		place->class_ = WB_ZEROED;
+		truth->zeroed = true;
 	}
 }
 
-/* ids 1 ... k in the first slots under an older ring; no segment at all though there are headers; ids out of place */
+/* ids of lap 1 below some of later laps; no segment at all though there are headers; ids out of place */
 static void find_patterns(struct truth *truth)
 {
-	unsigned int k = 0, traces = 0, slots = slots_of(truth);
+	unsigned int traces = 0, slots = slots_of(truth);
+	bool low = false;
 
-	while (k < slots && truth->places[k].valid && truth->places[k].id == k + 1u)
-		k++;
 	for (unsigned int i = 0; i < slots; i++) {
 		const struct place *place = &truth->places[i];
+		bool stands = place->valid && place->in_place;
 
-		truth->patterned |= k && i >= k && place->valid && place->in_place && place->id > slots;
+		low |= stands && place->id <= slots;
+		truth->patterned |= low && stands && place->id > slots;
 		truth->patterned |= place->sealed && place->id && !place->in_place;
 		traces += place->id && !place->valid;
 	}

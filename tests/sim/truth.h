@@ -16,6 +16,7 @@ struct damage {
 struct place {
 	uint64_t id;			/* as it stands there */
 	unsigned int length;
+	uint32_t lap;			/* v0 */
 	bool header_lost, data_lost;	/* unreadable */
 	bool sealed, valid, in_place;
 	bool one_bit;			/* was whole before a single bit flipped */

@@ -324,7 +324,7 @@ static void findings_come_superblock_first_then_patterns_then_slots(void **state
 	build_release(&b);
 }
 
-static void both_dialects_are_a_note(void **state)
+static void both_dialects_are_two_time_lines_and_a_note(void **state)
 {
 	struct found found;
 	struct build b;
@@ -336,8 +336,10 @@ static void both_dialects_are_a_note(void **state)
 	build_log(&b, 3, 4, 100);
 	build_load(&b, 0);
 	found = check(&b, NULL);
-	assert_int_equal(found.count, 1);
-	assert_int_equal(found.list[0].rule, WB_RULE_MIXED_CHECKSUMS);
+	assert_int_equal(found.count, 2);
+	assert_int_equal(found.list[0].rule, WB_RULE_RESTARTED);
+	assert_int_equal(found.list[0].id, 2);
+	assert_int_equal(found.list[1].rule, WB_RULE_MIXED_CHECKSUMS);
 	build_release(&b);
 }
 
@@ -479,7 +481,7 @@ int main(void)
 		cmocka_unit_test(each_metablock_out_of_bounds_is_named),
 		cmocka_unit_test(unreadable_slots_are_named),
 		cmocka_unit_test(findings_come_superblock_first_then_patterns_then_slots),
-		cmocka_unit_test(both_dialects_are_a_note),
+		cmocka_unit_test(both_dialects_are_two_time_lines_and_a_note),
 		cmocka_unit_test(contradicted_pair_is_a_finding),
 		cmocka_unit_test(hazard_needs_a_record_and_partial_writes),
 		cmocka_unit_test(finder_can_stop),

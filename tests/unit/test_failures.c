@@ -497,7 +497,7 @@ static int checking_and_repairing(struct stage *stage, struct wb_error *err)
 		ret = load(stage, dev, &cache, &ring, 1, err);
 	if (!ret)
 		ret = wb_check(&ring, NULL, count_finding, stage, err);
-	if (!ret && (ret = wb_ring_correct(&ring, err)) > 0)
+	if (!ret && (ret = wb_ring_correct(&ring, NULL, NULL, err)) > 0)
 		ret = 0;
 	if (!ret)
 		ret = wb_repair_each(&ring, false, write_repair, &(struct writing){ dev }, &polled, err);

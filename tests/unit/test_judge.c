@@ -33,7 +33,13 @@ static unsigned unsealed(const struct table *t)
 static void stand(struct table *t, uint32_t slot, uint64_t id, unsigned flags)
 {
 	t->ring.slots[slot] = (struct wb_slot){ .id = id, .flags = (uint16_t)flags, .length = 1, .dirty_blocks = 1,
-						.dirty_sectors = 8 };
+						.dirty_sectors = 8, .lap = id ? wb_lap_of(&t->cache.geometry, id) : 0 };
+}
+
+/* The header's lap, where it is not that of the id. */
+static void set_lap(struct table *t, uint32_t slot, uint32_t lap)
+{
+	t->ring.slots[slot].lap = lap;
 }
 
 static uint32_t slot_of(const struct table *t, uint64_t id)
@@ -432,12 +438,12 @@ static void head_slot(void **state)
 		{ "v2", 9, WB_SLOT_LAP, 16, 'b', 1 },
 		{ "v2", 0, WB_SLOT_NO_HEADER, 0, 'u', 1 },
 		{ "v2", 0, WB_SLOT_GARBAGE | WB_SLOT_LAP | WB_SLOT_SEALED, 1, 'x', 1 },
-		{ "v2", 1, WB_SLOT_LAP | WB_SLOT_SEALED, 1, 's', 1 },
+		{ "v2", 1, WB_SLOT_LAP | WB_SLOT_SEALED, 1, 's', 0 },     /* looks restarted: the new line went over 9 */
 		{ "v2", 77777, WB_SLOT_LAP, 1, 'r', 1 },
 		{ "v0", 9, 0, 1, 'o', 0 },
 		{ "v0", 0, 0, 0, 'o', 0 },
-		{ "v0", 0, WB_SLOT_NO_HEADER, 0, 'o', 0 },
-		{ "v0", 77777, 0, 1, 'o', 0 },
+		{ "v0", 0, WB_SLOT_NO_HEADER, 0, 'u', 0 },                /* may be 17 */
+		{ "v0", 77777, 0, 1, 'r', 0 },
 		{ "v0", 1, WB_SLOT_LAP | WB_SLOT_SEALED, 1, 'o', 0 },
 	};
 
@@ -453,6 +459,125 @@ static void head_slot(void **state)
 		t.ring.slots[0].length = cases[i].length;
 		expect(&t, 16, strcmp(cases[i].format, "v0") ? 9 : 10, cases[i].holes, classes);
 		assert_int_equal(wb_ring_is_hole(&t.ring, 9), cases[i].holes);
+		table_release(&t);
+	}
+}
+
+/* v0, the slot that 17 goes to: what was written back long ago, or 17 itself with a damaged header. */
+static void next_slot_of_v0(void **state)
+{
+	static const struct {
+		uint64_t id;
+		unsigned flags;
+		uint32_t lap;
+		char class_;
+	} cases[] = {
+		{ 9, WB_SLOT_SEALED | WB_SLOT_LAP, 2, 'o' },
+		{ 9, WB_SLOT_SEALED, 3, 'o' },              /* all laps agree, and the id is the one that was there */
+		{ 1, WB_SLOT_SEALED | WB_SLOT_LAP, 1, 'o' },
+		{ 13, WB_SLOT_SEALED | WB_SLOT_LAP, 2, 'r' }, /* newer than what was there, and of its lap */
+		{ 0, WB_SLOT_GARBAGE | WB_SLOT_SEALED, 2, 'o' },
+		{ 0, WB_SLOT_GARBAGE | WB_SLOT_SEALED, 3, 'x' },
+		{ 1, WB_SLOT_SEALED, 3, 'x' },              /* 17 of which a bit is flipped: whole, and in no other place */
+		{ 21, WB_SLOT_SEALED | WB_SLOT_LAP, 3, 'x' },
+		{ 273, WB_SLOT_SEALED, 3, 'x' },
+		{ 21, 0, 3, 'r' },
+		{ 17, 0, 3, 't' },
+		{ 17, WB_SLOT_SEALED, 2, 't' },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		char classes[] = "?LLLLLLL";
+		struct table t;
+
+		classes[0] = cases[i].class_;
+		table_init(&t, "v0", 8);
+		log_of(&t, 10, 16);
+		stand(&t, 0, cases[i].id, cases[i].flags);
+		set_lap(&t, 0, cases[i].lap);
+		expect(&t, 16, 10, 0, classes);
+		table_release(&t);
+	}
+}
+
+/* Below the record, too, what cannot be read or is newer than what the slot must hold is not overlooked. */
+static void slots_below_the_record_of_v0(void **state)
+{
+	static const struct {
+		uint64_t id;
+		unsigned flags;
+		uint32_t lap;
+		char class_;
+	} cases[] = {
+		{ 13, WB_SLOT_SEALED | WB_SLOT_LAP, 2, 'o' },
+		{ 13, 0, 2, 'o' },
+		{ 5, WB_SLOT_SEALED | WB_SLOT_LAP, 1, 'o' },
+		{ 0, WB_SLOT_NO_HEADER, 0, 'u' },
+		{ 12, WB_SLOT_SEALED | WB_SLOT_LAP, 2, 'x' },
+		{ 77, WB_SLOT_SEALED, 2, 'x' },
+		{ 77, WB_SLOT_SEALED, 1, 'r' },
+		{ 77, 0, 2, 'r' },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		char classes[] = "oooo?oLL";
+		struct table t;
+
+		classes[4] = cases[i].class_;
+		table_init(&t, "v0", 8);
+		log_of(&t, 9, 16);
+		t.cache.record = 14;
+		stand(&t, 4, cases[i].id, cases[i].flags);
+		set_lap(&t, 4, cases[i].lap);
+		expect(&t, 16, 15, 0, classes);
+		table_release(&t);
+	}
+}
+
+static void smallest_rings(void **state)
+{
+	static const struct {
+		const char *format;
+		uint32_t slots;
+		uint64_t from, head, torn, first, holes;
+		const char *classes;
+	} cases[] = {
+		{ "v0", 1, 1, 1, 0, 1, 0, "L" },
+		{ "v0", 1, 7, 7, 0, 7, 0, "L" },
+		{ "v1", 1, 7, 7, 0, 7, 0, "L" },
+		{ "v0", 1, TOP, TOP, 0, TOP, 0, "L" },
+		{ "v2", 1, TOP, TOP, 0, TOP, 0, "L" },
+		{ "v0", 2, 1, 1, 0, 1, 0, "L." },
+		{ "v0", 2, 6, 7, 0, 7, 0, "Lo" },
+		{ "v1", 2, 6, 7, 0, 6, 0, "LL" },
+		{ "v0", 2, 7, 7, 8, 7, 0, "Lt" },
+		{ "v2", 2, 7, 7, 8, 6, 0, "Lt" },
+		{ "v2", 2, 1, 1, 2, 1, 0, "Lt" },
+		{ "v0", 2, TOP, TOP, 0, TOP, 0, "L." },
+		{ "v0", 3, 7, 9, 0, 8, 0, "oLL" },
+		{ "v2", 3, 7, 9, 0, 7, 0, "LLL" },
+		{ "v2", 3, 7, 8, 9, 6, 0, "LLt" },
+		{ "v2", 3, TOP - 2, TOP, 0, TOP - 2, 0, "LLL" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct table t;
+
+		table_init(&t, cases[i].format, cases[i].slots);
+		log_of(&t, cases[i].from, cases[i].head);
+		if (cases[i].torn)
+			torn(&t, cases[i].torn);
+		if (cases[i].slots == 2 && cases[i].from == TOP) /* what belongs into the other slot was written back */
+			t.ring.slots[1] = (struct wb_slot){ .id = TOP - 1, .flags = WB_SLOT_SEALED | WB_SLOT_LAP };
+		judge(&t);
+		assert_int_equal(t.ring.head, cases[i].head);
+		assert_int_equal(t.ring.first, cases[i].first);
+		assert_int_equal(t.ring.holes, cases[i].holes);
+		if (cases[i].slots != 2 || cases[i].from != TOP)
+			expect_classes(&t, cases[i].classes);
 		table_release(&t);
 	}
 }
@@ -871,6 +996,152 @@ static void old_time_line_is_only_the_other_ring(void **state)
 	table_release(&t);
 }
 
+/* Ids 14 ... 16 of a ring that was given up, and 1 ... 5 after it, of which 3 is broken. */
+static void each_time_line_is_judged_as_a_ring(void **state)
+{
+	static const struct {
+		enum wb_timeline line;
+		uint64_t head, first, holes;
+		const char *classes;
+	} cases[] = {
+		{ WB_TIMELINE_NONE, 5, 1, 1, "LLrLLxxx" },
+		{ WB_TIMELINE_NEW, 5, 1, 1, "LLrLLooo" },
+		{ WB_TIMELINE_OLD, 16, 9, 0, "oooooLLL" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct table t;
+
+		table_init(&t, "v2", 8);
+		log_of(&t, 14, 16);
+		log_of(&t, 1, 5);
+		torn(&t, 3);
+		t.ring.options.timeline = cases[i].line;
+		expect(&t, cases[i].head, cases[i].first, cases[i].holes, cases[i].classes);
+		assert_int_equal(t.ring.restarted, 4);
+		assert_int_equal(t.ring.new_slots, 5);
+		table_release(&t);
+	}
+}
+
+static void torn_tail_of_the_new_line_is_no_hole_of_the_old_one(void **state)
+{
+	static const struct {
+		enum wb_timeline line;
+		uint64_t head, holes;
+		const char *classes;
+	} cases[] = {
+		{ WB_TIMELINE_NEW, 3, 0, "LLLttooo" },
+		{ WB_TIMELINE_OLD, 16, 1, "oooRRLrL" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct table t;
+
+		restarted_ring(&t, "v2");
+		torn(&t, 4);
+		torn(&t, 5);
+		torn(&t, 15);
+		t.ring.options.timeline = cases[i].line;
+		judge(&t);
+		assert_int_equal(t.ring.head, cases[i].head);
+		assert_int_equal(t.ring.holes, cases[i].holes);
+		if (cases[i].line == WB_TIMELINE_NEW)
+			expect_classes(&t, cases[i].classes);
+		table_release(&t);
+	}
+}
+
+/* An id of a later lap between those of lap 1 is damaged, and no old ring; above them all it is one. */
+static void odd_id_among_those_of_the_first_lap(void **state)
+{
+	struct table t;
+
+	(void)state;
+	for (uint64_t id = 3; id <= 8; id++) { /* 1 and 2 would have as many votes as 8 with the 16 more */
+		table_init(&t, "v2", 16);
+		log_of(&t, 1, 8);
+		stand(&t, (uint32_t)id - 1, id + 16, WB_SLOT_SEALED | WB_SLOT_LAP);
+		judge(&t);
+		assert_int_equal(t.ring.restarted, id == 8 ? 7 : 0);
+		assert_int_equal(t.ring.head, id == 8 ? 7 : 8);
+		table_release(&t);
+	}
+}
+
+static void sealed_raw(struct table *t, uint32_t from, uint32_t to)
+{
+	for (uint32_t i = from; i < to; i++)
+		if (wb_slot_valid(&t->ring.slots[i]))
+			t->ring.slots[i].flags |= WB_SLOT_RAW;
+}
+
+/* No driver goes on with the checksums of the other dialect: what is below the change is a line of its own. */
+static void dialects_are_time_lines(void **state)
+{
+	static const struct {
+		uint64_t from, to;    /* ids */
+		uint32_t raw[2];      /* slots whose checksums are raw: from, to */
+		uint64_t restarted;
+		uint32_t new_slots;
+		bool again;
+	} cases[] = {
+		{ 1, 7, { 0, 8 }, 0, 0, false },
+		{ 1, 7, { 0, 0 }, 0, 0, false },
+		{ 1, 7, { 3, 8 }, 3, 3, false },  /* upgraded in the first lap */
+		{ 1, 7, { 0, 3 }, 3, 3, false },  /* downgraded */
+		{ 1, 7, { 6, 8 }, 6, 6, false },
+		{ 5, 12, { 4, 8 }, 4, 4, false }, /* whatever their laps */
+		{ 1, 7, { 2, 4 }, 2, 2, true },   /* and below the others there is one more */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct table t;
+
+		table_init(&t, "v2", 8);
+		log_of(&t, cases[i].from, cases[i].to);
+		sealed_raw(&t, cases[i].raw[0], cases[i].raw[1]);
+		judge(&t);
+		assert_int_equal(t.ring.restarted, cases[i].restarted);
+		assert_int_equal(t.ring.new_slots, cases[i].new_slots);
+		assert_int_equal(t.ring.restarted_again, cases[i].again);
+		table_release(&t);
+	}
+}
+
+static void lines_of_two_dialects_in_the_first_lap(void **state)
+{
+	static const struct {
+		enum wb_timeline line;
+		uint64_t head, holes;
+		const char *classes;
+	} cases[] = {
+		{ WB_TIMELINE_NEW, 3, 0, "LLLoooo." },
+		{ WB_TIMELINE_OLD, 7, 1, "oooLrLL." },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct table t;
+
+		table_init(&t, "v2", 8);
+		log_of(&t, 1, 7);
+		sealed_raw(&t, 3, 8);
+		torn(&t, 5);
+		t.ring.options.timeline = cases[i].line;
+		judge(&t);
+		assert_int_equal(t.ring.head, cases[i].head);
+		assert_int_equal(t.ring.first, 1);
+		assert_int_equal(t.ring.holes, cases[i].holes);
+		for (uint32_t slot = 0; slot < 7; slot++)
+			assert_int_equal(t.ring.slots[slot].class_ == WB_LIVE, cases[i].classes[slot] == 'L');
+		table_release(&t);
+	}
+}
+
 static void time_line_means_nothing_without_a_restart(void **state)
 {
 	static const enum wb_timeline lines[] = { WB_TIMELINE_NEW, WB_TIMELINE_OLD };
@@ -932,7 +1203,8 @@ static void restart_needs_valid_segments_on_both_sides(void **state)
 
 	(void)state;
 	restarted_ring(&t, "v2");
-	torn(&t, 1);
+	for (uint64_t id = 1; id <= 3; id++)
+		torn(&t, id);
 	judge(&t);
 	assert_int_equal(t.ring.restarted, 0);
 	table_release(&t);
@@ -1288,9 +1560,41 @@ static uint64_t first_by_definition(const struct table *t, uint64_t head)
 	return first < head + 1 ? first : head + 1;
 }
 
+static bool is_power_of_two(uint64_t number)
+{
+	return number && !(number & (number - 1));
+}
+
+/* Slots below this one are those of a new line: the valid ids of lap 1 below the lowest of a later lap, and a torn tail. One of
+ * a later lap by one bit, with lap 1 right above it, is passed over. */
+static uint32_t taken_by_definition(const struct table *t)
+{
+	uint32_t slots = t->cache.geometry.slots, end = 0, odd = 0, above;
+	bool later = false;
+
+	for (uint32_t i = 0; i < slots && !later; i++) {
+		uint64_t id = t->ring.slots[i].id;
+
+		for (above = i + 1; above < slots && !whole(t, above);)
+			above++;
+		if (whole(t, i) && id <= slots)
+			end = i + 1;
+		else if (whole(t, i) && end && !odd && is_power_of_two(id ^ (i + 1u)) && above < slots &&
+			 t->ring.slots[above].id <= slots)
+			odd++;
+		else
+			later = whole(t, i);
+	}
+	end = later ? end : 0;
+	while (end && end < slots && t->ring.slots[end].id == end + 1u && !whole(t, end))
+		end++;
+	return end;
+}
+
 static uint64_t holes_by_definition(const struct table *t, uint64_t head, uint64_t first)
 {
 	uint64_t slots = t->cache.geometry.slots, tail = head, holes = 0;
+	uint32_t taken = taken_by_definition(t);
 
 	while (tail + 1 < head + slots && t->ring.slots[slot_of(t, tail + 1)].id == tail + 1)
 		tail++; /* contiguous from M + 1, in place; never valid, or it would have been M */
@@ -1300,7 +1604,7 @@ static uint64_t holes_by_definition(const struct table *t, uint64_t head, uint64
 		bool torn_head = !t->cache.geometry.format->head_is_old && id + slots == head + 1 &&
 				 (!s->id || s->id == id);
 
-		holes += !holds(t, id) && !begun && !torn_head;
+		holes += !holds(t, id) && !begun && !torn_head && !(slot_of(t, id) < taken && id != slot_of(t, id) + 1u);
 	}
 	return holes;
 }
@@ -1391,6 +1695,9 @@ int main(void)
 		cmocka_unit_test(one_bit_further_in_the_tail_is_a_torn_write),
 		cmocka_unit_test(bad_length_at_the_next_id_proves_the_oldest_written_back),
 		cmocka_unit_test(head_slot),
+		cmocka_unit_test(next_slot_of_v0),
+		cmocka_unit_test(slots_below_the_record_of_v0),
+		cmocka_unit_test(smallest_rings),
 		cmocka_unit_test(slot_never_written_is_no_torn_head),
 		cmocka_unit_test(middle_of_the_window),
 		cmocka_unit_test(v0_part_readable_segment_is_no_hole),
@@ -1412,6 +1719,11 @@ int main(void)
 		cmocka_unit_test(ids_that_begin_again_are_a_restart),
 		cmocka_unit_test(new_time_line_is_only_the_beginning),
 		cmocka_unit_test(old_time_line_is_only_the_other_ring),
+		cmocka_unit_test(each_time_line_is_judged_as_a_ring),
+		cmocka_unit_test(torn_tail_of_the_new_line_is_no_hole_of_the_old_one),
+		cmocka_unit_test(odd_id_among_those_of_the_first_lap),
+		cmocka_unit_test(dialects_are_time_lines),
+		cmocka_unit_test(lines_of_two_dialects_in_the_first_lap),
 		cmocka_unit_test(time_line_means_nothing_without_a_restart),
 		cmocka_unit_test(record_of_the_abandoned_ring_is_dropped_with_it),
 		cmocka_unit_test(rings_that_did_not_restart),

@@ -286,7 +286,7 @@ static void everything(struct build *b)
 
 static int correct_and_write(struct build *b, struct list *list)
 {
-	int ret = wb_ring_correct(&b->ring, NULL);
+	int ret = wb_ring_correct(&b->ring, NULL, NULL, NULL);
 
 	return ret < 0 ? ret : wb_repair_each(&b->ring, false, note, list, NULL, NULL);
 }

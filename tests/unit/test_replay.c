@@ -263,7 +263,7 @@ static void corrected_bit_of_data_is_written_right(void **state)
 		build_at(&b, 4)[WB_BLOCK + 1234] ^= 0x20;
 		backing_init(&backing, 20 * 8);
 		build_load_on(&b, NULL, &load);
-		assert_int_equal(wb_ring_correct(&b.ring, NULL), 1);
+		assert_int_equal(wb_ring_correct(&b.ring, NULL, NULL, NULL), 1);
 		assert_int_equal(wb_replay(&b.ring, &scope, backing.dev, &options, &result, NULL, NULL), 0);
 		for (uint64_t lba = 13 * 8; lba < 14 * 8; lba++)
 			assert_true(backing_holds(&backing, lba, 13));
@@ -286,7 +286,7 @@ static void corrected_bit_of_metadata_moves_the_block(void **state)
 	build_at(&b, 4)[512] ^= 0x10; /* sector 104 reads as 120: block 15 */
 	backing_init(&backing, 20 * 8);
 	build_load(&b, 20 * 8);
-	assert_int_equal(wb_ring_correct(&b.ring, NULL), 1);
+	assert_int_equal(wb_ring_correct(&b.ring, NULL, NULL, NULL), 1);
 	assert_int_equal(wb_replay(&b.ring, &scope, backing.dev, &options, &result, NULL, NULL), 0);
 	assert_true(backing_holds(&backing, 13 * 8, 13));
 	assert_true(backing_holds(&backing, 15 * 8, 15));

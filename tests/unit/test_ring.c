@@ -643,7 +643,7 @@ static void metadata_comes_corrected(void **state)
 	build_load(&b, 0);
 	assert_int_equal(wb_ring_metadata(&b.ring, 2, meta, NULL), 0);
 	assert_memory_equal(meta, build_at(&b, 2), WB_BLOCK); /* not before it was decided */
-	assert_int_equal(wb_ring_correct(&b.ring, NULL), 1);
+	assert_int_equal(wb_ring_correct(&b.ring, NULL, NULL, NULL), 1);
 	assert_int_equal(wb_ring_metadata(&b.ring, 2, meta, NULL), 0);
 	assert_memory_equal(meta, sound, WB_BLOCK);
 	build_release(&b);

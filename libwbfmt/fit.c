@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Segments that do not lie where the number of slots would have them: what number of slots, what start of the device
+ * would put them all in place. Both are divisors, which are found by factoring: trying all numbers would take seconds.
+ */
+#include "bytes.h"
+#include "ring.h"
+
+#define SLOTS_MAX (1u << 27)  /* larger numbers are no candidates: 64 TiB of cache at order 10 */
+#define SMALL_MAX 11587u      /* of two larger primes the product is beyond SLOTS_MAX */
+#define STEPS 65536u          /* a prime up to SLOTS_MAX is found in some 14,000 */
+#define PRIMES 16             /* no number of 64 bits has more different ones */
+
+static uint64_t gcd(uint64_t a, uint64_t b)
+{
+	while (b) {
+		uint64_t rest = a % b;
+
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
+static uint64_t distance(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : b - a;
+}
+
+/* ---- divisors ---- */
+
+struct factors {
+	uint64_t prime[PRIMES];
+	unsigned power[PRIMES], count;
+};
+
+struct misfit {
+	uint64_t misplaced, whole;
+	uint64_t of_places;   /* gcd of id - 1 - slot */
+	uint64_t of_distances; /* gcd of the differences of those */
+	uint64_t first_id, first_slot; /* of the one in the lowest slot */
+	uint64_t last_slot;   /* the highest one */
+	uint64_t ids, high;   /* a candidate is at least ids (from the smallest id to the largest), at most high */
+};
+
+/* The least divisors within bounds that fit, and how many there are. */
+struct divisors {
+	const struct misfit *misfit;
+	bool (*fits)(const struct misfit *misfit, uint64_t n); /* NULL: all do */
+	uint64_t low, high;
+	uint64_t least[WB_CANDIDATES];
+	unsigned count;
+};
+
+static uint64_t add_mod(uint64_t a, uint64_t b, uint64_t m)
+{
+	return a >= m - b ? a - (m - b) : a + b;
+}
+
+static uint64_t multiply_mod(uint64_t a, uint64_t b, uint64_t m)
+{
+	uint64_t product = 0;
+
+	for (; b; b >>= 1, a = add_mod(a, a, m))
+		if (b & 1)
+			product = add_mod(product, a, m);
+	return product;
+}
+
+/* Pollard's rho with x^2 + c: a divisor of n other than 1 and n, or 0 when none was met. */
+static uint64_t find_divisor(uint64_t n, uint64_t c)
+{
+	uint64_t x = 2, ahead = 2, product = 1;
+
+	for (unsigned step = 1; step <= STEPS; step++) {
+		x = add_mod(multiply_mod(x, x, n), c, n);
+		for (unsigned i = 0; i < 2; i++)
+			ahead = add_mod(multiply_mod(ahead, ahead, n), c, n);
+		product = multiply_mod(product, distance(x, ahead), n);
+		if (step % 64)
+			continue;
+		uint64_t common = gcd(product, n);
+
+		if (common != 1)
+			return common == n ? 0 : common;
+	}
+	return 0;
+}
+
+static void add_prime(struct factors *factors, uint64_t prime)
+{
+	unsigned i = 0;
+
+	while (i < factors->count && factors->prime[i] != prime)
+		i++;
+	if (i == PRIMES || prime > SLOTS_MAX)
+		return;
+	factors->prime[i] = prime;
+	factors->count += i == factors->count;
+	factors->power[i]++;
+}
+
+/* Splits what has no small prime. A part that cannot be split has no prime up to SLOTS_MAX but itself. */
+static void split(struct factors *factors, uint64_t n)
+{
+	uint64_t divisor = 0;
+
+	for (uint64_t c = 1; c <= 4 && n > SLOTS_MAX && !divisor; c++)
+		divisor = find_divisor(n, c);
+	if (!divisor) {
+		if (n > 1)
+			add_prime(factors, n);
+		return;
+	}
+	split(factors, divisor);
+	split(factors, n / divisor);
+}
+
+static struct factors factor(uint64_t n)
+{
+	struct factors factors = { .count = 0 };
+
+	for (uint64_t p = 2; n && p <= SMALL_MAX; p += p > 2 ? 2 : 1)
+		for (; n % p == 0; n /= p)
+			add_prime(&factors, p);
+	split(&factors, n);
+	return factors;
+}
+
+static void keep_divisor(struct divisors *divisors, uint64_t d)
+{
+	unsigned at = (unsigned)wb_min(divisors->count, WB_CANDIDATES);
+
+	if (d < divisors->low || (divisors->fits && !divisors->fits(divisors->misfit, d)))
+		return;
+	divisors->count++;
+	if (at == WB_CANDIDATES && d > divisors->least[--at])
+		return;
+	for (; at && divisors->least[at - 1] > d; at--)
+		divisors->least[at] = divisors->least[at - 1];
+	divisors->least[at] = d;
+}
+
+static void each_divisor(struct divisors *divisors, const struct factors *factors, unsigned i, uint64_t d)
+{
+	if (i == factors->count) {
+		keep_divisor(divisors, d);
+		return;
+	}
+	for (unsigned power = 0; power <= factors->power[i] && d <= divisors->high; power++, d *= factors->prime[i])
+		each_divisor(divisors, factors, i + 1, d);
+}
+
+static void find_divisors(struct divisors *divisors, uint64_t n)
+{
+	divisors->high = wb_min(divisors->misfit->high, SLOTS_MAX);
+	if (!n || divisors->low > divisors->high)
+		return;
+	struct factors factors = factor(n);
+
+	each_divisor(divisors, &factors, 0, 1);
+}
+
+/* ---- what fits ---- */
+
+/* A segment whose own bytes agree, wherever it lies. */
+static bool is_whole(const struct wb_slot *slot)
+{
+	return slot->id && slot->flags & WB_SLOT_SEALED;
+}
+
+static struct misfit measure(const struct wb_ring *ring)
+{
+	struct misfit misfit = { .high = ring->lap_high };
+	uint64_t min_id = UINT64_MAX, max_id = 0, first_place = 0;
+
+	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++) {
+		const struct wb_slot *slot = &ring->slots[i];
+
+		if (!is_whole(slot))
+			continue;
+		uint64_t place = slot->id - 1 - i; /* modulo 2^64 */
+
+		misfit.misplaced += !wb_ring_stands(ring, i);
+		if (!misfit.whole++) {
+			first_place = place;
+			misfit.first_id = slot->id;
+			misfit.first_slot = i;
+		}
+		misfit.of_places = gcd(misfit.of_places, distance(slot->id - 1, i));
+		misfit.of_distances = gcd(misfit.of_distances,
+					  (int64_t)(place - first_place) < 0 ? first_place - place :
+									       place - first_place);
+		min_id = wb_min(min_id, slot->id);
+		max_id = wb_max(max_id, slot->id);
+		misfit.last_slot = i;
+	}
+	if (misfit.whole)
+		misfit.ids = wb_max(max_id - min_id + 1, ring->lap_low + (ring->lap_low > 0));
+	return misfit;
+}
+
+static void find_candidates(struct wb_ring *ring, const struct misfit *misfit)
+{
+	struct divisors found = { .misfit = misfit, .low = wb_max(misfit->ids, misfit->last_slot + 1) };
+
+	find_divisors(&found, misfit->of_places);
+	ring->candidate_count = found.count;
+	for (unsigned i = 0; i < found.count && i < WB_CANDIDATES; i++)
+		ring->candidates[i] = found.least[i];
+}
+
+/* With n slots the segment in the first slot seen belongs to slot at % n, and all of them must fit between there and the
+ * end. */
+static bool fits_moved(const struct misfit *misfit, uint64_t n)
+{
+	uint64_t at = (misfit->first_id - 1) % n;
+
+	return at + misfit->last_slot - misfit->first_slot < n && at != misfit->first_slot;
+}
+
+static void add_start(struct wb_ring *ring, uint64_t slots, uint64_t at, const struct misfit *misfit)
+{
+	if (ring->start_count < WB_CANDIDATES) {
+		ring->starts[ring->start_count].slots = slots;
+		ring->starts[ring->start_count].start = (int64_t)at - (int64_t)misfit->first_slot;
+	}
+	ring->start_count++;
+}
+
+/* One odd id among segments in place is no move; of a ring in its second lap one of the laps may be in place by chance. */
+static void find_starts(struct wb_ring *ring, const struct misfit *misfit)
+{
+	struct divisors found = { .misfit = misfit, .fits = fits_moved,
+				  .low = wb_max(misfit->ids, misfit->last_slot - misfit->first_slot + 1) };
+	uint64_t at = misfit->first_id - 1;
+
+	if (misfit->misplaced < 2)
+		return;
+	find_divisors(&found, misfit->of_distances);
+	for (unsigned i = 0; i < found.count && i < WB_CANDIDATES; i++)
+		add_start(ring, found.least[i], at % found.least[i], misfit);
+	ring->start_count = found.count;
+	if (misfit->of_distances)
+		return;
+	/* all by the same distance: that fits a first lap of any number of slots, and later laps of those that follow */
+	add_start(ring, 0, at, misfit);
+	for (uint64_t n = found.low; n <= wb_min(found.high, at) && ring->start_count <= WB_CANDIDATES; n++)
+		if (fits_moved(misfit, n))
+			add_start(ring, n, at % n, misfit);
+}
+
+void wb_ring_fit(struct wb_ring *ring)
+{
+	struct misfit misfit = measure(ring);
+
+	ring->candidate_count = ring->start_count = 0;
+	ring->resized = ring->shifted = false;
+	if (!misfit.misplaced)
+		return;
+	find_candidates(ring, &misfit);
+	if (!ring->candidate_count)
+		find_starts(ring, &misfit);
+	ring->shifted = ring->start_count > 0;
+	/* where nothing is in place the number is wrong, even if no other one explains all */
+	ring->resized = ring->candidate_count || (!ring->shifted && !ring->head);
+}
