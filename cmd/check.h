@@ -66,6 +66,8 @@ int check_found(void *context, const struct wb_finding *finding);
 void check_say_folds(const struct findings *findings);
 void check_say_findings(const struct findings *findings);
 
+/* Where a shifted device began, as a value for --start: byte of the whole device. False when it is none. */
+bool check_start(const struct wb_ring *ring, unsigned i, int64_t *start);
 struct wb_ring_options check_ring_options(const struct work *work);
 bool check_address_is_open(const struct work *work);
 /* The log as the other way to address slots shows it; its table is gone before the one that is reported is loaded. */

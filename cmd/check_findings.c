@@ -17,6 +17,14 @@ static void report_numbers(struct json_object *record, const char *key, const ui
 		json_object_object_add(record, key, array);
 }
 
+bool check_start(const struct wb_ring *ring, unsigned i, int64_t *start)
+{
+	int64_t distance;
+
+	return !__builtin_mul_overflow(ring->starts[i].start, (int64_t)wb_slot_size(&ring->cache->geometry), &distance) &&
+	       !__builtin_sub_overflow(wb_dev_start(ring->cache->dev), distance, start);
+}
+
 /* What would put all segments in place; both counts may be larger than what the ring lists. */
 static void report_geometries(struct json_object *record, const struct wb_ring *ring, enum wb_rule rule)
 {
@@ -27,9 +35,12 @@ static void report_geometries(struct json_object *record, const struct wb_ring *
 			       ring->candidate_count < WB_CANDIDATES ? ring->candidate_count : WB_CANDIDATES);
 	for (unsigned i = 0; array && i < ring->start_count && i < WB_CANDIDATES; i++) {
 		struct json_object *start = json_object_new_object();
+		int64_t bytes;
 
 		report_u64(start, "slots", ring->starts[i].slots);
 		report_int(start, "start", ring->starts[i].start);
+		if (check_start(ring, i, &bytes))
+			report_int(start, "bytes", bytes);
 		json_object_array_add(array, start);
 	}
 	if (array)

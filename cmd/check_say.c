@@ -2,6 +2,7 @@
 /* The verdict first, then the ring; and both readings where there are two. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "check.h"
 #include "report.h"
@@ -127,6 +128,38 @@ static uint64_t missing_bytes(const struct work *work)
 	return missing || !rest ? missing : WB_SECTOR - rest;
 }
 
+/* " --start=1048576 --size=22020096", for a command line; without --size where the number of slots is not known, or not all
+ * of them are there. */
+static bool start_options(const struct work *work, unsigned i, char *text, size_t size)
+{
+	const struct wb_ring *ring = &work->ring;
+	uint64_t slots = ring->starts[i].slots;
+	uint64_t bytes = WB_FIRST_SLOT + slots * wb_slot_size(&work->cache.geometry);
+	int64_t start;
+
+	if (!check_start(ring, i, &start))
+		return false;
+	snprintf(text, size, " --start=%" PRId64, start);
+	if (slots && bytes <= wb_dev_size(wb_dev_whole(work->cache_dev)) - (uint64_t)start)
+		append_text(text, size, " --size=%" PRIu64, bytes);
+	return true;
+}
+
+static void say_start(const struct work *work, unsigned i)
+{
+	uint64_t slots = work->ring.starts[i].slots;
+	int64_t start = work->ring.starts[i].start;
+	uint64_t distance = start < 0 ? -(uint64_t)start : (uint64_t)start;
+	char options[96], count[64] = "";
+
+	if (!start_options(work, i, options, sizeof(options)))
+		options[0] = '\0';
+	if (slots)
+		snprintf(count, sizeof(count), "%" PRIu64 " slots, ", slots);
+	common_say(common_of(work), "candidate  %s%s %s%" PRIu64 " slot%s %s this start", options, options[0] ? ":" : "", count, distance,
+		   plural(distance), start < 0 ? "after" : "before");
+}
+
 static void say_geometries(const struct work *work)
 {
 	const struct wb_ring *ring = &work->ring;
@@ -141,18 +174,8 @@ static void say_geometries(const struct work *work)
 		common_say(common, "candidate   --slots=%" PRIu64 " puts every segment in place%s%s", ring->candidates[i],
 			   missing ? "; " : "", missing ? words_missing(work->cache_dev, missing) : "");
 	}
-	for (unsigned i = 0; i < ring->start_count && i < WB_CANDIDATES; i++) {
-		uint64_t slots = ring->starts[i].slots;
-		int64_t start = ring->starts[i].start;
-		uint64_t distance = start < 0 ? (uint64_t)-start : (uint64_t)start;
-
-		if (slots)
-			common_say(common, "candidate   of %" PRIu64 " slots, begun %" PRIu64 " slot%s before this start (or %" PRIu64
-				   " behind it)", slots, distance, plural(distance), slots - distance);
-		else
-			common_say(common, "candidate   begun %" PRIu64 " slot%s %s this start", distance, plural(distance),
-				   start < 0 ? "behind" : "before");
-	}
+	for (unsigned i = 0; i < ring->start_count && i < WB_CANDIDATES; i++)
+		say_start(work, i);
 }
 
 void check_say_ring(const struct work *work)
@@ -209,6 +232,18 @@ static void next(const struct work *work, const char *text)
 	common_say(common_of(work), "next        %s", text);
 }
 
+/* The first candidate, ready to be run. */
+static void next_with_start(const struct work *work)
+{
+	char options[96], *quoted = shell_quoted(work->cache_path);
+
+	if (quoted && start_options(work, 0, options, sizeof(options)))
+		common_say(common_of(work), "next        wb-check%s %s, or with another candidate below", options, quoted);
+	else
+		next(work, "wb-check on a device (or a copy) that begins where it did when the driver used it: see the candidates");
+	free(quoted);
+}
+
 /* Where nothing certain can be said before something has been decided. True: the verdict has been said. */
 static bool say_verdict_on_geometry(const struct work *work)
 {
@@ -225,7 +260,7 @@ static bool say_verdict_on_geometry(const struct work *work)
 		next(work, "wb-check with one of the candidates below as --slots");
 	} else if (ring->shifted) {
 		verdict(work, "the start of the device is wrong; what is dirty shows only from the right one. Change nothing yet.");
-		next(work, "wb-check on a device (or a copy) that begins where it did when the driver used it: see the candidates");
+		next_with_start(work);
 	} else if (ring->destroyed) {
 		verdict(work, "no segment is whole, though headers prove a log: all it held may be lost. Change nothing yet.");
 		next(work, "wb-dump --segments CACHE shows the headers");

@@ -117,7 +117,7 @@ classes() {
 	expect 4 wb-check --json cache.img
 	[ "$(record finding | jq -c .starts)" = '[{"slots":6,"start":2}]' ]
 	expect 4 wb-check cache.img
-	[[ $output == *"of 6 slots, begun 2 slots before this start"* ]]
+	[[ $output == *"candidate   --start=-1048576 --size=4194304: 6 slots, 2 slots before this start"* ]]
 }
 
 @test "both readings of an all-zero sector 0 are given, with what to do" {

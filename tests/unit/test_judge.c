@@ -1348,6 +1348,39 @@ static void start_that_a_shifted_device_had_is_listed(void **state)
 	}
 }
 
+/* As the image of a disk shows it: more slots than there were, and the ring begins behind the start. */
+static void start_is_found_in_every_lap(void **state)
+{
+	static const uint32_t rings[] = { 4, 6, 40 };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(rings); i++)
+		for (uint32_t behind = 1; behind <= 3; behind++)
+			for (uint64_t head = 3; head < 4u * rings[i]; head++) {
+				uint32_t n = rings[i];
+				unsigned misplaced = 0;
+				bool found = false;
+				struct table t;
+
+				table_init(&t, "v2", n + behind + 2);
+				for (uint64_t back = 0; back < n && back < head; back++) {
+					uint32_t slot = behind + (uint32_t)((head - back - 1) % n);
+
+					stand(&t, slot, head - back, WB_SLOT_SEALED | WB_SLOT_LAP);
+					misplaced += slot_of(&t, head - back) != slot;
+				}
+				judge(&t);
+				for (unsigned k = 0; k < t.ring.start_count && k < WB_CANDIDATES; k++)
+					found |= t.ring.starts[k].start == -(int64_t)behind &&
+						 t.ring.starts[k].slots == (head <= n ? 0 : n);
+				/* a ring that ends with its last slot may as well be a longer one that was cut, and a single
+				 * misplaced segment a damaged id */
+				if (!found && !(t.ring.resized && head % n == 0) && misplaced > 1)
+					fail_msg("%u slots, %u behind, newest id %u", n, behind, (unsigned)head);
+				table_release(&t);
+			}
+}
+
 static void first_lap_tells_the_start_for_any_number_of_slots(void **state)
 {
 	static const int64_t moved[] = { 2, -2 };
@@ -1361,7 +1394,8 @@ static void first_lap_tells_the_start_for_any_number_of_slots(void **state)
 			stand(&t, slot, (uint64_t)(slot + moved[i]) + 1, WB_SLOT_SEALED | WB_SLOT_LAP);
 		judge(&t);
 		assert_true(t.ring.shifted);
-		assert_int_equal(t.ring.start_count, 1);
+		/* ids 5 to 8 may also be the second lap of four slots that begin where the first of them lies */
+		assert_int_equal(t.ring.start_count, moved[i] > 0 ? 2 : 1);
 		assert_int_equal(t.ring.starts[0].slots, 0);
 		assert_int_equal(t.ring.starts[0].start, moved[i]);
 		table_release(&t);
@@ -1734,6 +1768,7 @@ int main(void)
 		cmocka_unit_test(only_so_many_candidates_are_listed),
 		cmocka_unit_test(device_whose_start_moved_is_shifted),
 		cmocka_unit_test(start_that_a_shifted_device_had_is_listed),
+		cmocka_unit_test(start_is_found_in_every_lap),
 		cmocka_unit_test(first_lap_tells_the_start_for_any_number_of_slots),
 		cmocka_unit_test(sound_rings_fit),
 		cmocka_unit_test(flipped_bit_of_one_id_is_no_move_of_the_device),
