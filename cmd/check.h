@@ -76,7 +76,7 @@ int check_tell_readings(struct work *work);
 bool check_log_is_closed(const struct work *work);
 uint64_t check_dirty_sectors(const struct work *work);
 void check_say_ring(const struct work *work);
-void check_say_verdict(const struct work *work);
+void check_say_verdict(struct work *work);
 void check_summarise(const struct work *work);
 
 int check_count_repairs(struct work *work);

@@ -333,10 +333,50 @@ static void say_verdict_on_log(const struct work *work)
 		next(work, "wb-check --repair CACHE, if a driver is to take over instead");
 }
 
-void check_say_verdict(const struct work *work)
+/* The log of another disk, whatever else there is to say of it. */
+static bool say_verdict_on_pair(const struct work *work)
 {
-	if (!say_verdict_on_geometry(work) && !say_verdict_on_super(work))
-		say_verdict_on_log(work);
+	char *quoted = shell_quoted(work->cache_path);
+
+	if (!work->backing || work->proof.pair != WB_PAIR_CONTRADICTED) {
+		free(quoted);
+		return false;
+	}
+	common_say(common_of(work), "verdict     BACKING is not the disk of this cache, or was written to since: %" PRIu64 " block%s of the log "
+		   "contradict%s it, %" PRIu64 " match%s. Change nothing yet.", work->proof.against, plural(work->proof.against),
+		   work->proof.against == 1 ? "s" : "", work->proof.for_, work->proof.for_ == 1 ? "es" : "");
+	common_say(common_of(work), "next        look for the right disk: wb-check %s DISK, for each that may be it", quoted ? quoted : "CACHE");
+	free(quoted);
+	return true;
+}
+
+/* Signatures of others instead of a superblock: neither is restored nor ended what may be a part of something else. */
+static bool say_verdict_on_signatures(const struct work *work)
+{
+	if (!work->foreign[0] || (work->cache.super != WB_SUPER_ZEROED && work->cache.super != WB_SUPER_DAMAGED))
+		return false;
+	common_say(common_of(work), "verdict     sector 0 is not that of a cache: CACHE carries %s. Segments prove a log that holds %s. "
+		   "Change nothing yet.", work->foreign, at_stake(work));
+	next(work, "is this the right device, and all of it? If so, --force=signature lets wb-check --repair and wb-flush-dirty write to it");
+	return true;
+}
+
+static void say_verdict(const struct work *work)
+{
+	if (say_verdict_on_pair(work) || say_verdict_on_geometry(work) || say_verdict_on_signatures(work) ||
+	    say_verdict_on_super(work))
+		return;
+	say_verdict_on_log(work);
+}
+
+void check_say_verdict(struct work *work)
+{
+	struct common *common = &work->options->common;
+	bool quiet = common->quiet;
+
+	common->quiet = quiet && !work->findings->damage; /* what means harm is said in any case */
+	say_verdict(work);
+	common->quiet = quiet;
 }
 
 void check_summarise(const struct work *work)

@@ -87,6 +87,21 @@ int refuse_container(const struct common *common, const char *path, const char *
 	return status;
 }
 
+int refuse_backing_container(const struct common *common, const char *path)
+{
+	struct signatures signatures;
+	int status = 0;
+
+	if (common_forced(common, "signature"))
+		return 0;
+	find_all_signatures(path, &signatures);
+	if (find_container(&signatures))
+		status = refuse_container(common, path, "BACKING", find_container(&signatures),
+					  common->force_names ? " (--force=signature overrides this)" : "");
+	signatures_release(&signatures);
+	return status;
+}
+
 static int refuse_member(const struct common *common, const char *path, const struct signature *member, enum part_use use)
 {
 	char line[WORDS / 2];

@@ -29,6 +29,8 @@ void part_signatures(const struct wb_dev *part, const char *path, struct signatu
 /* ", the part of it from byte 1048576 on: offsets count from there", or nothing. Static storage. */
 const char *part_words(const struct wb_dev *dev);
 
+/* Refuses a BACKING that is a container, unless --force=signature. 0 or an exit status. */
+int refuse_backing_container(const struct common *common, const char *path);
 /* Refuses a file that holds an image in a format of its own; override follows the advice. */
 int refuse_container(const struct common *common, const char *path, const char *operand, const struct signature *container,
 		     const char *override);

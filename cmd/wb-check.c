@@ -101,7 +101,9 @@ static int open_backing(struct work *work)
 				     "BACKING out");
 	if (devices_overlap(work->cache_path, work->backing_path, words, sizeof(words)))
 		return common_refuse(common, work->backing_path, "CACHE and BACKING are %s", words);
-	status = common_open(common, &work->backing, work->backing_path, WB_OPEN_READ);
+	status = refuse_backing_container(common, work->backing_path);
+	if (!status)
+		status = common_open(common, &work->backing, work->backing_path, WB_OPEN_READ);
 	if (!status && carries_header(work->backing))
 		status = common_refuse(common, work->backing_path,
 				       "BACKING carries a writeboost header: are the two operands swapped?");

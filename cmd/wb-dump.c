@@ -192,7 +192,9 @@ static int open_backing(struct work *work)
 	if (wb_dev_pack_info(work->dev))
 		return common_refuse(common_of(work), work->path, "a pack holds no data that could be compared with BACKING: leave "
 				     "BACKING out");
-	status = common_open(common_of(work), &work->backing, work->backing_path, WB_OPEN_READ);
+	status = refuse_backing_container(common_of(work), work->backing_path);
+	if (!status)
+		status = common_open(common_of(work), &work->backing, work->backing_path, WB_OPEN_READ);
 	if (!status && wb_dev_same(work->dev, work->backing))
 		status = common_refuse(common_of(work), work->backing_path, "CACHE and BACKING are the same device");
 	return status;

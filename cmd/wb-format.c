@@ -182,7 +182,10 @@ static int open_device(struct work *work)
 /* Only read. Swapped operands would end the log of a disk that has none, and keep the other. */
 static int open_backing(struct work *work)
 {
-	int status = common_open(common_of(work), &work->backing, work->options->backing_path, WB_OPEN_READ);
+	int status = refuse_backing_container(common_of(work), work->options->backing_path);
+
+	if (!status)
+		status = common_open(common_of(work), &work->backing, work->options->backing_path, WB_OPEN_READ);
 
 	if (status || !carries_header(work->backing))
 		return status;

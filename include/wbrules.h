@@ -48,4 +48,4 @@ X(FOREIGN, "foreign", NOTE, "garbage in a slot that was never written since the 
 X(PADDING, "padding", NOTE, "unused bytes of the segment's metadata are not zero")
 X(UNSEALED_DATA, "unsealed-data", WARNING,
   "nothing in this generation covers data blocks: the newest segment may be torn unnoticed (--until-id, --undo)")
-X(BACKING_MISMATCH, "backing-mismatch", WARNING, "the log's clean copies contradict this backing device")
+X(BACKING_MISMATCH, "backing-mismatch", DAMAGE, "the log's clean copies contradict this backing device")
