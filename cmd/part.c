@@ -145,11 +145,13 @@ static void look_for_cache(const char *path, struct candidate *candidate)
 	wb_dev_close(part);
 }
 
+/* One leg of a mirror in a partition is no cache either. */
 static void look_for_type(int fd, struct candidate *candidate)
 {
 	struct signatures signatures;
 
 	find_signatures_in(fd, candidate->start, candidate->size, &signatures);
+	candidate->is_cache &= !find_member(&signatures, candidate->begins_as_cache) && !find_container(&signatures);
 	for (unsigned i = 0; i < signatures.count && !candidate->type[0]; i++)
 		if (!signatures.list[i].is_table)
 			snprintf(candidate->type, sizeof(candidate->type), "%s", signatures.list[i].type);
@@ -214,9 +216,9 @@ static unsigned find_caches(struct candidates *candidates, const char *path, uin
 	read_table(candidates, fd, 0, bytes);
 	read_table(candidates, fd, WB_BLOCK, bytes);
 	for (unsigned i = 0; i < candidates->count; i++) {
-		look_for_type(fd, &candidates->list[i]);
 		look_for_cache(path, &candidates->list[i]);
-		begins |= candidates->list[i].begins_as_cache;
+		look_for_type(fd, &candidates->list[i]);
+		begins |= candidates->list[i].begins_as_cache && candidates->list[i].is_cache;
 	}
 	close(fd);
 	for (unsigned i = candidates->count; i-- > 0;) {

@@ -84,8 +84,14 @@ static int open_device(struct work *work)
 
 	int status = common_open(common, &work->cache_dev, work->cache_path, flags);
 
-	return status ? status : part_choose(common, &work->cache_dev, work->cache_path,
-					     work->options->repair ? PART_WRITE : PART_LOOK, work->foreign, sizeof(work->foreign));
+	if (!status)
+		status = part_choose(common, &work->cache_dev, work->cache_path, work->options->repair ? PART_WRITE : PART_LOOK,
+				     work->foreign, sizeof(work->foreign));
+	if (status) { /* --explain-kernel has nothing to explain either */
+		wb_dev_close(work->cache_dev);
+		work->cache_dev = NULL;
+	}
+	return status;
 }
 
 static int open_backing(struct work *work)

@@ -334,6 +334,53 @@ static bool wait_for_the_dead(unsigned *attempts)
 	return true;
 }
 
+/* Virtual machines lock single bytes, 100 and 201 among them (QEMU: file-posix.c, raw_apply_lock_bytes()), of block devices
+ * too, which they do not open exclusively. */
+static bool is_locked(int fd)
+{
+	struct flock any = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return !fcntl(fd, F_OFD_GETLK, &any) && any.l_type != F_UNLCK;
+}
+
+/* Keeps all those bytes from them. A descriptor that cannot write can only have a shared lock, which is enough for that. */
+static int lock_bytes(int fd, unsigned flags)
+{
+	struct flock own = { .l_type = flags & WB_OPEN_WRITE ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET };
+
+	if (!(flags & WB_OPEN_EXCLUSIVE) || !fcntl(fd, F_OFD_SETLK, &own))
+		return 0;
+	return errno == EACCES ? EWOULDBLOCK : errno;
+}
+
+static int try_lock(const struct file *file, unsigned flags)
+{
+	if (is_locked(file->fd))
+		return EWOULDBLOCK;
+	if (!file->dev.is_block && flock(file->fd, (flags & WB_OPEN_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB))
+		return errno;
+	return lock_bytes(file->fd, flags);
+}
+
+/* Notes in the device that another program has locked it, or why its file system cannot lock it. */
+static int lock(struct file *file, unsigned flags, struct wb_error *err)
+{
+	unsigned attempts = 0;
+	int failed = 0;
+
+	if (flags & WB_OPEN_PEEK)
+		return 0;
+	do
+		failed = try_lock(file, flags);
+	while (failed == EINTR || (failed == EWOULDBLOCK && flags & WB_OPEN_EXCLUSIVE && wait_for_the_dead(&attempts)));
+	if (failed == EWOULDBLOCK && flags & WB_OPEN_EXCLUSIVE)
+		return wb_fail(err, WB_EBUSY, EWOULDBLOCK, WB_NO_OFFSET, "the %s is locked by another program",
+			       file->dev.is_block ? "device" : "image");
+	file->dev.busy |= failed == EWOULDBLOCK;
+	file->dev.lock_error = failed == EWOULDBLOCK || file->dev.is_block ? 0 : failed;
+	return 0;
+}
+
 /* O_EXCL on a block device fails while a file system, dm, md or swap holds it. */
 static int open_block(struct file *file, const char *path, unsigned flags, struct wb_error *err)
 {
@@ -357,8 +404,11 @@ static int open_block(struct file *file, const char *path, unsigned flags, struc
 	}
 	if (file->fd < 0)
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
+	int sector = 0, misaligned = 0, ret = lock(file, flags, err);
 	unsigned physical = 0;
-	int sector = 0, misaligned = 0;
+
+	if (ret)
+		return ret;
 
 	if (ioctl(file->fd, BLKGETSIZE64, &file->dev.size) || ioctl(file->fd, BLKSSZGET, &sector))
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "asking for the size: %s", strerror(errno));
@@ -369,35 +419,6 @@ static int open_block(struct file *file, const char *path, unsigned flags, struc
 	return 0;
 }
 
-/* Virtual machines lock single bytes, 100 and 201 among them (QEMU: file-posix.c, raw_apply_lock_bytes()); what they may
- * lock is kept from them too. A descriptor that cannot write can only have a shared lock, which is enough for that. */
-static int try_lock(int fd, unsigned flags)
-{
-	struct flock any = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	struct flock own = { .l_type = flags & WB_OPEN_WRITE ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET };
-	bool exclusive = flags & WB_OPEN_EXCLUSIVE;
-
-	if (!fcntl(fd, F_OFD_GETLK, &any) && any.l_type != F_UNLCK)
-		return EWOULDBLOCK;
-	if (flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB))
-		return errno;
-	if (!exclusive || !fcntl(fd, F_OFD_SETLK, &own))
-		return 0;
-	return errno == EACCES ? EWOULDBLOCK : errno;
-}
-
-/* 0, EWOULDBLOCK when another program has locked the image, or why its file system cannot lock it. */
-static int lock_image(int fd, unsigned flags)
-{
-	unsigned attempts = 0;
-	int failed;
-
-	do
-		failed = try_lock(fd, flags);
-	while (failed == EINTR || (failed == EWOULDBLOCK && flags & WB_OPEN_EXCLUSIVE && wait_for_the_dead(&attempts)));
-	return failed;
-}
-
 static int open_image(struct file *file, const char *path, unsigned flags, struct wb_error *err)
 {
 	int mode = (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | (flags & WB_OPEN_CREATE ? O_CREAT | O_EXCL : 0);
@@ -406,12 +427,10 @@ static int open_image(struct file *file, const char *path, unsigned flags, struc
 	file->fd = open(path, mode | O_CLOEXEC, 0600); /* what it will hold comes from a device that not everybody may read */
 	if (file->fd < 0 || fstat(file->fd, &st))
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
-	int failed = flags & WB_OPEN_PEEK ? 0 : lock_image(file->fd, flags);
+	int ret = lock(file, flags, err);
 
-	if (failed == EWOULDBLOCK && flags & WB_OPEN_EXCLUSIVE)
-		return wb_fail(err, WB_EBUSY, EWOULDBLOCK, WB_NO_OFFSET, "the image is locked by another program");
-	file->dev.busy = failed == EWOULDBLOCK;
-	file->dev.lock_error = file->dev.busy ? 0 : failed;
+	if (ret)
+		return ret;
 	file->dev.device = st.st_dev;
 	file->dev.inode = st.st_ino;
 	file->dev.size = (uint64_t)st.st_size;

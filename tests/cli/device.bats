@@ -134,3 +134,11 @@ PART=(--start=1MiB --size=4MiB)
 	expect 4 wb-check -q cache.img backing.img
 	[[ $output == "verdict     BACKING is not the disk of this cache"* ]]
 }
+
+@test "of a device that is refused --explain-kernel explains nothing" {
+	here backing.img
+	expect 8 wb-check --explain-kernel backing.img/ # not a device at all
+	printf 'QFI\xfb\0\0\0\3' | dd of=backing.img conv=notrunc status=none
+	expect 8 wb-check --explain-kernel backing.img
+	[ -z "$output" ]
+}

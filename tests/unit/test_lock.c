@@ -2,7 +2,9 @@
 /* libwbfmt/dev_file.c: images that other programs lock, as virtual machines do, and file systems that have no locks. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -83,6 +85,50 @@ static void image_of_a_running_machine_is_in_use(void **state)
 	}
 }
 
+/* A loop device over the image; -1 where there is none. fd: keeps it, until it is closed. */
+static int attach_loop(char *name, size_t size)
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), image = open(path, O_RDWR | O_CLOEXEC);
+	int number = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE), loop = -1;
+	struct loop_info64 info = { .lo_flags = LO_FLAGS_AUTOCLEAR };
+
+	snprintf(name, size, "/dev/loop%d", number);
+	if (number >= 0)
+		loop = open(name, O_RDWR | O_CLOEXEC);
+	if (loop >= 0 && (ioctl(loop, LOOP_SET_FD, image) || ioctl(loop, LOOP_SET_STATUS64, &info))) {
+		close(loop);
+		loop = -1;
+	}
+	close(image);
+	if (control >= 0)
+		close(control);
+	return loop;
+}
+
+static void block_device_of_a_running_machine_is_in_use(void **state)
+{
+	char name[32];
+	int loop = attach_loop(name, sizeof(name)), machine;
+	struct wb_dev *dev = NULL;
+
+	(void)state;
+	if (loop < 0)
+		skip(); /* there are no loop devices, or not for us */
+	machine = open(name, O_RDWR | O_CLOEXEC);
+	assert_true(lock_byte(machine, F_RDLCK, 201));
+	assert_int_equal(wb_dev_open(&dev, name, WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE, NULL), -WB_EBUSY);
+	assert_int_equal(wb_dev_open(&dev, name, WB_OPEN_READ, NULL), 0);
+	assert_true(wb_dev_busy(dev));
+	wb_dev_close(dev);
+	close(machine);
+	assert_int_equal(wb_dev_open(&dev, name, WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE, NULL), 0);
+	machine = open(name, O_RDWR | O_CLOEXEC);
+	assert_false(lock_byte(machine, F_RDLCK, 100));
+	close(machine);
+	wb_dev_close(dev);
+	close(loop);
+}
+
 static void machine_does_not_get_an_image_that_is_held_exclusively(void **state)
 {
 	static const unsigned flags[] = { WB_OPEN_READ | WB_OPEN_EXCLUSIVE, WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE };
@@ -153,6 +199,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		with_image(image_of_a_running_machine_is_in_use),
+		with_image(block_device_of_a_running_machine_is_in_use),
 		with_image(machine_does_not_get_an_image_that_is_held_exclusively),
 		with_image(lock_of_a_whole_file_counts),
 		with_image(without_locks_an_image_is_opened_and_the_reason_told),

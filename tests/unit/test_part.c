@@ -464,6 +464,27 @@ static void of_two_caches_none_is_chosen(void **state)
 	free(other.bytes);
 }
 
+static void member_in_a_partition_is_named_and_no_cache(void **state)
+{
+	struct image leg = image_of(&kinds[1], 0), disk = { .start = 1 << 20 };
+
+	(void)state;
+	md_1_0(&leg);
+	disk.length = leg.size;
+	disk.size = disk.start + leg.size + AFTER;
+	disk.bytes = calloc(1, disk.size);
+	assert_non_null(disk.bytes);
+	put(&disk, disk.start, leg.bytes, leg.size);
+	gpt(&disk);
+	write_image(&disk);
+	choose(PART_LOOK, false, 0, 0, false);
+	assert_non_null(strstr(said, "no partition of it holds a cache; partition 1 is linux_raid_member"));
+	assert_int_equal(choose(PART_WRITE, true, (int64_t)disk.start, disk.length, false).status, EXIT_REFUSED);
+	assert_int_equal(choose(PART_WRITE, true, (int64_t)disk.start, disk.length, true).status, 0);
+	free(disk.bytes);
+	free(leg.bytes);
+}
+
 static void containers_are_named_with_what_opens_them(void **state)
 {
 	static const struct { const char *magic, *name, *tool; unsigned length; } files[] = {
@@ -540,6 +561,7 @@ int main(void)
 		cmocka_unit_test(what_drivers_leave_beside_a_superblock_is_no_reason),
 		cmocka_unit_test(table_over_the_superblock_is_not_written_over),
 		cmocka_unit_test(of_two_caches_none_is_chosen),
+		cmocka_unit_test(member_in_a_partition_is_named_and_no_cache),
 		cmocka_unit_test(containers_are_named_with_what_opens_them),
 		cmocka_unit_test(part_that_begins_before_the_device_is_taken),
 	};
