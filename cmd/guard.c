@@ -1052,6 +1052,27 @@ static bool exclusively_open(const char *path, const struct node *node, const st
 	return true;
 }
 
+/* QEMU locks bytes of what it attaches, with locks that belong to its open file description. */
+static bool locked_by_a_machine(const char *path, const struct search *search)
+{
+	const struct timespec moment = { .tv_nsec = 10000000 };
+	int fd = open_for_looking(path);
+	bool locked = fd >= 0;
+
+	for (unsigned attempt = 0; attempt < 100 && locked; attempt++) {
+		struct flock any = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+		locked = !fcntl(fd, F_OFD_GETLK, &any) && any.l_type != F_UNLCK;
+		if (locked)
+			nanosleep(&moment, NULL); /* as above */
+	}
+	if (fd >= 0)
+		close(fd);
+	if (locked)
+		append_text(search->text, search->size, "locked by another program, as virtual machines do");
+	return locked;
+}
+
 bool holder_of(const char *path, char *text, size_t size)
 {
 	const struct search search = { .text = text, .size = size };
@@ -1061,7 +1082,8 @@ bool holder_of(const char *path, char *text, size_t size)
 	if (!look(path, &node))
 		return false;
 	bool held = used_directly(&node, &search) || (node.is_block && relatives_used(node.device, &search)) ||
-		    under_loop(path, &node, &search) || exclusively_open(path, &node, &search);
+		    under_loop(path, &node, &search) || exclusively_open(path, &node, &search) ||
+		    locked_by_a_machine(path, &search);
 
 	make_printable(text);
 	return held;

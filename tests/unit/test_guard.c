@@ -3,6 +3,7 @@
  * cmd/guard.c on trees that look like /sys, /proc and /dev: a file below the tree's dev that holds MAJ:MIN stands for
  * that block device. Every test begins with an empty tree.
  */
+#include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
 #include <setjmp.h>
@@ -647,6 +648,23 @@ static void a_line_is_cut_to_its_room(void **state)
 	assert_string_equal(text, "disk.img,");
 }
 
+/* ---- locks ---- */
+
+static void an_image_that_a_machine_has_attached_is_held(void **state)
+{
+	const char *path = add_image("disk.img", 1 << 20);
+	int machine = open(path, O_RDWR | O_CLOEXEC);
+	struct flock byte = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 201, .l_len = 1 };
+	char words[256];
+
+	(void)state;
+	assert_false(holder_of(path, words, sizeof(words)));
+	assert_int_equal(fcntl(machine, F_OFD_SETLK, &byte), 0);
+	assert_true(holder_of(path, words, sizeof(words)));
+	assert_string_equal(words, "locked by another program, as virtual machines do");
+	close(machine);
+}
+
 /* ---- signatures ---- */
 
 static void put_le(uint8_t *bytes, unsigned offset, uint32_t value)
@@ -998,6 +1016,7 @@ int main(void)
 		TEST(a_name_of_hardware_is_preferred_to_one_of_contents),
 		TEST(control_characters_are_not_printed),
 		TEST(a_line_is_cut_to_its_room),
+		TEST(an_image_that_a_machine_has_attached_is_held),
 		TEST(an_ext4_image_is_described_and_no_danger),
 		TEST(swap_is_a_danger),
 		TEST(a_raid_member_is_a_danger_whatever_begins_it),
