@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "part.h"
 #include "report.h"
 #include "words.h"
 
@@ -273,6 +274,15 @@ static bool say_verdict_on_geometry(const struct work *work)
 	return true;
 }
 
+/* A negative --start: sector 0 is nowhere. */
+static bool say_verdict_on_lost_start(const struct work *work)
+{
+	common_say(common_of(work), "verdict     the beginning of this cache is not on the device, so whether its log was ended is not known. If it was "
+		   "not, %s may exist nowhere else. Change nothing yet.", at_stake(work));
+	common_say(common_of(work), "next        wb-flush-dirty -n --force=ended%s CACHE BACKING", part_options(work->cache_dev));
+	return true;
+}
+
 static bool say_verdict_on_super(const struct work *work)
 {
 	const struct common *common = common_of(work);
@@ -283,6 +293,8 @@ static bool say_verdict_on_super(const struct work *work)
 		verdict(work, "the log was ended by zeroing sector 0, and everything in it is on the backing device");
 		next(work, "nothing to do; wb-format --reset --backing=BACKING CACHE ends it in a way that can be told from an accident");
 	} else if (work->cache.super == WB_SUPER_UNREADABLE) {
+		if (wb_dev_start(work->cache_dev) < 0)
+			return say_verdict_on_lost_start(work);
 		common_say(common, "verdict     sector 0 cannot be read, so no driver accepts this cache, and whether its log was ended is not");
 		common_say(common, "            known. If it was not, %s may exist nowhere else. Change nothing yet.", at_stake(work));
 		next(work, "copy the device with ddrescue; then wb-flush-dirty -n --force=ended --cache-map=MAP COPY BACKING");
@@ -353,7 +365,7 @@ static bool say_verdict_on_pair(const struct work *work)
 /* Signatures of others instead of a superblock: neither is restored nor ended what may be a part of something else. */
 static bool say_verdict_on_signatures(const struct work *work)
 {
-	if (!work->foreign[0] || (work->cache.super != WB_SUPER_ZEROED && work->cache.super != WB_SUPER_DAMAGED))
+	if (!work->foreign[0] || work->findings->folds[WB_RULE_ENDED_BY_ZEROING].count || (work->cache.super != WB_SUPER_ZEROED && work->cache.super != WB_SUPER_DAMAGED))
 		return false;
 	common_say(common_of(work), "verdict     sector 0 is not that of a cache: CACHE carries %s. Segments prove a log that holds %s. "
 		   "Change nothing yet.", work->foreign, at_stake(work));

@@ -87,11 +87,11 @@ static int narrow_marker(struct work *work)
 int flush_open_marker(struct work *work)
 {
 	const struct flush_options *options = work->options;
-	struct wb_error err;
+	struct wb_error err = { .offset = WB_NO_OFFSET, .text = "its sector 0 is not on this device" };
 
 	if (options->dry_run || options->keep)
 		return 0;
-	if (!wb_dev_open(&work->marker_dev, work->cache_path, WB_OPEN_WRITE, &err))
+	if (wb_dev_start(work->cache_dev) >= 0 && !wb_dev_open(&work->marker_dev, work->cache_path, WB_OPEN_WRITE, &err))
 		return narrow_marker(work);
 	if (options->detach)
 		return common_failed(common_of(work), work->cache_path, &err,

@@ -25,6 +25,16 @@ const char *part_words(const struct wb_dev *dev)
 	return text;
 }
 
+const char *part_options(const struct wb_dev *dev)
+{
+	static char text[96];
+
+	text[0] = '\0';
+	if (wb_dev_start(dev))
+		snprintf(text, sizeof(text), " --start=%" PRId64 " --size=%" PRIu64, wb_dev_start(dev), wb_dev_size(dev));
+	return text;
+}
+
 /* ---- what belongs to others ---- */
 
 /* Drivers write sector 0 and the slots: what was in the rest of the first MiB before stays there. */

@@ -26,6 +26,8 @@ int part_narrow(const struct common *common, struct wb_dev **dev, const char *pa
 /* What is on a part of path, with offsets from where the part begins (from byte 0 of path, where that comes later). */
 void part_signatures(const struct wb_dev *part, const char *path, struct signatures *signatures);
 
+/* " --start=1048576 --size=22020096" for a command line about the same part, or nothing. Static storage. */
+const char *part_options(const struct wb_dev *dev);
 /* ", the part of it from byte 1048576 on: offsets count from there", or nothing. Static storage. */
 const char *part_words(const struct wb_dev *dev);
 

@@ -171,6 +171,8 @@ static int open_device(struct work *work)
 
 	if (work->identity.read_only && !dry_run)
 		return refuse_read_only(work);
+	if (common_of(work)->part.start < 0)
+		usage_error("--start: what wb-format writes begins with sector 0, which must be on the device");
 	int status = common_open(common_of(work), &work->dev, work->path,
 				 dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE);
 

@@ -142,3 +142,20 @@ PART=(--start=1MiB --size=4MiB)
 	expect 8 wb-check --explain-kernel backing.img
 	[ -z "$output" ]
 }
+
+@test "a cache whose beginning was cut off is read and written back from where it began" {
+	here cache.img backing.img
+	cp backing.img direct.img
+	expect 0 wb-flush-dirty -y cache.img direct.img
+	tail -c +1048577 "$BATS_FILE_TMPDIR/cache.img" >late.img
+	expect 4 wb-check late.img backing.img
+	[[ ${lines[2]} == "next        wb-check --start=-1048576 --size=4194304 late.img,"* ]]
+	expect 4 wb-check --start=-1048576 --size=4194304 late.img backing.img
+	[[ $output == *"the beginning of this cache is not on the device"* ]]
+	cp late.img late.orig
+	run --separate-stderr wb-flush-dirty -y --force=ended --start=-1MiB late.img backing.img
+	[[ $stderr == *"its sector 0 is not on this device"*"the log will not be ended"* ]]
+	cmp backing.img direct.img
+	cmp late.img late.orig
+	expect 16 wb-format -y --force=dirty --start=-1MiB late.img
+}
