@@ -164,6 +164,7 @@ static int decide_again(struct work *work, struct wb_decision *decision, struct 
 
 	options.resumed = true;
 	options.cut = work->then.cut;
+	options.ids = work->then.ids;
 	return wb_decide(&work->ring, work->backing, &options, decision, &common_of(work)->progress, err);
 }
 
@@ -194,6 +195,7 @@ int flush_resume(struct work *work)
 
 	work->options->decide.resumed = believed;
 	work->options->decide.cut = work->then.cut;
+	work->options->decide.ids = work->then.ids;
 	if (!believed)
 		work->then.unreadable = 0;
 	if (believed && work->then.flushed)
@@ -231,5 +233,6 @@ int flush_open_records(struct work *work)
 	if (sum_outside(work, &work->decision.scope, &work->state.outside, &err))
 		return common_failed(common_of(work), work->backing_path, &err, NULL);
 	work->state.cut = work->decision.cut;
+	work->state.ids = work->decision.ids;
 	return flush_save_state(work, flush_begin(work));
 }

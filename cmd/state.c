@@ -29,6 +29,7 @@ static const struct field {
 	{ "outside-digest", offsetof(struct state, outside), false },
 	{ "options", offsetof(struct state, options), true },
 	{ "cut", offsetof(struct state, cut), false },
+	{ "corrected-ids", offsetof(struct state, ids), false },
 	{ "undo-id", offsetof(struct state, undo), false },
 	{ "undone", offsetof(struct state, undone), false },
 	{ "unreadable-sectors", offsetof(struct state, unreadable), false },

@@ -14,7 +14,7 @@ struct state {
 	uint64_t head, digest;  /* of the log: M, and wb_ring.digest */
 	uint64_t outside;       /* sum of sampled sectors of BACKING that the plan leaves alone */
 	char *options;          /* what the plan depends on, owned */
-	uint64_t cut;           /* wb_decision.cut */
+	uint64_t cut, ids;      /* wb_decision.cut and .ids */
 	uint64_t undo, undone;  /* wb_undo.id and .begun of the --undo file, 0: none */
 	uint64_t unreadable;    /* sectors left alone so far because CACHE could not be read */
 	uint64_t flushed;       /* everything below this byte of BACKING is on the medium; UINT64_MAX: everything */

@@ -602,6 +602,8 @@ struct wb_ring {
 	uint32_t correction_count;
 	struct wb_id_bit id_bits[64];   /* in the order of their bits: no two segments need the same */
 	unsigned id_bit_count;
+	uint32_t corrected;             /* how many segments wb_ring_correct() has corrected */
+	uint64_t corrected_ids;         /* those bits of ids among them */
 	uint64_t head;                  /* M: the newest id, 0 when there is none */
 	uint64_t first;                 /* the window is first ... head; first is head + 1 when it is empty */
 	enum wb_record_state record_state;
@@ -628,7 +630,6 @@ struct wb_ring {
 	uint64_t dirty_sectors;         /* the same in sectors; both count every version */
 	/* private: what the stored laps say about the number of slots (v0), low < N <= high */
 	uint64_t lap_low, lap_high;
-	bool corrected;                 /* wb_ring_correct() has found something */
 	uint32_t new_taken;             /* restarted: new_slots, and those that a write of the new line has begun */
 	uint64_t first_at_most;         /* first, if nothing were ahead */
 };
@@ -802,7 +803,7 @@ struct wb_decide_options {
 	bool force_regress, force_size;
 	bool resumed;          /* go on with what an interrupted run decided: evidence is not looked for, because the data
 				* that run has written would be some */
-	uint64_t cut;          /* resumed: wb_decision.cut of that run */
+	uint64_t cut, ids;     /* resumed: wb_decision.cut and .ids of that run */
 	size_t capacity;       /* entries in memory, as for wb_plan_open() */
 	void *context;
 	/* each run of sectors of BACKING whose newest version is lost, ascending within a pass; NULL: none */
@@ -820,6 +821,7 @@ struct wb_decision {
 	bool record_is_evidence;  /* the record alone proves that the driver had written back beyond the cut */
 	uint64_t oldest;          /* smallest id that would be written, 0: none */
 	uint32_t corrected;       /* segments that salvage corrected */
+	uint64_t ids;             /* which bits of ids among them, in wb_ring.id_bits */
 	uint64_t left_segments;   /* segments with dirty sectors that stay out although they may be needed */
 	uint64_t left_sectors;    /* their dirty sectors, every version, as far as their metadata tells, and those of
 				   * misaligned metablocks or beyond BACKING in segments that take part */

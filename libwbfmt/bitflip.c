@@ -314,6 +314,8 @@ int wb_ring_correct(struct wb_ring *ring, const struct wb_doubts *doubts, const 
 	if (ring->corrected) /* what a correction makes possible is no better founded than that */
 		return 0;
 	ids = choose_ids(ring, doubts, chosen, progress, err);
+	if (!ids && ring->restarted && ring->options.timeline == WB_TIMELINE_NONE)
+		return 0;
 	for (int i = 0; i < ids && !ret; i++)
 		ret = correct_id(ring, &chosen[i], err);
 	for (uint32_t i = 0; i < slots && ids >= 0 && !ret; i++) {
@@ -326,7 +328,10 @@ int wb_ring_correct(struct wb_ring *ring, const struct wb_doubts *doubts, const 
 	}
 	if (ids < 0 || ret)
 		return ids < 0 ? ids : ret;
-	ring->corrected = corrected != 0;
+	ring->corrected = (uint32_t)corrected;
+	ring->corrected_ids = 0;
+	for (int i = 0; i < ids; i++)
+		ring->corrected_ids |= UINT64_C(1) << chosen[i].bit;
 	ret = corrected ? wb_ring_judge(ring, err) : 0;
 	return ret ? ret : corrected;
 }

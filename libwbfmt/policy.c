@@ -185,19 +185,29 @@ static int cut_prefix(struct work *work, struct wb_error *err)
 	return ret;
 }
 
+/* Salvage takes flipped bits as right first: what looked restarted may be no longer. */
+static int correct(struct work *work, struct wb_error *err)
+{
+	struct wb_ring *ring = work->ring;
+	const struct wb_decide_options *options = work->options;
+	struct wb_backing_doubts backing = { ring, work->backing };
+	struct wb_doubts doubts = options->resumed ? wb_doubts_as_before(&options->ids) : wb_doubts_of(&backing);
+	int ret = wb_ring_correct(ring, options->resumed || work->backing ? &doubts : NULL, work->progress, err);
+
+	work->decision->corrected = ring->corrected;
+	work->decision->ids = ring->corrected_ids;
+	return ret < 0 ? ret : 0;
+}
+
 static int cut_salvage(struct work *work, struct wb_error *err)
 {
 	struct wb_ring *ring = work->ring;
 	struct wb_decision *decision = work->decision;
 	struct evidence evidence = { .ring = ring };
-	int ret = wb_ring_correct(ring, NULL, work->progress, err);
+	int ret = 0;
 
-	if (ret < 0)
-		return ret;
-	decision->corrected = (uint32_t)ret;
 	decision->scope.part = true;
 	decision->scope.high = ring->head;
-	ret = 0;
 	if (ring->holes && work->backing && !work->options->resumed)
 		ret = gather_evidence(ring, work->backing, work->options->capacity, &evidence, work->progress, err);
 	if (ret)
@@ -343,6 +353,10 @@ int wb_decide(struct wb_ring *ring, struct wb_dev *backing, const struct wb_deci
 	int ret = 0;
 
 	*decision = (struct wb_decision){ .damage = damage(ring, options) };
+	if (!prefix && options->policy == WB_SALVAGE && !(patterns(ring) & ~(unsigned)WB_REFUSE_RESTARTED))
+		ret = correct(&work, err);
+	if (ret)
+		return ret;
 	decision->scope = (struct wb_scope){ .low = ring->first, .high = ring->head,
 					     .zeroed = options->zeroed == WB_ZEROED_REPLAY };
 	decision->refused = patterns(ring);

@@ -221,7 +221,7 @@ polls_to_half() {
 	pair v2/partial
 	expect 0 wb-flush-dirty -q -y --keep --state=state cache.img backing.img
 	[ "$(cut -d' ' -f1 state | tr '\n' ' ')" = "wb-flush-dirty cache cache-bytes backing backing-bytes newest-id \
-headers-digest outside-digest options cut undo-id undone unreadable-sectors flushed-below ended crc32c " ]
+headers-digest outside-digest options cut corrected-ids undo-id undone unreadable-sectors flushed-below ended crc32c " ]
 	[ "$(head -n 1 state)" = "wb-flush-dirty state 1" ]
 	[ "$(state cache)" = "$PWD/cache.img" ]
 	[ "$(state cache-bytes)" = "$(stat -c %s cache.img)" ]

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What BACKING says against taking the id of a segment as flipped that lies in its place: a write that was lost leaves an old
+ * segment there, and one that overtook others a newer one. Such ids are rare, so each looks through all metadata for itself.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "dev.h"
+#include "error.h"
+#include "ring.h"
+#include "sweep.h"
+
+#define BATCH 64u
+
+/* A dirty block of the segment, and what of it BACKING holds. */
+struct spot {
+	uint64_t block;
+	uint8_t index;
+	uint8_t compared;     /* its dirty sectors that can be compared: BACKING's are not one repeated byte */
+	uint8_t held;         /* BACKING has them as in this segment */
+	uint8_t older, newer; /* BACKING has them as an older, a newer claim says */
+	uint8_t written;      /* were the id another one, a newer version would be written there */
+};
+
+struct question {
+	struct wb_ring *ring;
+	struct wb_dev *backing;
+	const struct wb_id_bit *bit;
+	struct spot *spots;   /* ascending blocks */
+	unsigned count;
+	uint8_t *bytes;       /* BATCH blocks of metadata, one of CACHE, one of BACKING */
+};
+
+static uint64_t found_id(const struct question *question)
+{
+	return question->ring->slots[question->bit->slot].id;
+}
+
+static int by_block(const void *a, const void *b)
+{
+	const struct spot *x = a, *y = b;
+
+	return x->block != y->block ? (x->block < y->block ? -1 : 1) : x->index - y->index;
+}
+
+/* The sectors of both that can be read and lie within BACKING; the bytes of the others are whatever. */
+static uint8_t read_both(const struct question *question, uint32_t slot, unsigned index, uint64_t block)
+{
+	struct wb_ring *ring = question->ring;
+	uint8_t *cache = question->bytes + BATCH * WB_BLOCK, *backing = cache + WB_BLOCK;
+	uint64_t size = wb_dev_size(question->backing), offset = block * WB_BLOCK;
+	uint8_t masks[2] = { 0xff, 0xff };
+	uint32_t inside = offset < size ? (uint32_t)wb_min(WB_BLOCK, (size - offset) / WB_SECTOR * WB_SECTOR) : 0;
+
+	if (!inside)
+		return 0;
+	wb_ring_reread(ring, ring->cache->dev, wb_slot_offset(&ring->cache->geometry, slot) + WB_BLOCK * (index + 1u), cache,
+		       WB_BLOCK, &masks[0]);
+	wb_ring_patch(ring, slot, WB_BLOCK * (index + 1u), cache, WB_BLOCK);
+	wb_ring_reread(ring, question->backing, offset, backing, inside, &masks[1]);
+	return masks[0] & masks[1] & (uint8_t)((1u << inside / WB_SECTOR) - 1);
+}
+
+/* Of the sectors in mask, those that CACHE and BACKING have alike. */
+static uint8_t alike(const struct question *question, uint8_t mask)
+{
+	const uint8_t *cache = question->bytes + BATCH * WB_BLOCK;
+
+	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
+		if (memcmp(cache + i * WB_SECTOR, cache + WB_BLOCK + i * WB_SECTOR, WB_SECTOR))
+			mask &= (uint8_t)~(1u << i);
+	return mask;
+}
+
+static uint8_t tells_something(const struct question *question, uint8_t mask)
+{
+	const uint8_t *backing = question->bytes + (BATCH + 1) * WB_BLOCK;
+
+	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
+		if (wb_uniform(backing + i * WB_SECTOR, WB_SECTOR))
+			mask &= (uint8_t)~(1u << i);
+	return mask;
+}
+
+static int find_spots(struct question *question, struct wb_error *err)
+{
+	struct wb_ring *ring = question->ring;
+	uint32_t slot = question->bit->slot;
+	int ret = wb_ring_metadata(ring, slot, question->bytes, err);
+
+	for (unsigned i = 0; i < ring->slots[slot].length && !ret; i++) {
+		struct wb_metablock metablock;
+		struct spot *spot = &question->spots[question->count];
+
+		wb_metablock_decode(ring->cache->geometry.format, question->bytes, i, &metablock);
+		if (!metablock.dirty || !wb_metablock_usable(ring, &metablock))
+			continue;
+		*spot = (struct spot){ .block = metablock.sector / WB_SECTORS_PER_BLOCK, .index = (uint8_t)i };
+		spot->compared = tells_something(question, metablock.dirty & read_both(question, slot, i, spot->block));
+		spot->held = alike(question, spot->compared);
+		question->count++;
+	}
+	if (!ret)
+		qsort(question->spots, question->count, sizeof(*question->spots), by_block);
+	return ret;
+}
+
+static struct spot *first_spot(const struct question *question, uint64_t block)
+{
+	unsigned low = 0, high = question->count;
+
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+
+		if (question->spots[middle].block < block)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return &question->spots[low];
+}
+
+/* One version, of another segment, of blocks that are asked for. */
+static void compare_version(const struct question *question, uint32_t slot, unsigned index,
+			    const struct wb_metablock *metablock)
+{
+	const struct wb_ring *ring = question->ring;
+	uint64_t id = ring->slots[slot].id, block = metablock->sector / WB_SECTORS_PER_BLOCK;
+	uint8_t covers = metablock->dirty ? metablock->dirty : 0xff, equal = 0;
+	const struct spot *end = question->spots + question->count;
+	struct spot *spot = first_spot(question, block);
+
+	if (spot == end || spot->block != block)
+		return;
+	equal = alike(question, covers & read_both(question, slot, index, block));
+	for (; spot < end && spot->block == block; spot++) {
+		if (id < found_id(question))
+			spot->older |= equal;
+		else
+			spot->newer |= equal;
+		if (id > question->bit->id && id <= ring->head)
+			spot->written |= metablock->dirty;
+	}
+}
+
+/* A header in its place that says what was written, of the window or ahead of it; torn tails say nothing. */
+static bool claims(const struct question *question, uint32_t index)
+{
+	const struct wb_ring *ring = question->ring;
+	const struct wb_slot *slot = &ring->slots[index];
+	uint64_t distance = slot->id > ring->head ? slot->id - ring->head : ring->head - slot->id;
+
+	return index != question->bit->slot && !(slot->flags & WB_SLOT_NO_HEADER) && wb_ring_in_place(ring, index) &&
+	       wb_length_in_range(&ring->cache->geometry, slot->length) && distance < ring->cache->geometry.slots &&
+	       slot->class_ != WB_TORN_TAIL && !wb_ring_other_line(ring, index);
+}
+
+static int compare_batch(const struct question *question, const uint32_t *slots, unsigned n, struct wb_error *err)
+{
+	struct wb_ring *ring = question->ring;
+	int ret = wb_ring_metadatas(ring, slots, n, question->bytes, err);
+
+	for (unsigned k = 0; k < n && !ret; k++)
+		for (unsigned i = 0; i < ring->slots[slots[k]].length; i++) {
+			struct wb_metablock metablock;
+
+			wb_metablock_decode(ring->cache->geometry.format, question->bytes + k * WB_BLOCK, i, &metablock);
+			if (wb_metablock_usable(ring, &metablock))
+				compare_version(question, slots[k], i, &metablock);
+		}
+	return ret;
+}
+
+static int compare_others(const struct question *question, const struct wb_progress *progress, struct wb_error *err)
+{
+	uint32_t slots[BATCH], all = question->ring->cache->geometry.slots;
+	unsigned n = 0;
+	int ret = 0;
+
+	for (uint32_t i = 0; i < all && !ret; i++) {
+		if (claims(question, i))
+			slots[n++] = i;
+		if (n < BATCH && i + 1 < all)
+			continue;
+		ret = wb_poll(progress, "looking for what contradicts a flipped bit", i, all, err);
+		if (!ret)
+			ret = compare_batch(question, slots, n, err);
+		n = 0;
+	}
+	return ret;
+}
+
+/* An old segment was written back long ago: BACKING holds it, or something newer. One that is not old is not there yet. */
+static bool is_old_segment(const struct question *question)
+{
+	unsigned compared = 0, neither = 0;
+
+	for (unsigned i = 0; i < question->count; i++) {
+		const struct spot *spot = &question->spots[i];
+
+		compared += (unsigned)__builtin_popcount(spot->compared);
+		neither += (unsigned)__builtin_popcount(spot->compared & (uint8_t)~(spot->held | spot->newer));
+	}
+	return 2 * neither <= compared;
+}
+
+/* BACKING demonstrably holds it, and something would be written over it. */
+static bool is_newer_segment(const struct question *question)
+{
+	for (unsigned i = 0; i < question->count; i++)
+		if (question->spots[i].held & question->spots[i].written & (uint8_t)~question->spots[i].older)
+			return true;
+	return false;
+}
+
+static int doubt(void *context, const struct wb_id_bit *bit, const struct wb_progress *progress, struct wb_error *err)
+{
+	const struct wb_backing_doubts *doubts = context;
+	struct question question = { .ring = doubts->ring, .backing = doubts->backing, .bit = bit };
+	void *bytes = NULL;
+	int ret;
+
+	question.spots = calloc(WB_CAPACITY_MAX, sizeof(*question.spots));
+	if (!question.spots || posix_memalign(&bytes, WB_BLOCK, (BATCH + 2) * WB_BLOCK)) {
+		free(question.spots);
+		return wb_no_memory(err, "doubts about an id");
+	}
+	question.bytes = bytes;
+	ret = find_spots(&question, err);
+	if (!ret)
+		ret = compare_others(&question, progress, err);
+	if (!ret)
+		ret = found_id(&question) > doubts->ring->head ? is_newer_segment(&question) : is_old_segment(&question);
+	free(question.spots);
+	free(bytes);
+	return ret;
+}
+
+struct wb_doubts wb_doubts_of(struct wb_backing_doubts *doubts)
+{
+	return (struct wb_doubts){ .context = doubts, .doubt = doubt };
+}
+
+static int doubt_as_before(void *context, const struct wb_id_bit *bit, const struct wb_progress *progress,
+			   struct wb_error *err)
+{
+	const uint64_t *ids = context;
+
+	(void)progress;
+	(void)err;
+	return !(*ids >> bit->bit & 1);
+}
+
+struct wb_doubts wb_doubts_as_before(const uint64_t *ids)
+{
+	return (struct wb_doubts){ .context = (void *)(uintptr_t)ids, .doubt = doubt_as_before };
+}

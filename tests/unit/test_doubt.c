@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* libwbfmt/doubt.c: ids in their place, of another lap, of which BACKING tells whether a bit is flipped or a write was lost. */
+#include "cache_builder.h"
+
+#define N 8u /* a power of two: a flipped bit leads from one id of a slot to another */
+#define BLOCKS 64u
+
+struct pair {
+	struct build b;
+	struct backing backing;
+};
+
+/* Ids 9 ... 16; 13 writes blocks 20 to 22, and 15 block 21 again. In slot 4 a bit of the id of 13 is flipped. */
+static void pair_init(struct pair *pair, unsigned bit)
+{
+	build_init(&pair->b, "v1", 6, N);
+	build_log(&pair->b, 9, 16, BLOCKS);
+	build_segment(&pair->b, 13, PUTS({ 20, 0xff, 0 }, { 21, 0xff, 0 }, { 22, 0x0f, 0 }));
+	build_segment(&pair->b, 15, PUTS({ 21, 0xff, 0 }));
+	build_at(&pair->b, 4)[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	backing_init(&pair->backing, BLOCKS * 8);
+}
+
+static void pair_release(struct pair *pair)
+{
+	backing_release(&pair->backing);
+	build_release(&pair->b);
+}
+
+static struct wb_decision salvage(struct pair *pair, bool with_backing, bool resumed, uint64_t ids)
+{
+	const struct wb_decide_options options = { .policy = WB_SALVAGE, .capacity = ROOM, .resumed = resumed, .ids = ids };
+	struct wb_decision decision;
+	struct wb_error err = { 0 };
+
+	build_load(&pair->b, BLOCKS * 8);
+	if (wb_decide(&pair->b.ring, with_backing ? pair->backing.dev : NULL, &options, &decision, NULL, &err))
+		fail_msg("%s", err.text);
+	return decision;
+}
+
+static void expect_id(struct pair *pair, uint64_t id)
+{
+	assert_int_equal(pair->b.ring.slots[4].id, id);
+}
+
+/* 5 is what the slot held a lap before. */
+static void old_id_is_corrected_when_backing_does_not_hold_the_segment(void **state)
+{
+	static const struct {
+		uint64_t block, version;
+		unsigned mask;
+	} cases[][3] = {
+		{ { 0, 0, 0 } },
+		{ { 20, 13, 0xff } },                                   /* 8 of 20 sectors */
+		{ { 20, 13, 0xff }, { 21, 15, 0x01 } },                 /* 9 */
+		{ { 20, 13, 0xff }, { 21, 15, 0x03 } },                 /* half of them */
+		{ { 20, 13, 0xff }, { 22, 13, 0x0f } },
+		{ { 21, 15, 0xff }, { 22, 13, 0x0f } },                 /* it, or what is newer */
+		{ { 20, 13, 0xff }, { 21, 13, 0xff }, { 22, 13, 0x0f } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct pair pair;
+
+		pair_init(&pair, 3);
+		for (size_t k = 0; k < 3; k++)
+			backing_write(&pair.backing, cases[i][k].block, cases[i][k].mask, cases[i][k].version);
+		struct wb_decision decision = salvage(&pair, true, false, 0);
+
+		expect_id(&pair, i < 3 ? 13 : 5);
+		assert_int_equal(decision.corrected, i < 3);
+		assert_int_equal(decision.ids, i < 3 ? 1u << 3 : 0);
+		pair_release(&pair);
+	}
+}
+
+/* Sectors of one repeated byte tell nothing, and where nothing tells anything nothing is corrected. */
+static void old_id_stays_where_nothing_can_be_compared(void **state)
+{
+	struct pair pair;
+
+	(void)state;
+	pair_init(&pair, 3);
+	memset(pair.backing.bytes, 0x5a, (size_t)BLOCKS * 8 * WB_SECTOR);
+	salvage(&pair, true, false, 0);
+	expect_id(&pair, 5);
+	pair_release(&pair);
+}
+
+/* 20, of 17 ... 24, with a bit more: 28, which is ahead of 24. 22 writes block 21 again. */
+static void id_ahead_is_corrected_unless_backing_holds_it_under_something_older(void **state)
+{
+	static const struct {
+		uint64_t block, version;
+		unsigned mask;
+		bool corrected;
+	} cases[] = {
+		{ 0, 0, 0, true },
+		{ 20, 20, 0xff, true },  /* nothing else would be written there */
+		{ 22, 20, 0x0f, true },
+		{ 21, 22, 0xff, true },
+		{ 21, 20, 0x01, false }, /* 22 would go over it */
+		{ 21, 20, 0xff, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct pair pair;
+
+		pair_init(&pair, 3);
+		build_log(&pair.b, 17, 24, BLOCKS);
+		build_segment(&pair.b, 20, PUTS({ 20, 0xff, 0 }, { 21, 0xff, 0 }, { 22, 0x0f, 0 }));
+		build_segment(&pair.b, 22, PUTS({ 21, 0xff, 0 }));
+		build_at(&pair.b, 3)[0] ^= 8;
+		backing_write(&pair.backing, cases[i].block, cases[i].mask, cases[i].version);
+		salvage(&pair, true, false, 0);
+		assert_int_equal(pair.b.ring.slots[3].id, cases[i].corrected ? 20 : 28);
+		pair_release(&pair);
+	}
+}
+
+static void without_backing_an_id_in_its_place_stays(void **state)
+{
+	struct pair pair;
+
+	(void)state;
+	pair_init(&pair, 3);
+	salvage(&pair, false, false, 0);
+	expect_id(&pair, 5);
+	pair_release(&pair);
+}
+
+/* What the first run has written by then would speak against what it decided. */
+static void resumed_run_corrects_what_the_first_one_did(void **state)
+{
+	(void)state;
+	for (unsigned corrected = 0; corrected < 2; corrected++) {
+		struct pair pair;
+
+		pair_init(&pair, 3);
+		backing_write(&pair.backing, 20, corrected ? 0xff : 0, 13);
+		backing_write(&pair.backing, 21, corrected ? 0xff : 0, 15);
+		salvage(&pair, true, true, corrected ? 1u << 3 : 0);
+		expect_id(&pair, corrected ? 13 : 5);
+		pair_release(&pair);
+	}
+}
+
+/* 9 reads as 1, which looks like the beginning of a new line. */
+static void id_that_made_the_ring_look_restarted_is_corrected(void **state)
+{
+	(void)state;
+	for (unsigned held = 0; held < 2; held++) {
+		struct pair pair;
+		struct wb_decision decision;
+
+		pair_init(&pair, 3);
+		build_segment(&pair.b, 13, PUTS({ 20, 0xff, 0 }));
+		build_segment(&pair.b, 8, PUTS({ 8, 0xff, 0 })); /* M is 15 */
+		build_at(&pair.b, 0)[0] ^= 8;
+		backing_write(&pair.backing, 9, held ? 0xff : 0, 9);
+		decision = salvage(&pair, true, false, 0);
+		assert_int_equal(decision.refused, held ? WB_REFUSE_RESTARTED : 0);
+		assert_int_equal(pair.b.ring.restarted, held);
+		assert_int_equal(pair.b.ring.slots[0].id, held ? 1 : 9);
+		assert_int_equal(decision.corrected, !held);
+		pair_release(&pair);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(old_id_is_corrected_when_backing_does_not_hold_the_segment),
+		cmocka_unit_test(old_id_stays_where_nothing_can_be_compared),
+		cmocka_unit_test(id_ahead_is_corrected_unless_backing_holds_it_under_something_older),
+		cmocka_unit_test(without_backing_an_id_in_its_place_stays),
+		cmocka_unit_test(resumed_run_corrects_what_the_first_one_did),
+		cmocka_unit_test(id_that_made_the_ring_look_restarted_is_corrected),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
