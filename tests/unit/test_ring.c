@@ -664,6 +664,24 @@ static void metadata_that_changed_is_an_error(void **state)
 	build_release(&b);
 }
 
+/* 8 bits of the checksum would let one in 256 pass. */
+static void any_flipped_bit_of_metadata_that_is_read_again_is_noticed(void **state)
+{
+	uint8_t meta[WB_BLOCK];
+	struct build b;
+
+	(void)state;
+	log_of_kind(&b, 4);
+	build_load(&b, 0);
+	for (unsigned bit = 0; bit < 8 * WB_BLOCK; bit++) {
+		build_at(&b, 2)[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		assert_int_equal(wb_ring_metadata(&b.ring, 2, meta, NULL), -WB_ECHANGED);
+		build_at(&b, 2)[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+	assert_int_equal(wb_ring_metadata(&b.ring, 2, meta, NULL), 0);
+	build_release(&b);
+}
+
 /* ---- stopping ---- */
 
 static int stop_at(void *context)
@@ -736,6 +754,7 @@ int main(void)
 		cmocka_unit_test(metadata_is_what_stands_in_the_slot),
 		cmocka_unit_test(metadata_comes_corrected),
 		cmocka_unit_test(metadata_that_changed_is_an_error),
+		cmocka_unit_test(any_flipped_bit_of_metadata_that_is_read_again_is_noticed),
 		cmocka_unit_test(loading_can_be_stopped_anywhere),
 	};
 
