@@ -314,6 +314,19 @@ static bool say_verdict_on_super(const struct work *work)
 	return true;
 }
 
+/* Slots and blocks that were not compared with BACKING hold something, or may. */
+static bool leaves_data_out(const struct work *work)
+{
+	static const enum wb_rule rules[] = { WB_RULE_AHEAD, WB_RULE_ALIEN_ID, WB_RULE_BAD_LENGTH, WB_RULE_MISALIGNED,
+					      WB_RULE_BEYOND_BACKING, WB_RULE_PART_READABLE, WB_RULE_UNREADABLE,
+					      WB_RULE_CUT_SHORT, WB_RULE_RESTARTED };
+
+	for (unsigned i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
+		if (work->findings->folds[rules[i]].count && work->findings->folds[rules[i]].severity == WB_DAMAGE)
+			return true;
+	return false;
+}
+
 static void say_verdict_on_log(const struct work *work)
 {
 	const struct common *common = common_of(work);
@@ -325,8 +338,10 @@ static void say_verdict_on_log(const struct work *work)
 				   words_missing(work->cache_dev, missing_bytes(work)), at_stake(work));
 		else if (dirty || !work->backing)
 			common_say(common, "verdict     damaged; %s may exist only in this cache. Change nothing yet.", at_stake(work));
+		else if (leaves_data_out(work))
+			verdict(work, "damaged; data outside of the intact log may exist only in this cache. Change nothing yet.");
 		else
-			verdict(work, "damaged; what is whole in it is on the backing device already");
+			verdict(work, "damaged; everything in its intact segments is on the backing device already");
 		next(work, "wb-flush-dirty -n CACHE BACKING shows what each policy would do");
 	} else if (dirty && work->repairs) {
 		common_say(common, "verdict     sound; %s dirty: needed until flushed, and at risk if a driver assembles this cache as it is",

@@ -121,6 +121,19 @@ static int mask_clone(struct work *work)
 	return 0;
 }
 
+static void warn_of_unreadable(const struct work *work)
+{
+	const struct wb_cache *cache = &work->cache;
+
+	if (cache->super == WB_SUPER_UNREADABLE)
+		common_warn(common_of(work), "%s: at byte 0: sector 0 cannot be read; the segments alone prove the log",
+			    work->cache_path);
+	if (cache->record_unreadable)
+		common_warn(common_of(work), "%s: at byte %u: the superblock record cannot be read; %s", work->cache_path,
+			    WB_RECORD_OFFSET, cache->geometry.format && cache->geometry.format->record_binds ?
+			    "which segments were discarded is not known" : "it is taken as 0, which loses nothing");
+}
+
 int flush_open_cache(struct work *work)
 {
 	const struct common *common = common_of(work);
@@ -141,6 +154,8 @@ int flush_open_cache(struct work *work)
 	if (!status && work->cache.super == WB_SUPER_DAMAGED)
 		status = common_refuse(common, work->cache_path,
 				       "sector 0 is damaged; wb-check --repair restores it, then run this again");
+	if (!status)
+		warn_of_unreadable(work);
 	return status;
 }
 

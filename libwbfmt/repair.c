@@ -52,7 +52,7 @@ const char *wb_repair_obstacle(const struct wb_ring *ring, enum wb_repair_kind k
 		if (!ring->head)
 			return "no valid segment proves what stood there";
 		if (cache->geometry.format->order_stored && cache->witnesses < 2)
-			return "one segment alone does not prove the order of the log";
+			return "one segment alone does not prove the order of the log (--generation and --order read it as it is)";
 		if (cache->super == WB_SUPER_UNREADABLE)
 			return "sector 0 cannot be read: copy the device with ddrescue, and repair the copy";
 		return NULL;

@@ -160,3 +160,18 @@ every_command() {
 	expect 0 wb-check --json cache.img backing.img
 	[ "$(record finding | jq -r '.class, .severity, .missing_bytes' | tr '\n' ' ')" = "cut-short warning 511 " ]
 }
+
+@test "a clone whose sector 0 or record was not rescued is written back" {
+	make_cache v2-wrapped
+	cp backing.img backing.orig
+	printf '# Mapfile\n0x0 + 1\n0x0 0x200 -\n0x200 0x3ffe00 +\n' >super.map
+	printf '# Mapfile\n0x0 + 1\n0x0 0xffe00 +\n0xffe00 0x200 -\n0x100000 0x300000 +\n' >record.map
+	expect 8 wb-flush-dirty -n --cache-map=super.map cache.img backing.img
+	[[ $stderr == *"sector 0 cannot be read"*"--force=ended"* ]]
+	expect 0 wb-flush-dirty -q -y --keep --force=ended --cache-map=super.map cache.img backing.img
+	expect 0 wb-check -q --require-clean cache.img backing.img
+	cp backing.orig backing.img
+	expect 0 wb-flush-dirty -q -y --keep --cache-map=record.map cache.img backing.img
+	[[ $stderr == *"the superblock record cannot be read"* ]]
+	expect 0 wb-check -q --require-clean cache.img backing.img
+}

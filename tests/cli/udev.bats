@@ -87,6 +87,20 @@ import_line() {
 	[ "${lines[0]}" = ID_FS_TYPE=dm_writeboost_cache ]
 }
 
+@test "the udev rule looks at devices where blkid may have found what is left over in sector 0" {
+	local rules=$TOP/share/65-dm-writeboost.rules type skip
+	make_cache v2-simple
+	printf '\x80\x20\x21\0\x83\xfe\xff\xff\0\x08\0\0\0\x10\0\0' | dd of=cache.img bs=1 seek=446 conv=notrunc status=none
+	printf '\x55\xaa' | dd of=cache.img bs=1 seek=510 conv=notrunc status=none
+	expect 0 blkid -p -o udev cache.img
+	[[ $output == *ID_PART_TABLE_TYPE=dos* ]]
+	# a line ends the rule where every condition on it holds
+	grep -q '^ENV{ID_PART_TABLE_TYPE}=="?\*", ENV{ID_PART_TABLE_TYPE}!="dos", GOTO=' "$rules"
+	grep -q '^ENV{ID_FS_TYPE}=="?\*", ENV{ID_FS_TYPE}!="vfat", GOTO=' "$rules"
+	expect 0 wb-check --export cache.img
+	[[ $output == ID_FS_TYPE=dm_writeboost_cache* ]]
+}
+
 @test "the rule names the program where it was installed" {
 	make -s -C "$TOP" BUILD="$BUILD" DESTDIR="$PWD/root" prefix=/opt/wb install
 	run import_line root/opt/wb/lib/udev/rules.d/65-dm-writeboost.rules DEVICE
