@@ -8,7 +8,7 @@
 
 struct check_options {
 	struct common common;
-	bool metadata_only, explain_kernel, require_clean, find_bitflip, repair, export;
+	bool metadata_only, explain_kernel, require_clean, require_ended, find_bitflip, repair, export;
 	char *undo_path;
 	uint64_t memory;
 };
@@ -52,6 +52,7 @@ struct work {
 	struct findings *findings;
 	struct undo_file undo;
 	char foreign[512]; /* signatures of others, where sector 0 is not that of a cache */
+	bool written_after_end; /* the log was ended, and is looked at all the same */
 	uint64_t repairs; /* that --repair would make, without flipped bits */
 };
 
@@ -73,6 +74,7 @@ bool check_address_is_open(const struct work *work);
 /* The log as the other way to address slots shows it; its table is gone before the one that is reported is loaded. */
 int check_read_wrapped(struct work *work);
 int check_tell_readings(struct work *work);
+/* The log was ended, and nothing has been written to it since. */
 bool check_log_is_closed(const struct work *work);
 uint64_t check_dirty_sectors(const struct work *work);
 void check_say_ring(const struct work *work);

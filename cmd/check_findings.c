@@ -62,6 +62,8 @@ static void emit_finding(const struct wb_ring *ring, const struct wb_finding *fi
 	if (finding->slot != WB_NO_SLOT) {
 		report_u64(record, "found_id", finding->found_id);
 		report_u64(record, "sectors", finding->sectors);
+	} else if (finding->sectors) {
+		report_u64(record, "sectors", finding->sectors);
 	}
 	if (finding->offset != WB_NO_OFFSET)
 		report_u64(record, "offset", finding->offset);

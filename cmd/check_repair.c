@@ -115,7 +115,7 @@ static int each_repair(struct work *work, struct repairs *repairs)
 int check_count_repairs(struct work *work)
 {
 	struct repairs repairs = { .work = work };
-	int status = check_log_is_closed(work) || work->options->metadata_only ? 0 : each_repair(work, &repairs);
+	int status = work->cache.super == WB_SUPER_ENDED || work->options->metadata_only ? 0 : each_repair(work, &repairs);
 
 	work->repairs = repairs.count;
 	return status;

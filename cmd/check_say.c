@@ -52,7 +52,8 @@ struct wb_ring_options check_ring_options(const struct work *work)
 
 bool check_address_is_open(const struct work *work)
 {
-	return work->cache.wraps && common_of(work)->overrides.address == WB_ADDRESS_AUTO;
+	return work->cache.wraps && common_of(work)->overrides.address == WB_ADDRESS_AUTO &&
+	       !(work->cache.super == WB_SUPER_ENDED && work->cache.marker.format); /* which says it */
 }
 
 /* The log as the other way to address slots shows it; its table is gone before the one that is reported is loaded. */
@@ -109,7 +110,7 @@ int check_tell_readings(struct work *work)
 
 bool check_log_is_closed(const struct work *work)
 {
-	return work->cache.super == WB_SUPER_ENDED;
+	return work->cache.super == WB_SUPER_ENDED && !work->written_after_end;
 }
 
 uint64_t check_dirty_sectors(const struct work *work)
@@ -283,11 +284,32 @@ static bool say_verdict_on_lost_start(const struct work *work)
 	return true;
 }
 
+static void say_written_after_end(const struct work *work)
+{
+	const struct wb_ring *ring = &work->ring;
+	const struct common *common = common_of(work);
+	uint64_t head = work->cache.marker.head;
+
+	common_say(common, "verdict     %s.", words_marker(&work->cache.marker, true));
+	if (ring->head > head)
+		common_say(common, "            Segments %" PRIu64 " to %" PRIu64 " are newer, and up to %" PRIu64
+			   " sectors may exist nowhere else. Change nothing yet.", head + 1, ring->head,
+			   wb_sectors_after_end(ring));
+	else
+		common_say(common, "            No segment is newer than %" PRIu64 ": the device was used for something else, or is "
+			   "damaged. Change nothing yet.", head);
+	if (common->quiet)
+		common_warn(common, "%s: %s", work->cache_path, words_marker(&work->cache.marker, true));
+	next(work, "stop the driver that still uses CACHE, if one does; then wb-flush-dirty -n --force=ended CACHE BACKING");
+}
+
 static bool say_verdict_on_super(const struct work *work)
 {
 	const struct common *common = common_of(work);
 
-	if (work->findings->folds[WB_RULE_ENDED_BY_ZEROING].count) {
+	if (work->cache.super == WB_SUPER_ENDED) {
+		say_written_after_end(work);
+	} else if (work->findings->folds[WB_RULE_ENDED_BY_ZEROING].count) {
 		if (work->findings->damage)
 			return false;
 		verdict(work, "the log was ended by zeroing sector 0, and everything in it is on the backing device");
@@ -423,6 +445,12 @@ void check_summarise(const struct work *work)
 										     work->ring.dirty_blocks);
 	report_u64(summary, "dirty_sectors", check_dirty_sectors(work));
 	report_bool(summary, "ended", check_log_is_closed(work));
+	if (work->cache.super == WB_SUPER_ENDED) {
+		report_bool(summary, "written_after_end", work->written_after_end);
+		report_bool(summary, "partial", work->cache.marker.partial);
+		report_u64(summary, "left_segments", work->cache.marker.left_segments);
+		report_u64(summary, "left_sectors", work->cache.marker.left_sectors);
+	}
 	report_u64(summary, "findings", work->findings->total);
 	if (work->backing) {
 		report_text(summary, "pair", wb_pair_name(work->proof.pair));

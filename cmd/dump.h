@@ -52,9 +52,10 @@ static inline bool has_ring(const struct work *work)
 	return work->ring.slots != NULL;
 }
 
+/* And nothing has been written to the log since. */
 static inline bool is_ended(const struct work *work)
 {
-	return work->cache.super == WB_SUPER_ENDED;
+	return work->cache.super == WB_SUPER_ENDED && !work->damage[WB_RULE_WRITTEN_AFTER_END];
 }
 
 static inline bool in_range(const struct range *range, uint64_t value)

@@ -53,13 +53,14 @@ const char *super_name(enum wb_super super)
 	return "";
 }
 
-static struct text super_words(const struct wb_cache *cache)
+static struct text super_words(const struct work *work)
 {
+	const struct wb_cache *cache = &work->cache;
 	struct text text = { .used = 0 };
 
 	add(&text, "%s", super_name(cache->super));
 	if (cache->super == WB_SUPER_ENDED)
-		add(&text, ": %s", words_marker(&cache->marker));
+		add(&text, ": %s", words_marker(&cache->marker, !is_ended(work)));
 	if (cache->super == WB_SUPER_ZEROED)
 		add(&text, ": sector 0 is all zero, no driver takes this for a cache");
 	if (cache->super == WB_SUPER_DAMAGED)
@@ -199,8 +200,9 @@ static void say_ended_verdict(const struct work *work)
 			   "verdict      an interrupted format; there is nothing to write back");
 		common_say(common, "next         wb-format %s", work->path);
 	} else {
-		common_say(common,
-			   "verdict      the log has been ended; no driver will replay it again");
+		common_say(common, "verdict      no driver will replay this log again%s%s",
+			   work->cache.marker.partial ? "; left out when it was ended: " : "",
+			   work->cache.marker.partial ? words_left_out(&work->cache.marker) : "");
 		common_say(common, "next         nothing to do; wb-format %s makes a new cache of it",
 			   work->path);
 	}
@@ -342,7 +344,7 @@ void say_summary(const struct work *work)
 	if (work->backing)
 		common_say(common, "backing      %s, %" PRIu64 " bytes (%s)%s", work->backing_path, wb_dev_size(work->backing),
 			   human_size(wb_dev_size(work->backing)), wb_dev_busy(work->backing) ? ", in use" : "");
-	common_say(common, "superblock   %s", super_words(&work->cache).bytes);
+	common_say(common, "superblock   %s", super_words(work).bytes);
 	if (has_ring(work)) {
 		say_geometry(work);
 		say_log(work);
@@ -456,13 +458,15 @@ static struct text rest_words(const uint8_t *sector, unsigned from)
 	return text;
 }
 
-static void print_marker(const struct wb_marker *marker)
+static void print_marker(const struct work *work)
 {
-	struct text text;
+	const struct wb_marker *marker = &work->cache.marker;
+	struct text text = { .used = 0 };
 
-	print_field(0, "marker", "of wb-utils, version 1");
+	add(&text, "of wb-utils, version %u", marker->version);
+	print_field(0, "marker", text.bytes);
 	print_field(12, "reason", reason_name(marker->reason));
-	print_field(16, "time", words_marker(marker));
+	print_field(16, "time", words_marker(marker, !is_ended(work)));
 	text = (struct text){ .used = 0 };
 	add(&text, "%" PRIu64, marker->head);
 	print_field(24, "newest id", text.bytes);
@@ -472,6 +476,14 @@ static void print_marker(const struct wb_marker *marker)
 	text = (struct text){ .used = 0 };
 	add(&text, "%" PRIu64 "%s", marker->backing_bytes, marker->backing_bytes ? "" : " (not known)");
 	print_field(40, "BACKING bytes", text.bytes);
+	if (marker->version < 2)
+		return;
+	print_field(48, "left out", marker->partial ? words_left_out(marker) : "nothing");
+	text = (struct text){ .used = 0 };
+	if (marker->format)
+		add(&text, "%s, order %u, %" PRIu32 " segments%s", marker->format->name, marker->order, marker->slots,
+		    marker->wrap ? ", addresses wrap" : "");
+	print_field(72, "geometry", marker->format ? text.bytes : "not known");
 }
 
 static void print_header(const struct wb_cache *cache)
@@ -501,21 +513,26 @@ void show_superblock(const struct work *work)
 	report_int(record, "order_byte", cache->order_byte);
 	report_u64(record, "record_offset", WB_RECORD_OFFSET);
 	report_u64(record, "record", cache->record);
-	if (is_ended(work)) {
+	if (cache->super == WB_SUPER_ENDED) {
 		report_text(record, "reason", reason_name(cache->marker.reason));
 		report_u64(record, "time", cache->marker.time);
 		report_u64(record, "head", cache->marker.head);
 		report_u64(record, "digest", cache->marker.digest);
 		report_u64(record, "backing_bytes", cache->marker.backing_bytes);
+		report_int(record, "marker_version", cache->marker.version);
+		report_bool(record, "partial", cache->marker.partial);
+		report_u64(record, "left_segments", cache->marker.left_segments);
+		report_u64(record, "left_sectors", cache->marker.left_sectors);
+		report_u64(record, "stale_sectors", cache->marker.stale_sectors);
 	}
 	report_emit(record);
 	if (report_json())
 		return;
 	struct text text = { .used = 0 };
 
-	printf("superblock: %s\n    byte  field           value\n", super_words(cache).bytes);
-	if (is_ended(work))
-		print_marker(&cache->marker);
+	printf("superblock: %s\n    byte  field           value\n", super_words(work).bytes);
+	if (cache->super == WB_SUPER_ENDED)
+		print_marker(work);
 	else
 		print_header(cache);
 	add(&text, "%" PRIu64 "%s%s", cache->record, has_ring(work) ? ", " : "",

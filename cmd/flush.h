@@ -30,6 +30,8 @@ struct work {
 	struct wb_decision decision;
 	struct wb_replay_result result;
 	bool ended;
+	bool cache_read_only;     /* the log cannot be ended */
+	struct wb_marker marker;  /* that ends the log, or would */
 	struct wb_map clone_map; /* what was not rescued when CACHE, a clone, was made */
 	struct wb_map failed;    /* what could not be read of CACHE */
 	struct output failed_file;

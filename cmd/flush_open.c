@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Opens what wb-flush-dirty works on, after a look at what it is and who uses it. */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "flush.h"
@@ -83,13 +86,42 @@ static int narrow_marker(struct work *work)
 	return failed ? common_failed(common_of(work), work->cache_path, &err, NULL) : 0;
 }
 
+/* Whether CACHE is read-only for everybody: whose permission it is, only the real run can tell. */
+static bool cache_is_read_only(const struct work *work)
+{
+	int fd = work->cache_identity.is_block ? open(work->cache_path, O_RDONLY | O_CLOEXEC) : -1, read_only = 0;
+
+	if (fd >= 0 && ioctl(fd, BLKROGET, &read_only))
+		read_only = 0;
+	if (fd >= 0)
+		close(fd);
+	return read_only || (access(work->cache_path, W_OK) && errno == EROFS);
+}
+
+static int refuse_marker(struct work *work)
+{
+	const struct common *common = common_of(work);
+
+	if (work->options->detach)
+		return common_refuse(common, work->cache_path, "--detach must write the end of the log to CACHE, which is read-only: make it "
+				     "writable, or leave --detach out");
+	common_warn(common, "%s: is read-only; the log %s not be ended", work->cache_path,
+		    work->options->dry_run ? "would" : "will");
+	return 0;
+}
+
 /* CACHE is opened read-only; the closing marker goes through a descriptor of its own. */
 int flush_open_marker(struct work *work)
 {
 	const struct flush_options *options = work->options;
 	struct wb_error err = { .offset = WB_NO_OFFSET, .text = "its sector 0 is not on this device" };
 
-	if (options->dry_run || options->keep)
+	if (options->keep)
+		return 0;
+	work->cache_read_only = cache_is_read_only(work);
+	if (work->cache_read_only)
+		return refuse_marker(work);
+	if (options->dry_run)
 		return 0;
 	if (wb_dev_start(work->cache_dev) >= 0 && !wb_dev_open(&work->marker_dev, work->cache_path, WB_OPEN_WRITE, &err))
 		return narrow_marker(work);

@@ -82,9 +82,22 @@ static int not_believed(const struct common *common, const char *path, const cha
 	return 0;
 }
 
-/* Whether BACKING is as the run that saved the state left it: *believed. What makes a replay wrong altogether is refused. */
-static int believe(struct work *work, const struct wb_scope *scope, bool *believed)
+/* On a damaged log what the earlier run wrote would count as evidence now. */
+static int start_over(const struct work *work, const struct wb_decision *decision, const char *why)
 {
+	const struct common *common = common_of(work);
+	const char *path = work->options->state_path;
+
+	if (work->options->decide.policy == WB_STRICT || !decision->damage || common_forced(common, "stateless"))
+		return not_believed(common, path, why);
+	return common_refuse(common, path, "%s. Starting over would count what that run wrote as evidence: take it back with wb-undo "
+			     "first (--force=stateless starts over all the same)", why);
+}
+
+/* Whether BACKING is as the run that saved the state left it: *believed. What makes a replay wrong altogether is refused. */
+static int believe(struct work *work, const struct wb_decision *decision, bool *believed)
+{
+	const struct wb_scope *scope = &decision->scope;
 	const struct common *common = common_of(work);
 	const struct state *then = &work->then, *now = &work->state;
 	const char *path = work->options->state_path;
@@ -92,14 +105,15 @@ static int believe(struct work *work, const struct wb_scope *scope, bool *believ
 	struct wb_error err;
 
 	*believed = false;
-	if (then->ended)
-		return not_believed(common, path, "the log had been ended, and is not any more");
 	if (then->undo != now->undo)
-		return common_refuse(common, path, "the interrupted run %s; give the same --undo, or --state a new name: beginning "
-				     "again is always right", then->undo ? "recorded into another --undo file" :
-				     "was begun without --undo");
-	if (then->undone != now->undone)
+		return common_refuse(common, path, "the interrupted run %s; give the same --undo%s", then->undo ?
+				     "recorded into another --undo file" : "was begun without --undo",
+				     work->options->decide.policy == WB_STRICT ?
+				     ", or --state a new name: starting over is always safe" : "");
+	if (then->undone != now->undone) /* BACKING is as it was before */
 		return not_believed(common, path, "what the interrupted run wrote was taken back");
+	if (then->ended)
+		return start_over(work, decision, "the log had been ended, and is not any more");
 	if (sum_outside(work, scope, &outside, &err))
 		return common_failed(common, path, &err, NULL);
 	if (outside != then->outside && !common_forced(common, "pair"))
@@ -111,7 +125,7 @@ static int believe(struct work *work, const struct wb_scope *scope, bool *believ
 			      &common->progress, &err))
 		return common_failed(common, path, &err, NULL);
 	if (differing)
-		return not_believed(common, path, "BACKING does not hold what the interrupted run wrote");
+		return start_over(work, decision, "BACKING does not hold what the interrupted run wrote");
 	*believed = true;
 	return 0;
 }
@@ -191,7 +205,7 @@ int flush_resume(struct work *work)
 		work->state.undo = work->then.undo;
 		work->state.undone = work->then.undone;
 	}
-	int status = believe(work, &decision.scope, &believed);
+	int status = believe(work, &decision, &believed);
 
 	work->options->decide.resumed = believed;
 	work->options->decide.cut = work->then.cut;

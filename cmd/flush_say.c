@@ -7,6 +7,7 @@
 #include "flush.h"
 #include "part.h"
 #include "report.h"
+#include "words.h"
 
 /* Stale ranges, or blocks left out, that people are shown. */
 #define LISTED 16u
@@ -113,7 +114,11 @@ void flush_say_result(const struct work *work)
 		common_say(common, "equal       %" PRIu64 " sectors were on BACKING already and were not written",
 			   result->skipped_equal);
 	undo_file_say(common, &work->undo, "undo        ");
-	if (work->ended)
+	if (work->ended && work->marker.partial)
+		common_say(common, "log         ended by --detach: no driver will write back what was left out, %s\n"
+			   "next        keep CACHE as it is while that may be wanted (--force=ended reads the log again); BACKING can be "
+			   "used on its own", words_left_out(&work->marker));
+	else if (work->ended)
 		common_say(common, "log         ended: no driver will replay it again\n"
 			   "next        BACKING can be used on its own; CACHE is free (wb-format makes a new cache of it)");
 	else
@@ -148,6 +153,7 @@ void flush_summarise(const struct work *work, double seconds)
 	report_u64(summary, "corrected", work->decision.corrected);
 	report_u64(summary, "passes", result->passes);
 	report_bool(summary, "ended", work->ended);
+	report_bool(summary, "partial", work->marker.partial);
 	report_text(summary, "pair", wb_pair_name(work->proof.pair));
 	report_u64(summary, "for", work->proof.for_);
 	report_u64(summary, "against", work->proof.against);

@@ -189,7 +189,7 @@ int state_load(const struct common *common, const char *path, struct state *stat
 	status = read_text(common, path, text, &size);
 	if (!status && !parse(state, text, size))
 		status = common_refuse(common, path, "the file is there already and is no state of wb-flush-dirty, or a damaged "
-				       "one; it is left as it is. Give --state a new name: beginning again is always right");
+				       "one; it is left as it is. Give --state a new name");
 	free(text);
 	return status;
 }

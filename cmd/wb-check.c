@@ -19,13 +19,14 @@
 #include "undo_file.h"
 #include "words.h"
 
-enum { OPT_METADATA_ONLY = 1, OPT_REQUIRE_CLEAN, OPT_FIND_BITFLIP, OPT_REPAIR, OPT_UNDO, OPT_EXPORT, OPT_MEMORY,
+enum { OPT_METADATA_ONLY = 1, OPT_REQUIRE_CLEAN, OPT_REQUIRE_ENDED, OPT_FIND_BITFLIP, OPT_REPAIR, OPT_UNDO, OPT_EXPORT, OPT_MEMORY,
        OPT_EXPLAIN_KERNEL };
 
 static const struct poptOption check_table[] = {
 	{ "metadata-only", '\0', POPT_ARG_NONE, NULL, OPT_METADATA_ONLY, "read no data: the ring from headers alone", NULL },
 	{ "explain-kernel", '\0', POPT_ARG_NONE, NULL, OPT_EXPLAIN_KERNEL, "say what the driver would do at the next assembly", NULL },
 	{ "require-clean", '\0', POPT_ARG_NONE, NULL, OPT_REQUIRE_CLEAN, "exit 4 unless nothing is dirty", NULL },
+	{ "require-ended", '\0', POPT_ARG_NONE, NULL, OPT_REQUIRE_ENDED, "exit 4 unless the log was ended with nothing left out", NULL },
 	{ "find-bitflip", '\0', POPT_ARG_NONE, NULL, OPT_FIND_BITFLIP,
 	  "name the one flipped bit that explains a rotten segment or an alien id", NULL },
 	{ "repair", '\0', POPT_ARG_NONE, NULL, OPT_REPAIR, "repair what can be repaired for certain, after asking", NULL },
@@ -43,6 +44,7 @@ static void handle(void *options, int val, const char *argument)
 	case OPT_METADATA_ONLY: check->metadata_only = true; break;
 	case OPT_EXPLAIN_KERNEL: check->explain_kernel = true; break;
 	case OPT_REQUIRE_CLEAN: check->require_clean = true; break;
+	case OPT_REQUIRE_ENDED: check->require_ended = true; break;
 	case OPT_FIND_BITFLIP: check->find_bitflip = true; break;
 	case OPT_REPAIR: check->repair = true; break;
 	case OPT_UNDO: path_option("--undo", &check->undo_path, argument); break;
@@ -122,12 +124,26 @@ static int open_cache(struct work *work)
 	struct wb_overrides overrides = common_of(work)->overrides;
 	struct wb_error err;
 
+	overrides.any_super = work->written_after_end;
 	if (!wb_cache_open(&work->cache, work->cache_dev, &overrides, &err))
 		return 0;
 	if (err.code == WB_EWRAP)
 		overrides.address = WB_ADDRESS_LINEAR;
-	overrides.any_super = work->cache.super != WB_SUPER_GOOD && work->cache.super != WB_SUPER_ENDED;
+	overrides.any_super |= work->cache.super != WB_SUPER_GOOD && work->cache.super != WB_SUPER_ENDED;
 	return common_open_cache(common_of(work), &work->cache, work->cache_dev, work->cache_path, &overrides);
+}
+
+/* An ended log that was written to since is opened as a log after all. */
+static int look_after_end(struct work *work)
+{
+	struct wb_error err;
+
+	if (work->cache.super != WB_SUPER_ENDED || work->written_after_end)
+		return 0;
+	if (wb_cache_written_after_end(work->cache_dev, &common_of(work)->overrides, &work->written_after_end,
+				       &common_of(work)->progress, &err))
+		return common_failed(common_of(work), work->cache_path, &err, NULL);
+	return work->written_after_end ? open_cache(work) : 0;
 }
 
 /* The cache as it stands now: its log, its pair, its findings. */
@@ -139,6 +155,8 @@ int check_look(struct work *work)
 	struct wb_error err;
 	int status = open_cache(work);
 
+	if (!status)
+		status = look_after_end(work);
 	if (!status && check_log_is_closed(work))
 		return wb_check_super(&work->cache, check_found, work->findings);
 	if (status)
@@ -203,7 +221,7 @@ static int report(struct work *work)
 	common_say(common, "cache       %s, %s%s%s", work->cache_path, human_size(wb_dev_size(work->cache_dev)),
 		   part_words(work->cache_dev), pack_words(work->cache_dev));
 	if (check_log_is_closed(work)) {
-		common_say(common, "verdict     %s", words_marker(&work->cache.marker));
+		common_say(common, "verdict     %s", words_marker(&work->cache.marker, false));
 		return 0;
 	}
 	check_say_verdict(work);
@@ -211,6 +229,20 @@ static int report(struct work *work)
 	status = check_tell_readings(work);
 	check_say_findings(work->findings);
 	return status;
+}
+
+/* What was left out when the log was ended was dirty; version 1 of the marker does not say whether there was any. */
+static bool check_is_clean(const struct work *work)
+{
+	return check_log_is_closed(work) ? !work->cache.marker.partial : !check_dirty_sectors(work);
+}
+
+static bool check_is_ended(const struct work *work)
+{
+	const struct wb_marker *marker = &work->cache.marker;
+
+	return check_log_is_closed(work) && marker->reason != WB_END_FORMAT && marker->version >= 2 && !marker->partial &&
+	       !marker->left_segments && !marker->left_sectors;
 }
 
 static int check(struct work *work)
@@ -231,20 +263,21 @@ static int check(struct work *work)
 	check_summarise(work);
 	if (options->find_bitflip && !check_log_is_closed(work))
 		status = check_find_bitflips(work);
-	if (!status && options->repair && !check_log_is_closed(work)) {
+	if (!status && options->repair && work->cache.super != WB_SUPER_ENDED) {
 		status = check_repair(work);
 		check_summarise(work);
 	}
 	if (status & ~EXIT_REPAIRED)
 		return status;
-	if (work->findings->damage || work->proof.backing_unreadable_sectors || (options->require_clean && check_dirty_sectors(work)))
+	if (work->findings->damage || work->proof.backing_unreadable_sectors || (options->require_clean && !check_is_clean(work)) ||
+	    (options->require_ended && !check_is_ended(work)))
 		status |= EXIT_PROBLEMS;
 	return status;
 }
 
 static void check_options(const struct check_options *options)
 {
-	bool looks = options->metadata_only || options->require_clean || options->find_bitflip || options->repair;
+	bool looks = options->metadata_only || options->require_clean || options->require_ended || options->find_bitflip || options->repair;
 
 	if (options->metadata_only && (options->find_bitflip || options->repair))
 		usage_error("--metadata-only verifies no checksum: nothing can be explained or repaired by it");

@@ -12,6 +12,7 @@
 #include "part.h"
 #include "policy_options.h"
 #include "report.h"
+#include "words.h"
 
 enum { OPT_SUPERBLOCK = 1, OPT_SEGMENTS, OPT_SEGMENT, OPT_SLOT, OPT_METABLOCKS, OPT_OUTPUT, OPT_NO_HEADINGS, OPT_BYTES,
        OPT_METADATA_ONLY, OPT_SECTOR, OPT_DATA, OPT_LIST_DIRTY, OPT_DOMAIN_MAP, OPT_MAP,
@@ -239,7 +240,9 @@ static int load(struct work *work)
 
 static void warn_of_sector0(const struct work *work)
 {
-	if (!is_ended(work) && work->cache.super != WB_SUPER_GOOD)
+	if (work->cache.super == WB_SUPER_ENDED && !is_ended(work))
+		common_warn(common_of(work), "%s: %s", work->path, words_marker(&work->cache.marker, true));
+	else if (!is_ended(work) && work->cache.super != WB_SUPER_GOOD)
 		common_warn(common_of(work),
 			    "%s: sector 0 is %s; what is shown rests on the segments alone", work->path,
 			    super_name(work->cache.super));

@@ -72,7 +72,7 @@ static void handle(void *options, int val, const char *argument)
 		usage_error("--detach and --keep exclude each other");
 }
 
-static const char *const forces[] = { "pair", "size", "signature", "ended", "regress", NULL };
+static const char *const forces[] = { "pair", "size", "signature", "ended", "regress", "stateless", NULL };
 
 static const struct command command = {
 	.name = "wb-flush-dirty",
@@ -158,6 +158,33 @@ static int require_pair(struct work *work)
 			     "nothing proves that this is the backing device of this cache; look at it, then give --yes");
 }
 
+/* ---- the state ---- */
+
+/* What such a run writes later counts as evidence: if it is cut off, only --state lets the next one decide the same. */
+static bool state_is_missing(const struct work *work)
+{
+	return work->options->decide.policy != WB_STRICT && work->decision.damage && work->decision.oldest &&
+	       !work->options->state_path && !common_forced(common_of(work), "stateless");
+}
+
+static int require_state(struct work *work)
+{
+	if (!state_is_missing(work) || work->options->dry_run)
+		return 0;
+	return common_refuse(common_of(work), work->cache_path, "the log is damaged, and what this run writes would count as evidence if it "
+			     "were cut off and run again: give --state=FILE, so that the next run resumes it (--force=stateless "
+			     "overrides this)");
+}
+
+/* A dry run has shown its plan, and says now that the real run would be refused. */
+static int refuse_stateless_dry_run(const struct work *work)
+{
+	if (!state_is_missing(work) || !work->options->dry_run)
+		return 0;
+	return common_refuse(common_of(work), work->cache_path, "the log is damaged: without -n this needs --state=FILE, so that a run that "
+			     "is cut off can be resumed (--force=stateless overrides this)");
+}
+
 /* ---- doing it ---- */
 
 static void count_extent(void *context, uint64_t sector, uint64_t sectors)
@@ -212,44 +239,61 @@ static int replay(struct work *work)
 }
 
 /* Everything of the window is on BACKING now, so that no driver ever needs this log again. */
-static bool log_may_end(const struct work *work)
+static bool all_is_written(const struct work *work)
 {
 	const struct flush_options *options = work->options;
 	const struct wb_decision *decision = &work->decision;
 
-	if (options->dry_run || options->keep || !work->marker_dev || flush_unreadable(work))
-		return false;
-	if (options->detach)
-		return true;
 	if (options->decide.until || options->ring.record_use == WB_RECORD_TRUST)
 		return false;
 	if (options->decide.policy == WB_PREFIX && decision->cut)
 		return false;
 	return !decision->left_segments && !decision->zeroed_skipped && !decision->stale_sectors &&
-	       !decision->unknown_holes;
+	       !decision->unknown_holes && !flush_unreadable(work);
+}
+
+static bool log_should_end(const struct work *work)
+{
+	return !work->options->keep && !flush_unreadable(work) && (work->options->detach || all_is_written(work));
+}
+
+static struct wb_marker marker_of(const struct work *work)
+{
+	const struct wb_decision *decision = &work->decision;
+	struct wb_marker marker = wb_marker_of(&work->ring, WB_END_FLUSHED, (uint64_t)time(NULL), wb_dev_size(work->backing));
+
+	marker.partial = !all_is_written(work);
+	marker.left_segments = decision->left_segments + decision->zeroed_skipped + decision->unknown_holes;
+	marker.left_sectors = decision->left_sectors;
+	marker.stale_sectors = decision->stale_sectors;
+	return marker;
 }
 
 static int end_log(struct work *work)
 {
-	const struct wb_marker marker = { .reason = WB_END_FLUSHED, .time = (uint64_t)time(NULL), .head = work->ring.head,
-					  .digest = work->ring.digest, .backing_bytes = wb_dev_size(work->backing) };
 	struct wb_error err;
 
-	if (!log_may_end(work))
+	if (work->options->dry_run || !work->marker_dev || !log_should_end(work))
 		return 0;
-	if (wb_cache_end(work->marker_dev, &marker, &err)) {
+	work->marker = marker_of(work);
+	if (wb_cache_end(work->marker_dev, &work->marker, &err)) {
 		int status = undo_file_failure(common_of(work), &work->undo);
 
-		return status ? status : common_failed(common_of(work), work->cache_path, &err, "all data is on BACKING, but the log "
-						       "could not be ended: do not assemble this cache again");
+		return EXIT_PROBLEMS | (status ? status : common_failed(common_of(work), work->cache_path, &err, "all data is on BACKING, but the log "
+						       "could not be ended: do not assemble this cache again"));
 	}
 	work->ended = true;
 	work->state.ended = 1;
 	return work->options->state_path ? flush_save_state(work, UINT64_MAX) : 0;
 }
 
-/* The status of a run that came to its end. */
-static int status_of(const struct work *work)
+/* A driver would replay the log again, although it is not wanted any more. */
+static bool end_is_missing(const struct work *work)
+{
+	return log_should_end(work) && (work->options->dry_run ? work->cache_read_only : !work->ended);
+}
+
+static int status_of_replay(const struct work *work)
 {
 	const struct wb_decision *decision = &work->decision;
 	bool prefix = work->options->decide.policy == WB_PREFIX;
@@ -262,6 +306,12 @@ static int status_of(const struct work *work)
 		return left ? EXIT_PROBLEMS : EXIT_FINE;
 	left |= decision->zeroed_skipped || decision->stale_sectors || decision->unknown_holes;
 	return (decision->damage ? EXIT_REPAIRED : EXIT_FINE) | (left ? EXIT_PROBLEMS : EXIT_FINE);
+}
+
+/* The status of a run that came to its end. */
+static int status_of(const struct work *work)
+{
+	return status_of_replay(work) | (end_is_missing(work) ? EXIT_PROBLEMS : EXIT_FINE);
 }
 
 static int take_sum(struct work *work)
@@ -337,8 +387,23 @@ static int decide(struct work *work)
 
 static int nothing_to_do(struct work *work)
 {
+	const struct common *common = common_of(work);
+	const struct wb_marker *marker = &work->cache.marker;
+	bool written = false;
+	struct wb_error err;
+
+	if (wb_cache_written_after_end(work->cache_dev, &common->overrides, &written, &common->progress, &err))
+		return common_failed(common, work->cache_path, &err, NULL);
+	if (written)
+		return common_refuse(common, work->cache_path, "%s: a driver may have had it assembled "
+				     "elsewhere. Stop that driver; wb-check shows what is newer (--force=ended reads the log again)",
+				     words_marker(marker, true));
 	work->ended = true;
-	common_say(common_of(work), "nothing to do for %s: %s", work->cache_path, words_marker(&work->cache.marker));
+	work->marker = *marker;
+	common_say(common, "nothing to do for %s: %s", work->cache_path, words_marker(marker, false));
+	if (marker->partial)
+		common_warn(common, "%s: %s was left out when the log was ended (--force=ended reads the log again)",
+			    work->cache_path, words_left_out(marker));
 	return EXIT_FINE;
 }
 
@@ -346,7 +411,7 @@ static int flush(struct work *work)
 {
 	static int (*const steps[])(struct work *) = {
 		flush_open_backing, flush_open_marker, create_failed, load, flush_warn_of_holes, take_sum, refuse_wrong_disk,
-		flush_describe, flush_open_old_undo, flush_resume, decide, flush_say_plan, require_pair, require_space,
+		flush_describe, flush_open_old_undo, flush_resume, decide, flush_say_plan, require_state, require_pair, require_space,
 		flush_open_records, replay, end_log,
 	};
 	int status = flush_refuse_overlap(work);
@@ -365,7 +430,8 @@ static int flush(struct work *work)
 			return status;
 	}
 	flush_say_result(work);
-	return undo_file_finish(common_of(work), &work->undo) | status_of(work);
+	status = refuse_stateless_dry_run(work);
+	return status ? status : undo_file_finish(common_of(work), &work->undo) | status_of(work);
 }
 
 /* What follows from several options together. */

@@ -96,6 +96,7 @@ struct work {
 	struct wb_proof proof;
 	struct undo_file undo;
 	bool formatted, ended, discarded;
+	bool written_after_end; /* the log was ended, and counts all the same */
 };
 
 static const struct common *common_of(const struct work *work)
@@ -236,7 +237,7 @@ static bool is_blank(const struct work *work)
 
 static enum present present_of(const struct work *work)
 {
-	if (work->cache.super != WB_SUPER_ENDED)
+	if (work->cache.super != WB_SUPER_ENDED || work->written_after_end)
 		return PRESENT_CACHE;
 	return work->cache.marker.reason == WB_END_FORMAT ? PRESENT_INTERRUPTED : PRESENT_ENDED;
 }
@@ -251,7 +252,10 @@ static int open_present(struct work *work, struct wb_error *err)
 		overrides.address = WB_ADDRESS_LINEAR;
 		ret = wb_cache_open(&work->cache, work->dev, &overrides, err);
 	}
-	if (ret && err->code == WB_ESUPER) {
+	if (!ret && work->cache.super == WB_SUPER_ENDED)
+		ret = wb_cache_written_after_end(work->dev, &overrides, &work->written_after_end,
+						 &common_of(work)->progress, err);
+	if ((ret && err->code == WB_ESUPER) || work->written_after_end) {
 		overrides.any_super = true;
 		ret = wb_cache_open(&work->cache, work->dev, &overrides, err);
 	}
@@ -419,6 +423,7 @@ static void say_cache(const struct work *work)
 	const struct wb_geometry *geometry = &work->cache.geometry;
 	const struct wb_ring *ring = &work->ring;
 	const char *super = work->cache.super == WB_SUPER_GOOD ? "" :
+			    work->written_after_end ? ", ended and written to since" :
 			    work->cache.super == WB_SUPER_ZEROED ? ", its sector 0 all zero" :
 			    work->cache.super == WB_SUPER_UNREADABLE ? ", its sector 0 unreadable" : ", its sector 0 damaged";
 
@@ -454,7 +459,7 @@ static void say_present(const struct work *work)
 		break;
 	case PRESENT_ENDED:
 	case PRESENT_INTERRUPTED:
-		common_say(common, "now    a writeboost cache: %s", words_marker(&work->cache.marker));
+		common_say(common, "now    a writeboost cache: %s", words_marker(&work->cache.marker, false));
 		break;
 	case PRESENT_CACHE: say_cache(work); break;
 	case PRESENT_OTHER:
@@ -705,16 +710,15 @@ static int format(struct work *work)
 
 static int end_log(struct work *work)
 {
-	const struct wb_marker marker = { .reason = WB_END_RESET,
-					  .time = (uint64_t)time(NULL),
-					  .head = work->ring.head,
-					  .digest = work->ring.digest,
-					  .backing_bytes = work->backing ? wb_dev_size(work->backing) : 0 };
+	struct wb_marker marker = wb_marker_of(&work->ring, WB_END_RESET, (uint64_t)time(NULL),
+					       work->backing ? wb_dev_size(work->backing) : 0);
 	struct wb_error err;
 	int status = undo_file_record(common_of(work), &work->undo, work->path, &work->dev);
 
 	if (status)
 		return status;
+	marker.left_sectors = dirty_sectors(work);
+	marker.partial = may_be_dirty(work) && hiding(work);
 	if (wb_cache_end(work->dev, &marker, &err)) {
 		status = undo_file_failure(common_of(work), &work->undo);
 		return status ? status : common_failed(common_of(work), work->path, &err,

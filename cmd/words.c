@@ -60,20 +60,47 @@ const char *words_record(const struct wb_ring *ring)
 	return "";
 }
 
-const char *words_marker(const struct wb_marker *marker)
+const char *words_left_out(const struct wb_marker *marker)
+{
+	static char text[160];
+	size_t used = 0;
+
+	if (marker->left_segments)
+		used = (size_t)snprintf(text, sizeof(text), "%" PRIu64 " segment%s with up to %" PRIu64 " dirty sectors",
+					marker->left_segments, marker->left_segments == 1 ? "" : "s", marker->left_sectors);
+	else if (marker->left_sectors)
+		used = (size_t)snprintf(text, sizeof(text), "up to %" PRIu64 " dirty sectors", marker->left_sectors);
+	if (marker->stale_sectors)
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%" PRIu64 " sectors whose newest version was lost",
+					 used ? " and " : "", marker->stale_sectors);
+	return used ? text : "what the options excluded";
+}
+
+const char *words_marker(const struct wb_marker *marker, bool written_since)
 {
 	static const char *const sentences[] = {
 		[WB_END_FLUSHED] = "the log was ended on %s: everything was on the backing device",
 		[WB_END_FORMAT] = "a format that began on %s was interrupted; run wb-format again",
-		[WB_END_RESET] = "the log was ended on %s by wb-format --reset",
+		[WB_END_RESET] = "the log was ended on %s by wb-format --reset%s%s",
 	};
-	static char text[160];
+	static char text[400];
 	time_t time = (time_t)marker->time;
 	struct tm parts;
 	char date[40];
 
 	if (!gmtime_r(&time, &parts) || !strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S UTC", &parts))
 		snprintf(date, sizeof(date), "an unknown date");
-	snprintf(text, sizeof(text), sentences[marker->reason], date);
+	if (written_since)
+		snprintf(text, sizeof(text), "the log was ended on %s, and written to since", date);
+	else if (marker->reason == WB_END_FLUSHED && marker->version < 2)
+		snprintf(text, sizeof(text), "the log was ended on %s by wb-utils 0.1, which did not record whether something was "
+			 "left out", date);
+	else
+		snprintf(text, sizeof(text), sentences[marker->reason], date,
+			 marker->left_sectors ? ", which gave up " : "", marker->left_sectors ? words_left_out(marker) : "");
+	if (marker->partial && !written_since)
+		snprintf(text, sizeof(text), "the log was ended on %s%s; left out: %s", date,
+			 marker->reason == WB_END_RESET ? " by wb-format --reset" : ", and not all of it had been written back",
+			 words_left_out(marker));
 	return text;
 }

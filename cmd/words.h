@@ -13,7 +13,9 @@ const char *words_generation(const struct wb_cache *cache);
 /* "the file is 4096 bytes short: copy it again", for a device that lacks that many bytes. Static buffer. */
 const char *words_missing(const struct wb_dev *dev, uint64_t bytes);
 const char *words_record(const struct wb_ring *ring);
+/* "3 segments with up to 120 dirty sectors": what a marker records as left out. Static storage, as below. */
+const char *words_left_out(const struct wb_marker *marker);
 /* "the log was ended on 2026-11-22 17:03:53 UTC: everything was on the backing device" */
-const char *words_marker(const struct wb_marker *marker);
+const char *words_marker(const struct wb_marker *marker, bool written_since);
 
 #endif

@@ -442,6 +442,15 @@ struct wb_marker {
 	uint64_t head;          /* M, 0 when not known */
 	uint64_t digest;        /* of all slot headers, wb_ring.digest; 0 when not known */
 	uint64_t backing_bytes; /* size of BACKING, 0 when not known */
+	unsigned version;       /* 1: nothing below is known; 0, to encode: the newest */
+	bool partial;           /* something was left out, or may have been: as far as it was known then */
+	uint64_t left_segments; /* whose dirty sectors were not written, and */
+	uint64_t left_sectors;  /* the sum of these, every version */
+	uint64_t stale_sectors; /* whose newest version was lost */
+	const struct wb_format *format; /* the geometry that head and digest are about; NULL: not known */
+	unsigned order;
+	uint32_t slots;
+	bool wrap;
 };
 
 /* What the caller knows better than the evidence; zero-initialised: nothing. */
@@ -483,6 +492,10 @@ int wb_cache_open(struct wb_cache *cache, struct wb_dev *dev, const struct wb_ov
 void wb_marker_encode(uint8_t *sector, const struct wb_marker *marker);
 /* False unless the sector is a whole marker. */
 bool wb_marker_decode(const uint8_t *sector, struct wb_marker *marker);
+
+/* Of a device: whether it holds an ended log that was written to since; false on any other. Reads all headers, and the rest only where it must. */
+int wb_cache_written_after_end(struct wb_dev *dev, const struct wb_overrides *overrides, bool *written,
+			       const struct wb_progress *progress, struct wb_error *err);
 
 /* Ends the log: writes the marker into sector 0 of writable (CACHE, opened for writing) and flushes. */
 int wb_cache_end(struct wb_dev *writable, const struct wb_marker *marker, struct wb_error *err);
@@ -642,6 +655,14 @@ uint64_t wb_backing_sectors(const struct wb_dev *backing);
 int wb_ring_load(struct wb_ring *ring, struct wb_cache *cache, const struct wb_ring_options *options,
 		 const struct wb_progress *progress, struct wb_error *err);
 void wb_ring_release(struct wb_ring *ring);
+
+/* The marker that would end this log now, with nothing left out. */
+struct wb_marker wb_marker_of(const struct wb_ring *ring, enum wb_end_reason reason, uint64_t now, uint64_t backing_bytes);
+/* Of an ended log whose ring was loaded all the same (any_super): a header has changed since, or in a pack or under a marker
+ * of version 1 there is a newer segment. False where the marker has no digest. */
+bool wb_ring_written_after_end(const struct wb_ring *ring);
+/* Of such a log: dirty sectors in intact segments newer than the one that was the newest at its end, every version. */
+uint64_t wb_sectors_after_end(const struct wb_ring *ring);
 
 /* M, window, patterns and classes from the table alone; called by wb_ring_load(). Pure but for memory. */
 int wb_ring_judge(struct wb_ring *ring, struct wb_error *err);

@@ -4,6 +4,9 @@
  * damage makes wb-check exit 4, warnings and notes do not. No include guard: included with X defined.
  */
 X(ENDED, "ended", NOTE, "the log was ended; no driver will replay it again")
+X(ENDED_PARTIAL, "ended-partial", WARNING, "not everything in the log had been written back when it was ended")
+X(WRITTEN_AFTER_END, "written-after-end", DAMAGE,
+  "the log was written to after it was ended: a driver had it assembled elsewhere, or the device was used for something else")
 X(FORMAT_INTERRUPTED, "format-interrupted", NOTE, "a wb-format was interrupted; run it again, no force is needed")
 X(ZERO_SUPERBLOCK, "zero-superblock", DAMAGE,
   "sector 0 is all zero over valid segments: the log was ended by hand, or zeroed by accident")

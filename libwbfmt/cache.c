@@ -19,35 +19,73 @@
 static const char marker_name[8] = "WBen\0ed";
 static const char old_marker_name[8] = "WBended";
 enum { MARKER_VERSION = 8, MARKER_REASON = 12, MARKER_TIME = 16, MARKER_HEAD = 24, MARKER_DIGEST = 32,
-       MARKER_BACKING = 40, MARKER_CRC = 508 };
+       MARKER_BACKING = 40, MARKER_LEFT_SEGMENTS = 48, MARKER_LEFT_SECTORS = 56, MARKER_STALE = 64, MARKER_FORMAT = 72,
+       MARKER_SLOTS = 80, MARKER_ORDER = 84, MARKER_FLAGS = 85, MARKER_CRC = 508 };
+enum { FLAG_PARTIAL = 1, FLAG_WRAP = 2 };
+
+static void encode_version_2(uint8_t *sector, const struct wb_marker *marker)
+{
+	wb_put_le(sector + MARKER_LEFT_SEGMENTS, 8, marker->left_segments);
+	wb_put_le(sector + MARKER_LEFT_SECTORS, 8, marker->left_sectors);
+	wb_put_le(sector + MARKER_STALE, 8, marker->stale_sectors);
+	if (marker->format)
+		memcpy(sector + MARKER_FORMAT, marker->format->name, strlen(marker->format->name));
+	wb_put_le(sector + MARKER_SLOTS, 4, marker->format ? marker->slots : 0);
+	sector[MARKER_ORDER] = (uint8_t)marker->order;
+	sector[MARKER_FLAGS] = (uint8_t)((marker->partial ? FLAG_PARTIAL : 0) | (marker->wrap ? FLAG_WRAP : 0));
+}
+
+static void decode_version_2(const uint8_t *sector, struct wb_marker *marker)
+{
+	char name[9] = "";
+
+	memcpy(name, sector + MARKER_FORMAT, 8);
+	marker->partial = sector[MARKER_FLAGS] & FLAG_PARTIAL;
+	marker->left_segments = wb_get_le(sector + MARKER_LEFT_SEGMENTS, 8);
+	marker->left_sectors = wb_get_le(sector + MARKER_LEFT_SECTORS, 8);
+	marker->stale_sectors = wb_get_le(sector + MARKER_STALE, 8);
+	marker->format = wb_format_find(name);
+	if (!marker->format)
+		return;
+	marker->slots = (uint32_t)wb_get_le(sector + MARKER_SLOTS, 4);
+	marker->order = sector[MARKER_ORDER];
+	marker->wrap = sector[MARKER_FLAGS] & FLAG_WRAP;
+}
 
 void wb_marker_encode(uint8_t *sector, const struct wb_marker *marker)
 {
+	unsigned version = marker->version == 1 ? 1 : 2;
+
 	memset(sector, 0, WB_SECTOR);
 	memcpy(sector, marker_name, sizeof(marker_name));
-	wb_put_le(sector + MARKER_VERSION, 4, 1);
+	wb_put_le(sector + MARKER_VERSION, 4, version);
 	wb_put_le(sector + MARKER_REASON, 4, marker->reason);
 	wb_put_le(sector + MARKER_TIME, 8, marker->time);
 	wb_put_le(sector + MARKER_HEAD, 8, marker->head);
 	wb_put_le(sector + MARKER_DIGEST, 8, marker->digest);
 	wb_put_le(sector + MARKER_BACKING, 8, marker->backing_bytes);
+	if (version == 2)
+		encode_version_2(sector, marker);
 	wb_put_le(sector + MARKER_CRC, 4, ~wb_crc32c(~0u, sector, MARKER_CRC));
 }
 
 bool wb_marker_decode(const uint8_t *sector, struct wb_marker *marker)
 {
-	uint64_t reason = wb_get_le(sector + MARKER_REASON, 4);
+	uint64_t reason = wb_get_le(sector + MARKER_REASON, 4), version = wb_get_le(sector + MARKER_VERSION, 4);
 
 	if ((memcmp(sector, marker_name, sizeof(marker_name)) &&
-	     memcmp(sector, old_marker_name, sizeof(old_marker_name))) || wb_get_le(sector + MARKER_VERSION, 4) != 1 ||
+	     memcmp(sector, old_marker_name, sizeof(old_marker_name))) || version < 1 || version > 2 ||
 	    reason < WB_END_FLUSHED || reason > WB_END_RESET ||
 	    !wb_sum_holds(wb_get_le(sector + MARKER_CRC, 4), ~wb_crc32c(~0u, sector, MARKER_CRC)))
 		return false;
-	*marker = (struct wb_marker){ .reason = (enum wb_end_reason)reason,
+	*marker = (struct wb_marker){ .version = (unsigned)version,
+				      .reason = (enum wb_end_reason)reason,
 				      .time = wb_get_le(sector + MARKER_TIME, 8),
 				      .head = wb_get_le(sector + MARKER_HEAD, 8),
 				      .digest = wb_get_le(sector + MARKER_DIGEST, 8),
 				      .backing_bytes = wb_get_le(sector + MARKER_BACKING, 8) };
+	if (version == 2)
+		decode_version_2(sector, marker);
 	return true;
 }
 
@@ -91,6 +129,12 @@ static int read_super(struct wb_cache *cache, struct wb_error *err)
 	return 0;
 }
 
+/* The marker says where its segments lay. */
+static bool knows_geometry(const struct wb_cache *cache)
+{
+	return cache->super == WB_SUPER_ENDED && cache->marker.format;
+}
+
 /* Neither sector 0 nor any segment says that this is a cache. */
 static int not_a_cache(const struct wb_cache *cache, struct wb_error *err)
 {
@@ -121,7 +165,7 @@ static int adopt(struct wb_cache *cache, const struct wb_bid *bid, const struct 
 	cache->proofs = bid->proofs;
 	cache->witnesses = bid->witnesses;
 	cache->residue = has_residue(cache);
-	if (!has_magic(cache) && !cache->proofs)
+	if (!has_magic(cache) && !cache->proofs && !knows_geometry(cache))
 		return not_a_cache(cache, err);
 	if (cache->wraps && overrides->address == WB_ADDRESS_AUTO)
 		return wb_fail(err, WB_EWRAP, 0, WB_NO_OFFSET,
@@ -241,9 +285,25 @@ static int find_reading(struct wb_cache *cache, const struct wb_overrides *overr
 	return ret ? ret : prefer_v2(cache, overrides, best, err);
 }
 
+/* What the marker records of the geometry counts where the caller does not know better. */
+static struct wb_overrides with_marker(const struct wb_overrides *overrides, const struct wb_marker *marker)
+{
+	struct wb_overrides merged = *overrides;
+
+	merged.format = overrides->format ? overrides->format : marker->format;
+	if (merged.format != marker->format)
+		return merged;
+	merged.order = overrides->order ? overrides->order : marker->order;
+	merged.slots = overrides->slots ? overrides->slots : marker->slots;
+	if (overrides->address == WB_ADDRESS_AUTO)
+		merged.address = marker->wrap ? WB_ADDRESS_WRAP : WB_ADDRESS_LINEAR;
+	return merged;
+}
+
 int wb_cache_open(struct wb_cache *cache, struct wb_dev *dev, const struct wb_overrides *overrides,
 		  struct wb_error *err)
 {
+	struct wb_overrides merged;
 	struct wb_bid best;
 	int ret;
 
@@ -251,6 +311,10 @@ int wb_cache_open(struct wb_cache *cache, struct wb_dev *dev, const struct wb_ov
 	ret = read_super(cache, err);
 	if (ret || (cache->super == WB_SUPER_ENDED && !overrides->any_super))
 		return ret;
+	if (knows_geometry(cache)) {
+		merged = with_marker(overrides, &cache->marker);
+		overrides = &merged;
+	}
 	ret = find_reading(cache, overrides, &best, err);
 	if (ret)
 		return ret;

@@ -47,14 +47,33 @@ static bool was_ended_by_zeroing(const struct wb_cache *cache, const struct wb_p
 	       !proof->unreadable_sectors;
 }
 
-static void check_super(const struct wb_cache *cache, const struct wb_proof *proof, struct report *report)
+/* The id is the newest one now, sectors what the newer segments hold. */
+static void tell_written_after_end(const struct wb_ring *ring, struct report *report)
+{
+	const uint64_t ended = ring->cache->marker.head;
+	struct wb_finding finding = { .rule = WB_RULE_WRITTEN_AFTER_END, .severity = rules[WB_RULE_WRITTEN_AFTER_END].severity,
+				      .slot = WB_NO_SLOT, .id = ring->head > ended ? ring->head : 0, .offset = 0, .index = -1 };
+
+	finding.sectors = wb_sectors_after_end(ring);
+	tell(report, &finding);
+}
+
+/* ring: NULL where sector 0 is all that is known */
+static void check_super(const struct wb_cache *cache, const struct wb_ring *ring, const struct wb_proof *proof,
+			struct report *report)
 {
 	switch (cache->super) {
 	case WB_SUPER_GOOD:
 		break;
 	case WB_SUPER_ENDED:
+		if (ring && wb_ring_written_after_end(ring)) {
+			tell_written_after_end(ring, report);
+			break;
+		}
 		tell_device(report, cache->marker.reason == WB_END_FORMAT ? WB_RULE_FORMAT_INTERRUPTED : WB_RULE_ENDED,
 			    cache->marker.head, 0);
+		if (cache->marker.partial)
+			tell_device(report, WB_RULE_ENDED_PARTIAL, cache->marker.head, 0);
 		break;
 	case WB_SUPER_ZEROED:
 		tell_device(report, was_ended_by_zeroing(cache, proof) ? WB_RULE_ENDED_BY_ZEROING : WB_RULE_ZERO_SUPERBLOCK, 0, 0);
@@ -79,7 +98,7 @@ int wb_check_super(const struct wb_cache *cache, int (*found)(void *context, con
 {
 	struct report report = { .found = found, .context = context };
 
-	check_super(cache, NULL, &report);
+	check_super(cache, NULL, NULL, &report);
 	return report.stopped;
 }
 
@@ -242,7 +261,7 @@ int wb_check(struct wb_ring *ring, const struct wb_proof *proof,
 {
 	struct report report = { .found = found, .context = context };
 
-	check_super(ring->cache, proof, &report);
+	check_super(ring->cache, ring, proof, &report);
 	check_patterns(ring, &report);
 	if (proof && proof->pair == WB_PAIR_CONTRADICTED)
 		tell_device(&report, WB_RULE_BACKING_MISMATCH, 0, WB_NO_OFFSET);

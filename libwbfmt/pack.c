@@ -18,6 +18,9 @@ static const char pack_name[8] = "WBpack";
 enum { AT_VERSION = 8, AT_FLAGS = 12, AT_BYTES = 16, AT_FORMAT = 24, AT_ORDER = 32, AT_SLOTS = 36, AT_BLOCK = 40,
        AT_EVIDENCE = 44, AT_RECORD = 48, AT_TIME = 56, AT_BACKING = 64, AT_FIRST = 72, AT_REST = 78, AT_REST_FIRST = 80,
        AT_REASON = 82, AT_MARKER = 88, AT_CRC = 124 };
+/* of an ended log, in the place of bytes of its sector 0 */
+enum { AT_LEFT_SECTORS = 72, AT_STALE = 84, AT_LEFT_SEGMENTS = 120 };
+enum { EXTENT_KNOWN = 1, EXTENT_PARTIAL = 2, EXTENT_GEOMETRY = 4 }; /* version 2; its geometry is that of the pack */
 enum { HEAD_OBFUSCATED = 1, HEAD_METADATA_ONLY = 2, HEAD_BUSY = 4, HEAD_BLOCK_DEVICE = 8, HEAD_FLAGS = 15 };
 
 bool wb_pack_named(const uint8_t *bytes)
@@ -56,7 +59,13 @@ void wb_pack_head_encode(const struct wb_pack_head *head, uint8_t *bytes)
 	wb_put_le(bytes + AT_REST, 2, head->rest);
 	wb_put_le(bytes + AT_REST_FIRST, 2, head->rest_first);
 	if (head->ended) {
-		wb_put_le(bytes + AT_REASON, 2, head->marker.reason);
+		wb_put_le(bytes + AT_LEFT_SECTORS, 6, wb_min(head->marker.left_sectors, 0xffffffffffff));
+		wb_put_le(bytes + AT_REASON, 1, head->marker.reason);
+		wb_put_le(bytes + AT_REASON + 1, 1, head->marker.version < 2 ? 0 :
+			  (head->marker.partial ? EXTENT_KNOWN | EXTENT_PARTIAL : EXTENT_KNOWN) |
+			  (head->marker.format ? EXTENT_GEOMETRY : 0u));
+		wb_put_le(bytes + AT_STALE, 4, wb_min(head->marker.stale_sectors, UINT32_MAX));
+		wb_put_le(bytes + AT_LEFT_SEGMENTS, 4, wb_min(head->marker.left_segments, UINT32_MAX));
 		wb_put_le(bytes + AT_MARKER, 8, head->marker.time);
 		wb_put_le(bytes + AT_MARKER + 8, 8, head->marker.head);
 		wb_put_le(bytes + AT_MARKER + 16, 8, head->marker.digest);
@@ -92,22 +101,33 @@ static int decode_geometry(const uint8_t *bytes, struct wb_pack_head *head, stru
 
 static int decode_sector0(const uint8_t *bytes, struct wb_pack_head *head, struct wb_error *err)
 {
-	uint64_t reason = wb_get_le(bytes + AT_REASON, 2);
+	unsigned reason = bytes[AT_REASON], extent = bytes[AT_REASON + 1];
 
-	memcpy(head->first, bytes + AT_FIRST, sizeof(head->first));
+	head->ended = reason;
+	if (!reason)
+		memcpy(head->first, bytes + AT_FIRST, sizeof(head->first));
 	head->rest = (uint16_t)wb_get_le(bytes + AT_REST, 2);
 	head->rest_first = (uint16_t)wb_get_le(bytes + AT_REST_FIRST, 2);
 	if (head->rest > WB_SECTOR - sizeof(head->first) || head->rest_first > WB_SECTOR - head->rest ||
 	    (head->rest && head->rest_first < sizeof(head->first)))
 		return bad_head(err, AT_REST, "a sector 0 that cannot be");
-	if (reason > WB_END_RESET)
+	if (reason > WB_END_RESET || extent > 7 || (extent && (!reason || !(extent & EXTENT_KNOWN))))
 		return bad_head(err, AT_REASON, "a reason that no log ends for");
-	head->ended = reason;
-	head->marker = (struct wb_marker){ .reason = (enum wb_end_reason)reason,
+	head->marker = (struct wb_marker){ .version = extent ? 2 : 1, .partial = extent & EXTENT_PARTIAL, .reason = (enum wb_end_reason)reason,
 					   .time = wb_get_le(bytes + AT_MARKER, 8),
 					   .head = wb_get_le(bytes + AT_MARKER + 8, 8),
 					   .digest = wb_get_le(bytes + AT_MARKER + 16, 8),
 					   .backing_bytes = wb_get_le(bytes + AT_MARKER + 24, 8) };
+	if (extent) {
+		head->marker.left_sectors = wb_get_le(bytes + AT_LEFT_SECTORS, 6);
+		head->marker.stale_sectors = wb_get_le(bytes + AT_STALE, 4);
+		head->marker.left_segments = wb_get_le(bytes + AT_LEFT_SEGMENTS, 4);
+	}
+	if (extent & EXTENT_GEOMETRY && head->info.format) {
+		head->marker.format = head->info.format;
+		head->marker.order = head->info.order;
+		head->marker.slots = head->info.slots;
+	}
 	return 0;
 }
 

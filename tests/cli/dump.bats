@@ -184,7 +184,7 @@ same_as_flush() {
 	run --separate-stderr wb-dump --json --list-dirty --domain-map=domain.map "$@" cache.img backing.img
 	listing=$status sectors=$(field .planned_sectors)
 	sectors_of_list >listed
-	run --separate-stderr wb-flush-dirty --json -y --force=pair --keep "$@" cache.img backing.img
+	run --separate-stderr wb-flush-dirty --json -y --force=pair,stateless --keep "$@" cache.img backing.img
 	if [ "$listing" -eq 4 ]; then
 		[ "$status" -eq 4 ] && [ ! -e domain.map ] && cmp backing.img pattern.img
 		return

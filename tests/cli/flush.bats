@@ -53,7 +53,7 @@ load helpers
 	before=$(sum backing.before.img)
 	expect 8 mortal wb-flush-dirty -y --detach cache.img backing.before.img
 	[ "$(sum backing.before.img)" = "$before" ]
-	expect 0 mortal wb-flush-dirty -y --json cache.img backing.before.img
+	expect 4 mortal wb-flush-dirty -y --json cache.img backing.before.img
 	field_is .ended false
 }
 
@@ -136,21 +136,21 @@ load helpers
 
 @test "salvage that leaves nothing out exits 1 and ends the log" {
 	unpack v2/g2-middle-data-byte
-	expect 1 wb-flush-dirty -y --json --policy=salvage cache.img backing.before.img
+	expect 1 wb-flush-dirty -y --json --force=stateless --policy=salvage cache.img backing.before.img
 	field_is .ended true
 	field_is .corrected 1
 }
 
 @test "salvage with a lost segment exits 5, counts what may be stale and keeps the log" {
 	make_cache v2-rotten-two-bits
-	expect 5 wb-flush-dirty -y --json --policy=salvage cache.img backing.img
+	expect 5 wb-flush-dirty -y --json --force=stateless --policy=salvage cache.img backing.img
 	field_is .ended false
 	[ "$(field .stale_sectors)" -gt 0 ]
 }
 
 @test "prefix at a hole exits 5 and keeps the log" {
 	unpack v2/g2-middle-data-byte
-	expect 5 wb-flush-dirty -y --json --policy=prefix cache.img backing.before.img
+	expect 5 wb-flush-dirty -y --json --force=stateless --policy=prefix cache.img backing.before.img
 	field_is .ended false
 	field_is .last_id 35
 }
@@ -158,10 +158,10 @@ load helpers
 @test "evidence of newer data refuses prefix, until --force=regress" {
 	unpack v0/f-hdrlap-mid
 	before=$(sum backing.before.img)
-	expect 4 wb-flush-dirty -y --policy=prefix cache.img backing.before.img
+	expect 4 wb-flush-dirty -y --force=stateless --policy=prefix cache.img backing.before.img
 	[[ $stderr == *"--force=regress"* ]]
 	[ "$(sum backing.before.img)" = "$before" ]
-	expect 5 wb-flush-dirty -y --policy=prefix --force=regress cache.img backing.before.img
+	expect 5 wb-flush-dirty -y --force=stateless --policy=prefix --force=regress cache.img backing.before.img
 }
 
 @test "--until-id cuts the log and keeps it" {
@@ -204,7 +204,7 @@ load helpers
 	expect 0 wb-flush-dirty -y --keep --json --timeline=new cache.img backing.before.img
 	[ "$(field .first_id) $(field .last_id)" = "1 2" ]
 	cp before.img backing.before.img
-	expect 5 wb-flush-dirty -y --keep --json --timeline=old --policy=salvage cache.img backing.before.img
+	expect 5 wb-flush-dirty -y --keep --json --timeline=old --force=stateless --policy=salvage cache.img backing.before.img
 	field_is .last_id 40
 	unpack v2/simple
 	expect 8 wb-flush-dirty -y --timeline=new cache.img backing.before.img
@@ -214,7 +214,7 @@ load helpers
 	unpack v2/g13-shrunk
 	expect 4 wb-check cache.img
 	[[ $output == *"--slots=9"* ]]
-	expect 5 wb-flush-dirty -y --json --keep --policy=salvage --slots=9 cache.img backing.before.img
+	expect 5 wb-flush-dirty -y --json --keep --force=stateless --policy=salvage --slots=9 cache.img backing.before.img
 	field_is .last_id 32
 }
 

@@ -41,7 +41,7 @@ small() {
 	cp backing.img whole.img
 	expect 0 wb-flush-dirty -q -y --keep cache.img whole.img
 	clone "$(data_at 1 1 4)" 1024 # sectors 800 and 801
-	expect 5 wb-flush-dirty -y --json --policy=salvage --cache-map=clone.map --failed=failed.map cache.img backing.img
+	expect 5 wb-flush-dirty -y --json --force=stateless --policy=salvage --cache-map=clone.map --failed=failed.map cache.img backing.img
 	field_is .unreadable_sectors 2
 	field_is .ended false
 	dd if=whole.img of=expected.img bs=512 status=none
@@ -59,7 +59,7 @@ small() {
 	expect 4 wb-flush-dirty -y --cache-map=clone.map cache.img backing.img
 	[[ $stderr == *holes* ]]
 	cmp backing.img original.img
-	expect 5 wb-flush-dirty -y --json --policy=prefix --cache-map=clone.map cache.img backing.img
+	expect 5 wb-flush-dirty -y --json --force=stateless --policy=prefix --cache-map=clone.map cache.img backing.img
 	field_is .last_id 1
 }
 
@@ -79,7 +79,7 @@ small() {
 	expect 0 wb-flush-dirty -q -y --keep cache.img whole.img
 	clone $((1048576 + 8192 + 1024)) 512 # sector 802
 	expect 4 wb-flush-dirty -y --cache-map=clone.map cache.img backing.img
-	expect 5 wb-flush-dirty -y --json --policy=salvage --cache-map=clone.map cache.img backing.img
+	expect 5 wb-flush-dirty -y --json --force=stateless --policy=salvage --cache-map=clone.map cache.img backing.img
 	field_is .unreadable_sectors 1
 	[ "$(cmp -l whole.img backing.img | awk '{ s[int(($1 - 1) / 512)] } END { for (i in s) print i }')" = 802 ]
 }
@@ -130,10 +130,10 @@ small() {
 
 @test "sectors whose newest version is lost are listed" {
 	make_cache v2-rotten-two-bits
-	expect 5 wb-flush-dirty -y --json --policy=salvage cache.img backing.img
+	expect 5 wb-flush-dirty -y --json --force=stateless --policy=salvage cache.img backing.img
 	[ "$(grep '"type":"stale"' <<<"$output" | jq .sectors | awk '{ s += $1 } END { print s }')" = "$(field .stale_sectors)" ]
 	make_cache v2-rotten-two-bits
-	expect 5 wb-flush-dirty -y --policy=salvage cache.img backing.img
+	expect 5 wb-flush-dirty -y --force=stateless --policy=salvage cache.img backing.img
 	[[ $output == *"their newest version is lost"* ]]
 }
 

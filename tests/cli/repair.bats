@@ -89,7 +89,7 @@ flushes_to() {
 	make_cache v2-two-holes
 	printf '\0' | dd of=cache.img bs=1 seek=0 conv=notrunc status=none
 	repairs 5 "0 0 116"
-	expect 5 wb-flush-dirty -n -y --policy=salvage cache.img backing.img
+	expect 5 wb-flush-dirty -n -y --force=stateless --policy=salvage cache.img backing.img
 }
 
 @test "an all-zero sector 0 is restored only with --force=superblock and BACKING" {

@@ -74,7 +74,7 @@ polls_to_half() {
 		"$BUILD/tests/mkcache" - cache.img backing.img
 	cp cache.img cache.orig
 	cp backing.img backing.orig
-	expect 5 wb-flush-dirty --json -y --policy=salvage cache.img backing.img
+	expect 5 wb-flush-dirty --json -y --force=stateless --policy=salvage cache.img backing.img
 	want=$(sum backing.img) first=$(field .first_id)
 	cp backing.orig backing.img
 	cut=0
@@ -202,7 +202,7 @@ polls_to_half() {
 	# the first data block of segment 1
 	printf '0 + 1\n0 %d +\n%d 512 -\n%d %d +\n' 1052672 1052672 1053184 $(($(stat -c %s cache.img) - 1053184)) >map
 	cp backing.img backing.orig
-	expect 5 wb-flush-dirty --json -y --policy=salvage --cache-map=map cache.img backing.img
+	expect 5 wb-flush-dirty --json -y --force=stateless --policy=salvage --cache-map=map cache.img backing.img
 	want=$(field .unreadable_sectors)
 	[ "$want" -gt 0 ]
 	for left in $(seq 4 30); do

@@ -128,7 +128,7 @@ every_command() {
 		expect 4 wb-flush-dirty -n -y cache.img backing.img
 		expect 4 wb-flush-dirty -y cache.img backing.img
 		[[ $stderr == *"beyond the end of BACKING"* ]]
-		expect 5 wb-flush-dirty -n -y --policy=salvage cache.img backing.img
+		expect 5 wb-flush-dirty -n -y --force=stateless --policy=salvage cache.img backing.img
 		expect 4 wb-check cache.img backing.img
 		[[ $output == *beyond-backing* ]]
 		cmp cache.img cache.orig

@@ -121,6 +121,26 @@ static void make_ended(void)
 	expect(0, "wb-format -q --reset -y --force=dirty cache.img");
 }
 
+static void make_ended_partial(void)
+{
+	make_cache("v2-rotten-two-bits");
+	expect(5, "wb-flush-dirty -q -y --policy=prefix --detach --force=stateless cache.img backing.img");
+}
+
+/* The driver writes segment 10 into its slot after the log was ended at 9. */
+static void make_written_after_end(void)
+{
+	size_t bytes;
+
+	make_cache_of("slots 6\nbacking 65536\nrange 1 10 blocks 4 seed 1 span 4096\n");
+	char *later = load("cache.img", &bytes);
+
+	make_cache_of("slots 6\nbacking 65536\nrange 1 9 blocks 4 seed 1 span 4096\n");
+	expect(0, "wb-flush-dirty -q -y cache.img backing.img");
+	put("cache.img", 1048576 + 3 * 524288, later + 1048576 + 3 * 524288, 524288);
+	free(later);
+}
+
 static void make_interrupted(void)
 {
 	make_cache("v2-formatted");
@@ -186,6 +206,8 @@ static const struct fault {
 	void (*make)(void);
 } of_rules[] = {
 	{ "ended", NULL, NULL, make_ended },
+	{ "ended-partial", NULL, "ended", make_ended_partial },
+	{ "written-after-end", NULL, NULL, make_written_after_end },
 	{ "format-interrupted", NULL, NULL, make_interrupted },
 	{ "zero-superblock", "v2-sector0-zero", NULL, NULL },
 	{ "bad-superblock", "v2-sector0-garbage", NULL, NULL },
@@ -321,7 +343,7 @@ static void every_finding_has_its_text_severity_and_place_in_json_and_for_people
 			continue;
 		check_text_and_place(rule, rules[k].severity, said);
 		run("wb-check %scache.img backing.img", options);
-		if (!strcmp(rule, "ended") || !strcmp(rule, "format-interrupted"))
+		if (!strcmp(rule, "ended") || !strcmp(rule, "ended-partial") || !strcmp(rule, "format-interrupted"))
 			assert_true(has(out, " on 20") || has(out, " on 1970"));
 		else if (!has(out, text(" %s", rule)) || !has(out, said))
 			fail_msg("%s: %s", rule, out);

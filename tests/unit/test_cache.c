@@ -37,7 +37,7 @@ static void marker_has_a_fixed_layout(void **state)
 	uint8_t sector[WB_SECTOR], expected[WB_SECTOR] = "WBen\0ed";
 
 	(void)state;
-	wb_put_le(expected + 8, 4, 1);
+	wb_put_le(expected + 8, 4, 2);
 	wb_put_le(expected + 12, 4, 1);
 	wb_put_le(expected + 16, 8, a_marker.time);
 	wb_put_le(expected + 24, 8, a_marker.head);
@@ -86,7 +86,7 @@ static void marker_with_any_flipped_bit_is_refused(void **state)
 static void marker_of_another_version_or_reason_is_refused(void **state)
 {
 	static const struct { unsigned at; uint32_t value; } cases[] = {
-		{ 8, 0 }, { 8, 2 }, { 12, 0 }, { 12, 4 }, { 12, UINT32_MAX },
+		{ 8, 0 }, { 8, 3 }, { 12, 0 }, { 12, 4 }, { 12, UINT32_MAX },
 	};
 
 	(void)state;

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The end of a log: what the marker in sector 0 records of it, and whether the log is still as it was then. A driver that
+ * had the pair assembled elsewhere when the log was ended goes on writing segments and never looks at sector 0 again.
+ */
+#include "error.h"
+#include "ring.h"
+
+struct wb_marker wb_marker_of(const struct wb_ring *ring, enum wb_end_reason reason, uint64_t now, uint64_t backing_bytes)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+
+	return (struct wb_marker){ .version = 2, .reason = reason, .time = now, .head = ring->head, .digest = ring->digest,
+				   .backing_bytes = backing_bytes, .format = geometry->format, .order = geometry->order,
+				   .slots = geometry->slots, .wrap = geometry->wrap };
+}
+
+/* A pack has no padding and may have moved its sectors; version 1 does not say of how many slots the digest is. */
+static bool digest_decides(const struct wb_cache *cache)
+{
+	return cache->marker.version >= 2 && !wb_dev_pack_info(cache->dev);
+}
+
+bool wb_ring_written_after_end(const struct wb_ring *ring)
+{
+	const struct wb_cache *cache = ring->cache;
+	const struct wb_marker *marker = &cache->marker;
+
+	if (cache->super != WB_SUPER_ENDED || marker->reason == WB_END_FORMAT || !marker->digest ||
+	    ring->digest == marker->digest)
+		return false;
+	return digest_decides(cache) || (!ring->options.metadata_only && ring->head > marker->head);
+}
+
+uint64_t wb_sectors_after_end(const struct wb_ring *ring)
+{
+	uint64_t sectors = 0;
+
+	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++)
+		if (ring->slots[i].class_ == WB_LIVE && ring->slots[i].id > ring->cache->marker.head)
+			sectors += ring->slots[i].dirty_sectors;
+	return sectors;
+}
+
+static int look(struct wb_cache *cache, bool metadata_only, bool *written, const struct wb_progress *progress,
+		struct wb_error *err)
+{
+	const struct wb_ring_options options = { .metadata_only = metadata_only };
+	struct wb_ring ring;
+	int ret = wb_ring_load(&ring, cache, &options, progress, err);
+
+	if (ret)
+		return ret;
+	*written = wb_ring_written_after_end(&ring);
+	if (!*written && metadata_only && ring.digest != cache->marker.digest)
+		ret = look(cache, false, written, progress, err);
+	wb_ring_release(&ring);
+	return ret;
+}
+
+int wb_cache_written_after_end(struct wb_dev *dev, const struct wb_overrides *overrides, bool *written,
+			       const struct wb_progress *progress, struct wb_error *err)
+{
+	struct wb_overrides how = *overrides;
+	struct wb_cache cache;
+	int ret;
+
+	*written = false;
+	how.any_super = true;
+	if (how.address == WB_ADDRESS_AUTO)
+		how.address = WB_ADDRESS_LINEAR;
+	ret = wb_cache_open(&cache, dev, &how, err);
+	if (ret == -WB_ENOTCACHE || ret == -WB_EINVAL) /* nothing is left of the log */
+		return 0;
+	if (ret || cache.super != WB_SUPER_ENDED || cache.marker.reason == WB_END_FORMAT || !cache.marker.digest)
+		return ret;
+	return look(&cache, true, written, progress, err);
+}
