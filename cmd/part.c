@@ -128,7 +128,7 @@ struct candidate {
 	int number;
 	uint64_t start, size;
 	char table[16], type[64]; /* of the partition table; what libblkid finds in the partition */
-	bool is_cache, begins_as_cache;
+	bool begins_as_cache, is_member, is_cache;
 };
 
 struct candidates {
@@ -137,31 +137,41 @@ struct candidates {
 };
 
 /* Through a descriptor of its own, because a window takes over the device that it is part of. */
-static void look_for_cache(const char *path, struct candidate *candidate)
+static struct wb_dev *open_partition(const char *path, const struct candidate *candidate)
 {
-	const struct wb_overrides any = { .address = WB_ADDRESS_LINEAR };
 	struct wb_dev *whole, *part;
-	struct wb_cache cache;
-	struct wb_error err;
 
 	if (wb_dev_open(&whole, path, WB_OPEN_READ | WB_OPEN_PEEK, NULL))
-		return;
-	if (wb_dev_window(&part, whole, (int64_t)candidate->start, candidate->size, NULL)) {
-		wb_dev_close(whole);
-		return;
-	}
-	candidate->begins_as_cache = carries_header(part);
-	candidate->is_cache = !wb_cache_open(&cache, part, &any, &err) || err.code == WB_ESUPER;
+		return NULL;
+	if (!wb_dev_window(&part, whole, (int64_t)candidate->start, candidate->size, NULL))
+		return part;
+	wb_dev_close(whole);
+	return NULL;
+}
+
+/* Without a superblock all of the partition has to be looked at. */
+static bool holds_cache(const char *path, const struct candidate *candidate)
+{
+	const struct wb_overrides any = { .address = WB_ADDRESS_LINEAR };
+	struct wb_dev *part = open_partition(path, candidate);
+	struct wb_cache cache;
+	struct wb_error err;
+	bool holds = part && (!wb_cache_open(&cache, part, &any, &err) || err.code == WB_ESUPER);
+
 	wb_dev_close(part);
+	return holds;
 }
 
 /* One leg of a mirror in a partition is no cache either. */
-static void look_for_type(int fd, struct candidate *candidate)
+static void look_at_partition(const char *path, int fd, struct candidate *candidate)
 {
+	struct wb_dev *part = open_partition(path, candidate);
 	struct signatures signatures;
 
+	candidate->begins_as_cache = part && carries_header(part);
+	wb_dev_close(part);
 	find_signatures_in(fd, candidate->start, candidate->size, &signatures);
-	candidate->is_cache &= !find_member(&signatures, candidate->begins_as_cache) && !find_container(&signatures);
+	candidate->is_member = find_member(&signatures, candidate->begins_as_cache) || find_container(&signatures);
 	for (unsigned i = 0; i < signatures.count && !candidate->type[0]; i++)
 		if (!signatures.list[i].is_table)
 			snprintf(candidate->type, sizeof(candidate->type), "%s", signatures.list[i].type);
@@ -226,16 +236,16 @@ static unsigned find_caches(struct candidates *candidates, const char *path, uin
 	read_table(candidates, fd, 0, bytes);
 	read_table(candidates, fd, WB_BLOCK, bytes);
 	for (unsigned i = 0; i < candidates->count; i++) {
-		look_for_cache(path, &candidates->list[i]);
-		look_for_type(fd, &candidates->list[i]);
-		begins |= candidates->list[i].begins_as_cache && candidates->list[i].is_cache;
+		look_at_partition(path, fd, &candidates->list[i]);
+		begins |= candidates->list[i].begins_as_cache && !candidates->list[i].is_member;
 	}
 	close(fd);
 	for (unsigned i = candidates->count; i-- > 0;) {
 		struct candidate *candidate = &candidates->list[i];
-
 		/* where one has a superblock, segments without one are an old log, or one inside of another partition */
-		candidate->is_cache &= candidate->begins_as_cache || !begins;
+		bool may_be = begins ? candidate->begins_as_cache : !candidate->type[0];
+
+		candidate->is_cache = may_be && !candidate->is_member && holds_cache(path, candidate);
 		*first = candidate->is_cache ? candidate : *first;
 		found += candidate->is_cache;
 	}

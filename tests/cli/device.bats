@@ -159,3 +159,21 @@ PART=(--start=1MiB --size=4MiB)
 	cmp late.img late.orig
 	expect 16 wb-format -y --force=dirty --start=-1MiB late.img
 }
+
+@test "a part is packed, exported and listed like a device of its own" {
+	here whole.img cache.img
+	expect 0 wb-check --export "${PART[@]}" whole.img
+	there=$output
+	expect 0 wb-check --export cache.img
+	[ "$output" = "$there" ]
+	expect 0 wb-dump --list-dirty "${PART[@]}" whole.img
+	there=$output
+	expect 0 wb-dump --list-dirty cache.img
+	[ "$output" = "$there" ]
+	expect 0 wb-dump --pack=pack "${PART[@]}" whole.img
+	expect 0 wb-check pack
+	[[ $output == *"6 segments of 512.0 KiB"* ]]
+	expect 16 wb-check --start=1MiB pack
+	expect 0 wb-check --explain-kernel "${PART[@]}" whole.img
+	[[ $output == *"segments 4 to 9"* ]]
+}
