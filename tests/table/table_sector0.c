@@ -30,13 +30,14 @@ static void leave_behind(unsigned tail, uint8_t order_byte)
 	put("cache.img", 0, sector, sizeof(sector));
 }
 
-static bool is_called_a_cache_by_file(void)
+/* file(1) knows it, and names no generation that it is not. */
+static bool is_called_a_cache_by_file(bool v2)
 {
 	if (access("/usr/bin/file", X_OK))
 		return true;
 	shell("file -b -m %s cache.img > said", source("share/magic/dm-writeboost"));
 	char *said = load("said", NULL);
-	bool is = !strncmp(said, "dm-writeboost cache", 19);
+	bool is = !strncmp(said, "dm-writeboost cache", 19) && (!v2 || !has(said, "v0 or v1"));
 
 	free(said);
 	return is;
@@ -59,7 +60,8 @@ static void every_command_takes_a_v2_cache_whatever_is_left_over_in_sector_0(voi
 					assert_string_equal(field("generation"), "v2");
 				expect(0, "wb-check --export cache.img");
 				assert_true(has(out, "ID_FS_TYPE=dm_writeboost_cache"));
-				assert_true(is_called_a_cache_by_file());
+				/* under what may be an order, with nothing after it, file(1) believes the byte */
+				assert_true(is_called_a_cache_by_file(tail == 3 || order_bytes[o] < 4 || order_bytes[o] > 11));
 				expect(0, "wb-dump cache.img");
 				expect(0, "wb-flush-dirty -q -y --keep cache.img backing.img");
 				expect(0, "wb-check -q --require-clean cache.img backing.img");
