@@ -20,8 +20,8 @@ state() {
 
 # try_to_stop POLLS: a run that ends there; did it write something?
 try_to_stop() {
-	cp cache.orig cache.img
-	cp backing.orig backing.img
+	cmp -s cache.img cache.orig || cp cache.orig cache.img
+	cmp -s backing.img backing.orig || cp backing.orig backing.img
 	rm -f state
 	WB_TEST_STOP=$1 tests-build wb-flush-dirty -j1 -q -y --state=state cache.img backing.img 2>/dev/null || :
 	[ -e state ] && [[ $(<state) == *$'\nended 0\n'* ]] && ! cmp -s backing.img backing.orig
@@ -32,7 +32,7 @@ setup_file() {
 	where
 	cd "$BATS_FILE_TMPDIR" || return 1
 	pair v2/partial
-	for ((HALF = 5; HALF < 200; HALF++)); do
+	for ((HALF = 5; HALF < 200; HALF += 3)); do
 		! try_to_stop $HALF || break
 	done
 	export HALF

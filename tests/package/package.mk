@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What is handed out, tried on a fresh Debian; included by the Makefile. Both targets need root, for chroots, and the
-# network. WHOLE=1 runs all tests in that Debian, as root and as somebody else, instead of some: that takes 20 minutes.
+# network. WHOLE=1 runs all tests there as an ordinary user too, and all of autopkgtest, instead of some.
 
 PACKAGE := build/package
 PACKAGE_DEPS := autopkgtest build-essential debhelper debootstrap dpkg-dev git lintian qemu-system-x86
