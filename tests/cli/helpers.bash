@@ -154,8 +154,9 @@ mortal() {
 	fi
 }
 
-# make_big_cache SLOTS: a v2 cache of full segments
+# make_big_cache SLOTS [SECTORS]: a v2 cache of full segments, and a BACKING of so many sectors
 make_big_cache() {
-	printf 'generation v2\nslots %d\nbacking 262144\nrange 1 %d blocks 127 seed 7 span 32768\n' "$1" "$1" |
+	local sectors=${2:-262144}
+	printf 'generation v2\nslots %d\nbacking %d\nrange 1 %d blocks 127 seed 7 span %d\n' "$1" "$sectors" "$1" $((sectors / 8)) |
 		"$BUILD/tests/mkcache" - cache.img backing.img
 }

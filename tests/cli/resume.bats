@@ -284,12 +284,11 @@ headers-digest outside-digest options cut corrected-ids undo-id undone unreadabl
 }
 
 @test "what wb-undo has begun to put back is not taken for flushed, however little it was" {
-	make_big_cache 40 # so that a sample is reread and not everything
+	make_big_cache 16 65536 # so that a sample is reread and not everything
 	cp backing.img backing.orig
 	expect 0 wb-flush-dirty -q -y --keep --undo=undo --state=state cache.img backing.img
+	cp backing.img flushed.img
 	for left in 0 1 2 3 4 5; do
-		cp backing.img flushed.img
-		cp undo undo.flushed
 		WB_TEST_POWER=$left:1:1 expect 8 tests-build wb-undo undo
 		expect 0 wb-flush-dirty -q -y --keep --undo=undo --state=state cache.img backing.img
 		cmp backing.img flushed.img
