@@ -57,7 +57,7 @@ SONAME := libwbfmt.so.$(SOVERSION)
 # ---- whose build it is ----
 
 # What `sudo make` builds belongs to who called sudo, when the source does; so it is in nobody's way.
-ifneq ($(SUDO_UID),)
+ifneq ($(filter-out 0,$(SUDO_UID)),)
 OWNER := $(shell [ "$$(id -u)" -ne 0 ] || [ "$$(stat -c %u .)" != "$(SUDO_UID)" ] || echo "$(SUDO_UID):$(SUDO_GID)")
 endif
 give_back = $(if $(OWNER),@chown -R -h $(OWNER) build)
