@@ -8,7 +8,7 @@
 
 struct check_options {
 	struct common common;
-	bool metadata_only, explain_kernel, require_clean, require_ended, find_bitflip, repair, export;
+	bool metadata_only, explain_kernel, require_clean, require_ended, find_bitflip, repair, dry_run, export;
 	char *undo_path;
 	uint64_t memory;
 };
@@ -53,6 +53,7 @@ struct work {
 	struct undo_file undo;
 	char foreign[512]; /* signatures of others, where sector 0 is not that of a cache */
 	bool written_after_end; /* the log was ended, and is looked at all the same */
+	bool repaired;    /* --repair has done what it can */
 	uint64_t repairs; /* that --repair would make, without flipped bits */
 };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "next.h"
 #include "report.h"
 
 /* ---- flipped bits, and repairs ---- */
@@ -187,12 +188,10 @@ static int refuse_repair(const struct work *work)
 
 static int confirm_repairs(const struct work *work, uint64_t count)
 {
-	char question[96];
+	char question[WB_SECTOR];
 
-	snprintf(question, sizeof(question), "Write %s to CACHE?", count == 1 ? "this change" : "these changes");
-	if (common_confirm(common_of(work), question))
-		return 0;
-	return common_refuse(common_of(work), work->cache_path, "nothing was changed: answer y on a terminal, or give --yes");
+	snprintf(question, sizeof(question), "Write %s to %s?", count == 1 ? "this change" : "these changes", work->cache_path);
+	return common_ask(common_of(work), work->cache_path, question, "nothing was changed: answer y on a terminal, or give --yes");
 }
 
 /* Looks again at what is on the device now; the exit status and the summary speak of that. */
@@ -206,19 +205,43 @@ static int look_again(struct work *work)
 	if (status)
 		return status;
 	status = check_count_repairs(work);
+	const char *label = work->options->dry_run ? "what would remain" : "what remains";
+
 	if (work->findings->total) {
-		common_say(common_of(work), "what remains");
+		common_say(common_of(work), "%s", label);
 		check_say_folds(work->findings);
 	} else {
-		common_say(common_of(work), "what remains: nothing");
+		common_say(common_of(work), "%s: nothing", label);
 	}
 	return status;
+}
+
+/* Of a dry run the next step is the repair, otherwise it is what the repaired cache needs. */
+static void say_next(struct work *work, bool planned)
+{
+	work->repaired = true;
+	if (work->options->dry_run && planned)
+		next_step(common_of(work), NULL, "dry-run", NULL, NULL, "does what is shown here");
+	else
+		check_say_verdict(work);
+}
+
+static void say_made(const struct work *work, const struct repairs *made, uint64_t planned)
+{
+	if (work->options->dry_run) {
+		common_say(common_of(work), "dry run     would repair %" PRIu64 " of %" PRIu64 "; nothing was changed", made->count, planned);
+		return;
+	}
+	report_u64(report_summary(), "repaired", made->count);
+	common_say(common_of(work), "repaired    %" PRIu64 " of %" PRIu64 ", each written, flushed and read again", made->count, planned);
+	undo_file_say(common_of(work), &work->undo, "undo        ");
 }
 
 int check_repair(struct work *work)
 {
 	struct repairs planned = { .work = work, .label = "repair", .type = "planned" };
-	struct repairs made = { .work = work, .label = NULL, .type = "repair", .write = true };
+	struct repairs made = { .work = work, .label = NULL, .type = work->options->dry_run ? NULL : "repair",
+				.write = true };
 	int status = refuse_repair(work);
 
 	report_u64(report_summary(), "repaired", 0);
@@ -229,22 +252,24 @@ int check_repair(struct work *work)
 	say_obstacles(work);
 	if (!planned.count) {
 		common_say(common_of(work), "repair      nothing");
+		say_next(work, false);
 		return 0;
 	}
-	status = confirm_repairs(work, planned.count);
-	if (!status)
-		status = undo_file_record(common_of(work), &work->undo, work->cache_path, &work->cache_dev);
-	if (status)
-		return status;
+	if (!work->options->dry_run) {
+		status = confirm_repairs(work, planned.count);
+		if (!status)
+			status = undo_file_record(common_of(work), &work->undo, work->cache_path, &work->cache_dev);
+		if (status)
+			return status;
+	}
 	status = each_repair(work, &made);
-	report_u64(report_summary(), "repaired", made.count);
-	common_say(common_of(work), "repaired    %" PRIu64 " of %" PRIu64 ", each written, flushed and read again", made.count,
-		   planned.count);
-	undo_file_say(common_of(work), &work->undo, "undo        ");
-	if (!status)
+	say_made(work, &made, planned.count);
+	if (!status && !work->options->dry_run)
 		status = undo_file_finish(common_of(work), &work->undo);
 	status |= made.count ? EXIT_REPAIRED : 0;
 	if (!(status & ~EXIT_REPAIRED))
 		status |= look_again(work);
+	if (!(status & ~(EXIT_REPAIRED | EXIT_PROBLEMS)))
+		say_next(work, true);
 	return status;
 }

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The verdict first, then the ring; and both readings where there are two. */
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "check.h"
+#include "next.h"
 #include "part.h"
 #include "report.h"
 #include "words.h"
@@ -224,26 +227,87 @@ static const char *at_stake(const struct work *work)
 	return text;
 }
 
-static void verdict(const struct work *work, const char *text)
+__attribute__((format(printf, 2, 3))) static void verdict(const struct work *work, const char *format, ...)
 {
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
 	common_say(common_of(work), "verdict     %s", text);
+	report_text(report_summary(), "verdict", text);
 }
 
-static void next(const struct work *work, const char *text)
+/* With --repair the steps come after it, when the verdict is said again. */
+static bool says_steps(const struct work *work)
 {
-	common_say(common_of(work), "next        %s", text);
+	return !work->options->repair || work->repaired;
 }
 
-/* The first candidate, ready to be run. */
-static void next_with_start(const struct work *work)
+/* wb-check again, with another reading of the device. */
+static void next_reading(const struct work *work, const char *add, const char *purpose)
 {
-	char options[96], *quoted = shell_quoted(work->cache_path);
+	if (says_steps(work))
+		next_step(common_of(work), NULL, "repair dry-run", add, NULL, purpose);
+}
 
-	if (quoted && start_options(work, 0, options, sizeof(options)))
-		common_say(common_of(work), "next        wb-check%s %s, or with another candidate below", options, quoted);
-	else
-		next(work, "wb-check on a device (or a copy) that begins where it did when the driver used it: see the candidates");
-	free(quoted);
+/* The options, and those that name the part of a disk that was taken for the cache. */
+static const char *with_part(const struct work *work, const char *add, char *options, size_t size)
+{
+	const char *part = common_of(work)->part.given ? "" : part_options(work->cache_dev);
+
+	snprintf(options, size, "%s%s", add, part);
+	return options;
+}
+
+static void next_with_cache(const struct work *work, const char *tool, const char *add, const char *purpose)
+{
+	char options[1200];
+
+	if (says_steps(work))
+		next_step(common_of(work), tool, NULL, with_part(work, add, options, sizeof(options)),
+			  (const char *const[]){ work->cache_path, NULL }, purpose);
+}
+
+/* A step with CACHE and BACKING; where it was not given, somebody has to know it. */
+static void next_with_backing(const struct work *work, const char *tool, const char *add, const char *purpose)
+{
+	const char *const operands[] = { work->cache_path, work->backing_path ? work->backing_path : "BACKING", NULL };
+	char options[1200];
+
+	if (says_steps(work))
+		next_step(common_of(work), tool, NULL, with_part(work, add, options, sizeof(options)), operands, purpose);
+}
+
+static void next_flush(const struct work *work, const char *options, const char *purpose)
+{
+	char add[128];
+
+	snprintf(add, sizeof(add), "-n%s%s", *options ? " " : "", options);
+	next_with_backing(work, "wb-flush-dirty", add, purpose);
+}
+
+/* One of them is right, and --slots did not say yet which. */
+static void next_geometries(const struct work *work)
+{
+	const struct wb_ring *ring = &work->ring;
+	char add[48];
+
+	for (unsigned i = 0; i < ring->candidate_count && i < WB_CANDIDATES && !common_of(work)->overrides.slots; i++) {
+		snprintf(add, sizeof(add), "--slots=%" PRIu64, ring->candidates[i]);
+		next_reading(work, add, NULL);
+	}
+}
+
+/* Starts that fit, unless one was chosen already. */
+static void next_starts(const struct work *work)
+{
+	char options[96];
+
+	for (unsigned i = 0; i < work->ring.start_count && i < WB_CANDIDATES && !common_of(work)->part.given; i++)
+		if (start_options(work, i, options, sizeof(options)))
+			next_reading(work, options + 1, NULL);
 }
 
 /* Where nothing certain can be said before something has been decided. True: the verdict has been said. */
@@ -253,35 +317,48 @@ static bool say_verdict_on_geometry(const struct work *work)
 
 	if (check_address_is_open(work)) {
 		verdict(work, "over 2 TiB the log can be read in two ways, and nothing here says which is right. Change nothing yet.");
-		next(work, "wb-check with --slot-address=linear, and with --slot-address=wrap: the readings below are theirs");
+		next_reading(work, "--slot-address=linear", "the first of the readings below");
+		next_reading(work, "--slot-address=wrap", "the second one");
 	} else if (ring->resized && missing_bytes(work)) {
-		common_say(common_of(work), "verdict     %s. Change nothing yet.", words_missing(work->cache_dev, missing_bytes(work)));
-		next(work, "if no better copy exists: wb-check with one of the candidates below as --slots");
+		verdict(work, "%s. Change nothing yet.", words_missing(work->cache_dev, missing_bytes(work)));
+		next_geometries(work);
 	} else if (ring->resized) {
 		verdict(work, "the geometry is wrong; what is dirty shows only under the right one. Change nothing yet.");
-		next(work, "wb-check with one of the candidates below as --slots");
+		next_geometries(work);
 	} else if (ring->shifted) {
 		verdict(work, "the start of the device is wrong; what is dirty shows only from the right one. Change nothing yet.");
-		next_with_start(work);
+		next_starts(work);
 	} else if (ring->destroyed) {
 		verdict(work, "no segment is whole, though headers prove a log: all it held may be lost. Change nothing yet.");
-		next(work, "wb-dump --segments CACHE shows the headers");
+		next_with_cache(work, "wb-dump", "--segments", "shows what headers are left");
 	} else if (ring->restarted && work->cache.super == WB_SUPER_GOOD) {
 		verdict(work, "the log holds two histories, shown below, and only one of them may be written back. Change nothing yet.");
-		next(work, "wb-flush-dirty -n --timeline=new CACHE BACKING (old, if the first writes of a lap were lost)");
+		next_flush(work, "--timeline=new", "if the driver gave the old ring up and began again");
+		next_flush(work, "--timeline=old", "if the first writes of a lap were lost");
 	} else {
 		return false;
 	}
 	return true;
 }
 
-/* A negative --start: sector 0 is nowhere. */
-static bool say_verdict_on_lost_start(const struct work *work)
+/* For whoever wants it: BACKING is known where this is found. */
+static void next_reset(const struct work *work)
 {
-	common_say(common_of(work), "verdict     the beginning of this cache is not on the device, so whether its log was ended is not known. If it was "
-		   "not, %s may exist nowhere else. Change nothing yet.", at_stake(work));
-	common_say(common_of(work), "next        wb-flush-dirty -n --force=ended%s CACHE BACKING", part_options(work->cache_dev));
-	return true;
+	char *backing = work->backing_path ? shell_quoted(work->backing_path) : NULL, add[1024];
+
+	if (backing && strlen(backing) < sizeof(add) / 2) {
+		snprintf(add, sizeof(add), "-n --reset --backing=%s", backing);
+		next_with_cache(work, "wb-format", add, "if you like: ends it in a way that can be told from an accident");
+	}
+	free(backing);
+}
+
+/* A negative --start: sector 0 is nowhere. */
+static void say_verdict_on_lost_start(const struct work *work)
+{
+	verdict(work, "the beginning of this cache is not on the device, so whether its log was ended is not known. If it was not, %s may "
+		"exist nowhere else. Change nothing yet.", at_stake(work));
+	next_flush(work, "--force=ended", "if it was not ended");
 }
 
 static void say_written_after_end(const struct work *work)
@@ -290,7 +367,7 @@ static void say_written_after_end(const struct work *work)
 	const struct common *common = common_of(work);
 	uint64_t head = work->cache.marker.head;
 
-	common_say(common, "verdict     %s.", words_marker(&work->cache.marker, true));
+	verdict(work, "%s.", words_marker(&work->cache.marker, true));
 	if (ring->head > head)
 		common_say(common, "            Segments %" PRIu64 " to %" PRIu64 " are newer, and up to %" PRIu64
 			   " sectors may exist nowhere else. Change nothing yet.", head + 1, ring->head,
@@ -300,36 +377,36 @@ static void say_written_after_end(const struct work *work)
 			   "damaged. Change nothing yet.", head);
 	if (common->quiet)
 		common_warn(common, "%s: %s", work->cache_path, words_marker(&work->cache.marker, true));
-	next(work, "stop the driver that still uses CACHE, if one does; then wb-flush-dirty -n --force=ended CACHE BACKING");
+	next_flush(work, "--force=ended", "when no driver uses the cache any more");
 }
 
 static bool say_verdict_on_super(const struct work *work)
 {
-	const struct common *common = common_of(work);
-
 	if (work->cache.super == WB_SUPER_ENDED) {
 		say_written_after_end(work);
 	} else if (work->findings->folds[WB_RULE_ENDED_BY_ZEROING].count) {
 		if (work->findings->damage)
 			return false;
 		verdict(work, "the log was ended by zeroing sector 0, and everything in it is on the backing device");
-		next(work, "nothing to do; wb-format --reset --backing=BACKING CACHE ends it in a way that can be told from an accident");
+		next_reset(work);
 	} else if (work->cache.super == WB_SUPER_UNREADABLE) {
-		if (wb_dev_start(work->cache_dev) < 0)
-			return say_verdict_on_lost_start(work);
-		common_say(common, "verdict     sector 0 cannot be read, so no driver accepts this cache, and whether its log was ended is not");
-		common_say(common, "            known. If it was not, %s may exist nowhere else. Change nothing yet.", at_stake(work));
-		next(work, "copy the device with ddrescue; then wb-flush-dirty -n --force=ended --cache-map=MAP COPY BACKING");
+		if (wb_dev_start(work->cache_dev) < 0) {
+			say_verdict_on_lost_start(work);
+			return true;
+		}
+		verdict(work, "sector 0 cannot be read, so no driver accepts this cache, and whether its log was ended is not known. If it was "
+			"not, %s may exist nowhere else. Change nothing yet.", at_stake(work));
+		next_flush(work, "--force=ended", "better on a copy made by ddrescue, with its map as --cache-map");
 	} else if (work->cache.super == WB_SUPER_ZEROED) {
-		common_say(common, "verdict     sector 0 is all zero over a log that holds %s. Either the log was ended by hand: then that is",
-			   at_stake(work));
-		common_say(common, "            old, and must not be written back. Or it was an accident: then it may exist nowhere else.");
-		next(work, "ended by hand: wb-format --reset --force=dirty CACHE says so for good");
-		next(work, "an accident: wb-flush-dirty --force=ended, or wb-check --repair --force=superblock, each with CACHE BACKING");
+		verdict(work, "sector 0 is all zero over a log that holds %s. Either the log was ended by hand: then that is old, and must "
+			"not be written back. Or it was an accident: then it may exist nowhere else.", at_stake(work));
+		next_flush(work, "--force=ended", "if it was an accident");
+		next_with_cache(work, "wb-format", "-n --reset --force=dirty", "if it was ended by hand: says so for good");
+		next_with_backing(work, "wb-check", "-n --repair --force=superblock", "if it was an accident, and a driver is to take over");
 	} else if (work->cache.super == WB_SUPER_DAMAGED) {
-		common_say(common, "verdict     no driver would accept this cache: it would format it, and its log holds %s",
-			   at_stake(work));
-		next(work, "wb-check --repair CACHE restores sector 0; then wb-flush-dirty CACHE BACKING");
+		verdict(work, "no driver would accept this cache: it would format it, and its log holds %s", at_stake(work));
+		if (!wb_repair_obstacle(&work->ring, WB_REPAIR_SUPER, false))
+			next_with_backing(work, "wb-check", "-n --repair", "shows how sector 0 would be restored");
 	} else {
 		return false;
 	}
@@ -351,62 +428,57 @@ static bool leaves_data_out(const struct work *work)
 
 static void say_verdict_on_log(const struct work *work)
 {
-	const struct common *common = common_of(work);
 	uint64_t dirty = check_dirty_sectors(work);
 
 	if (work->findings->damage) {
 		if (missing_bytes(work))
-			common_say(common, "verdict     %s. Of what is here, %s may exist nowhere else: change nothing yet.",
-				   words_missing(work->cache_dev, missing_bytes(work)), at_stake(work));
+			verdict(work, "%s. Of what is here, %s may exist nowhere else: change nothing yet.",
+				words_missing(work->cache_dev, missing_bytes(work)), at_stake(work));
 		else if (dirty || !work->backing)
-			common_say(common, "verdict     damaged; %s may exist only in this cache. Change nothing yet.", at_stake(work));
+			verdict(work, "damaged; %s may exist only in this cache. Change nothing yet.", at_stake(work));
 		else if (leaves_data_out(work))
 			verdict(work, "damaged; data outside of the intact log may exist only in this cache. Change nothing yet.");
 		else
 			verdict(work, "damaged; everything in its intact segments is on the backing device already");
-		next(work, "wb-flush-dirty -n CACHE BACKING shows what each policy would do");
-	} else if (dirty && work->repairs) {
-		common_say(common, "verdict     sound; %s dirty: needed until flushed, and at risk if a driver assembles this cache as it is",
-			   at_stake(work));
-		next(work, "wb-flush-dirty CACHE BACKING writes it back");
+		next_flush(work, "", "shows what each policy would do");
 	} else if (dirty) {
-		common_say(common, "verdict     sound; %s dirty: needed until flushed", at_stake(work));
-		next(work, "wb-flush-dirty CACHE BACKING writes it back");
+		verdict(work, "sound; %s dirty: needed until flushed%s", at_stake(work),
+			work->repairs ? ", and at risk if a driver assembles this cache as it is" : "");
+		next_flush(work, "", "shows what would be written back");
 	} else if (work->ring.dirty_sectors) {
 		verdict(work, "sound, and everything in the log is on the backing device");
-		next(work, "wb-flush-dirty CACHE BACKING ends the log");
+		next_flush(work, "", "shows how the log is ended");
 	} else {
 		verdict(work, "sound; nothing is dirty");
 	}
-	if (work->repairs)
-		next(work, "wb-check --repair CACHE, if a driver is to take over instead");
+	if (work->repairs && !work->options->repair)
+		next_with_backing(work, "wb-check", "-n --repair", "only if a driver is to take over: shows what would be repaired");
 }
 
 /* The log of another disk, whatever else there is to say of it. */
 static bool say_verdict_on_pair(const struct work *work)
 {
-	char *quoted = shell_quoted(work->cache_path);
+	const struct wb_proof *proof = &work->proof;
 
-	if (!work->backing || work->proof.pair != WB_PAIR_CONTRADICTED) {
-		free(quoted);
+	if (!work->backing || proof->pair != WB_PAIR_CONTRADICTED)
 		return false;
-	}
-	common_say(common_of(work), "verdict     BACKING is not the disk of this cache, or was written to since: %" PRIu64 " block%s of the log "
-		   "contradict%s it, %" PRIu64 " match%s. Change nothing yet.", work->proof.against, plural(work->proof.against),
-		   work->proof.against == 1 ? "s" : "", work->proof.for_, work->proof.for_ == 1 ? "es" : "");
-	common_say(common_of(work), "next        look for the right disk: wb-check %s DISK, for each that may be it", quoted ? quoted : "CACHE");
-	free(quoted);
+	verdict(work, "BACKING is not the disk of this cache, or was written to since: %" PRIu64 " block%s of the log contradict%s it, %"
+		PRIu64 " match%s. Change nothing yet.", proof->against, plural(proof->against), proof->against == 1 ? "s" : "",
+		proof->for_, proof->for_ == 1 ? "es" : "");
+	common_say(common_of(work), "            look for the right disk: wb-check %s DISK, for each that may be it", work->cache_path);
 	return true;
 }
 
 /* Signatures of others instead of a superblock: neither is restored nor ended what may be a part of something else. */
 static bool say_verdict_on_signatures(const struct work *work)
 {
-	if (!work->foreign[0] || work->findings->folds[WB_RULE_ENDED_BY_ZEROING].count || (work->cache.super != WB_SUPER_ZEROED && work->cache.super != WB_SUPER_DAMAGED))
+	if (!work->foreign[0] || work->findings->folds[WB_RULE_ENDED_BY_ZEROING].count ||
+	    (work->cache.super != WB_SUPER_ZEROED && work->cache.super != WB_SUPER_DAMAGED))
 		return false;
-	common_say(common_of(work), "verdict     sector 0 is not that of a cache: CACHE carries %s. Segments prove a log that holds %s. "
-		   "Change nothing yet.", work->foreign, at_stake(work));
-	next(work, "is this the right device, and all of it? If so, --force=signature lets wb-check --repair and wb-flush-dirty write to it");
+	verdict(work, "sector 0 is not that of a cache: CACHE carries %s. Segments prove a log that holds %s. Change nothing yet.",
+		work->foreign, at_stake(work));
+	common_say(common_of(work), "            is this the right device, and all of it? If so, --force=signature lets wb-check --repair "
+		   "and wb-flush-dirty write to it");
 	return true;
 }
 
@@ -433,6 +505,8 @@ void check_summarise(const struct work *work)
 	struct json_object *summary = report_summary();
 	const struct wb_format *format = work->cache.geometry.format;
 
+	report_text(summary, "cache", work->cache_path);
+	report_text(summary, "backing", work->backing_path);
 	report_text(summary, "generation", format ? format->name : NULL);
 	report_u64(summary, "evidence", work->cache.evidence);
 	report_u64(summary, "order", work->cache.geometry.order);
@@ -444,6 +518,7 @@ void check_summarise(const struct work *work)
 	report_u64(summary, "dirty_blocks", check_log_is_closed(work) ? 0 : work->backing ? work->proof.dirty_blocks :
 										     work->ring.dirty_blocks);
 	report_u64(summary, "dirty_sectors", check_dirty_sectors(work));
+	report_bool(summary, "dirty_exact", work->backing || check_log_is_closed(work));
 	report_bool(summary, "ended", check_log_is_closed(work));
 	if (work->cache.super == WB_SUPER_ENDED) {
 		report_bool(summary, "written_after_end", work->written_after_end);

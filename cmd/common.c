@@ -7,12 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common.h"
 #include "hooks.h"
+#include "next.h"
 #include "progress.h"
 #include "report.h"
+#include "values.h"
 
 static const char *tool = "wb-utils";
 
@@ -26,64 +29,34 @@ void usage_error(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fprintf(stderr, "%s: %s\nTry '%s --help' for the options.\n", tool, text, tool);
+	fflush(stdout);
 	struct json_object *error = report_record("error");
 
 	report_text(error, "text", text);
+	make_printable(text);
+	fprintf(stderr, "%s: %s\nTry '%s --help' for the options.\n", tool, text, tool);
 	report_emit(error);
 	report_finish(EXIT_USAGE);
 	exit(EXIT_USAGE);
 }
 
-/* Digits up to `end`; false when there is none, a needless leading zero, or more than a u64. */
-static bool digits(const char *text, const char **end, uint64_t *value)
-{
-	unsigned base = 10;
-
-	if (text[0] == '0' && text[1] == 'x') {
-		base = 16;
-		text += 2;
-	} else if (text[0] == '0' && text[1] >= '0' && text[1] <= '9') {
-		return false;
-	}
-	const char *first = text;
-
-	for (*value = 0;; text++) {
-		unsigned digit = *text >= '0' && *text <= '9' ? (unsigned)(*text - '0') :
-				 *text >= 'a' && *text <= 'f' ? (unsigned)(*text - 'a' + 10) :
-				 *text >= 'A' && *text <= 'F' ? (unsigned)(*text - 'A' + 10) : 99;
-
-		if (digit >= base)
-			break;
-		if (*value > (UINT64_MAX - digit) / base)
-			return false;
-		*value = *value * base + digit;
-	}
-	*end = text;
-	return text != first;
-}
-
 uint64_t number_of(const char *what, const char *text)
 {
-	const char *end;
 	uint64_t value;
 
-	if (!digits(text, &end, &value) || *end)
+	if (!parse_number(text, &value))
 		usage_error("%s: '%s' is not a number (decimal or 0x, without sign or leading zero)", what, text);
 	return value;
 }
 
 uint64_t size_of(const char *what, const char *text)
 {
-	static const char *const units[] = { "", "KiB", "MiB", "GiB", "TiB" };
-	const char *end;
 	uint64_t value;
 
-	if (digits(text, &end, &value))
-		for (unsigned i = 0; i < 5; i++)
-			if (strcmp(end, units[i]) == 0 && value <= UINT64_MAX >> 10 * i)
-				return value << 10 * i;
-	usage_error("%s: '%s' is not a size (bytes, or a number with KiB, MiB, GiB or TiB)", what, text);
+	if (!parse_size(text, &value))
+		usage_error("%s: '%s' is not a size (bytes, or a number with K, M, G, T, P or KiB ... PiB, powers of 1024, or with "
+			    "kB, MB ... PB, powers of 1000)", what, text);
+	return value;
 }
 
 int64_t offset_of(const char *what, const char *text)
@@ -143,6 +116,32 @@ static const struct poptOption common_options[] = {
 	POPT_TABLEEND
 };
 
+#define COMMON_OPTIONS (sizeof(common_options) / sizeof(common_options[0]))
+
+static bool is_offered(const struct command *command, int val)
+{
+	switch (val) {
+	case OPT_GENERATION:
+	case OPT_SLOTS: return !(command->without & (WITHOUT_GENERATION | WITHOUT_GEOMETRY));
+	case OPT_ORDER:
+	case OPT_START:
+	case OPT_SIZE:
+	case OPT_ADDRESS: return !(command->without & WITHOUT_GEOMETRY);
+	case OPT_JOBS: return !(command->without & WITHOUT_JOBS);
+	case OPT_YES: return !(command->without & WITHOUT_YES);
+	case OPT_FORCE: return command->force_names;
+	default: return true;
+	}
+}
+
+/* Those that mean something to the command, the end of the table included. */
+static void choose_common_options(const struct command *command, struct poptOption table[COMMON_OPTIONS])
+{
+	for (size_t i = 0; i < COMMON_OPTIONS; i++)
+		if (is_offered(command, common_options[i].val))
+			*table++ = common_options[i];
+}
+
 static void add_forces(struct common *common, const char *list)
 {
 	char *copy = strdup(list), *rest = copy;
@@ -151,8 +150,6 @@ static void add_forces(struct common *common, const char *list)
 		usage_error("out of memory");
 	if (!*list)
 		usage_error("--force: a name is needed");
-	if (!common->force_names)
-		usage_error("--force: '%s' is unknown; this command has no refusal that could be overridden", list);
 	for (char *name; (name = strsep(&rest, ","));)
 		common->forced |= 1u << choice_of("--force", name, common->force_names);
 	free(copy);
@@ -245,15 +242,11 @@ static void list_options(const struct poptOption *option, const char *const *for
 	}
 }
 
-static void handle_common(struct common *common, const struct command *command, int val, const char *argument)
+static void handle_common(struct common *common, int val, const char *argument)
 {
 	static const char *const progress_modes[] = { "auto", "always", "never", NULL };
 	static const char *const addresses[] = { "linear", "wrap", NULL };
 
-	if (command->no_overrides && (val == OPT_GENERATION || val == OPT_SLOTS))
-		usage_error("--generation and --slots have no meaning here%s", command->no_overrides);
-	if (command->no_part && (val == OPT_START || val == OPT_SIZE))
-		usage_error("--start and --size have no meaning here");
 	switch (val) {
 	case OPT_GENERATION: set_generation(common, argument); break;
 	case OPT_ORDER: set_order(common, argument); break;
@@ -308,45 +301,55 @@ static void choose_engine(struct common *common)
 	common->threads = true;
 }
 
-void common_start(struct common *common, const struct command *command, void *options, int argc, char **argv)
+/* Prints what was asked for and ends the program. */
+__attribute__((noreturn)) static void answer(int val, poptContext context, const struct command *command,
+					     const struct poptOption *table)
 {
-	const struct poptOption table[] = {
-		{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, (void *)(uintptr_t)command->options, 0, "Options:", NULL },
-		{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, (void *)(uintptr_t)common_options, 0, "Common options:", NULL },
-		POPT_TABLEEND
-	};
-	poptContext context = poptGetContext(NULL, argc, (const char **)argv, table, 0);
+	if (val == OPT_HELP)
+		print_help(context, command);
+	else if (val == OPT_VERSION)
+		print_version();
+	else
+		list_options(table, command->force_names);
+	poptFreeContext(context);
+	exit(fflush(stdout) ? EXIT_REFUSED : EXIT_FINE);
+}
+
+/* What popt did not accept. */
+__attribute__((noreturn)) static void refuse_option(poptContext context, int failure, const struct poptOption *table)
+{
+	const char *bad = poptBadOption(context, POPT_BADOPTION_NOALIAS), *near;
+	char name[64];
+
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(bad, "="), bad);
+	near = failure == POPT_ERROR_BADOPT && strncmp(name, "--", 2) == 0 ? nearest_option(table, name + 2) : NULL;
+	usage_error("%s: %s%s%s%s", name, poptStrerror(failure), near ? "; did you mean --" : "", near ? near : "", near ? "?" : "");
+}
+
+static void take_options(struct common *common, const struct command *command, void *options, const struct poptOption *table)
+{
+	poptContext context = common->context;
 	int val;
 
-	tool = command->name;
-	*common = (struct common){ .tool = tool, .force_names = command->force_names };
-	char operands[128];
-
-	snprintf(operands, sizeof(operands), "[OPTION...] %s", command->operands);
-	poptSetOtherOptionHelp(context, operands);
-	report_start(tool, json_wanted(argc, argv));
 	while ((val = poptGetNextOpt(context)) >= 0) {
 		char *argument = poptGetOptArg(context);
 
-		if (val == OPT_HELP || val == OPT_VERSION || val == OPT_LIST_OPTIONS) {
-			if (val == OPT_HELP)
-				print_help(context, command);
-			else if (val == OPT_VERSION)
-				print_version();
-			else
-				list_options(table, command->force_names);
-			poptFreeContext(context);
-			exit(fflush(stdout) ? EXIT_REFUSED : EXIT_FINE);
-		}
+		if (val == OPT_HELP || val == OPT_VERSION || val == OPT_LIST_OPTIONS)
+			answer(val, context, command, table);
+		note_given(common, option_name(table, val), argument);
 		if (val >= OPT_HELP)
-			handle_common(common, command, val, argument);
+			handle_common(common, val, argument);
 		else
 			command->handle(options, val, argument);
 		free(argument);
 	}
 	if (val < -1)
-		usage_error("%s: %s", poptBadOption(context, POPT_BADOPTION_NOALIAS), poptStrerror(val));
-	common->operands = (const char *const *)poptGetArgs(context);
+		refuse_option(context, val, table);
+}
+
+static void take_operands(struct common *common, const struct command *command)
+{
+	common->operands = (const char *const *)poptGetArgs(common->context);
 	while (common->operands && common->operands[common->operand_count])
 		common->operand_count++;
 	if (common->operand_count < command->operands_min)
@@ -354,6 +357,28 @@ void common_start(struct common *common, const struct command *command, void *op
 	if (common->operand_count > command->operands_max)
 		usage_error("'%s' is one operand too many: %s %s", common->operands[command->operands_max], tool,
 			    command->operands);
+}
+
+void common_start(struct common *common, const struct command *command, void *options, int argc, char **argv)
+{
+	struct poptOption offered[COMMON_OPTIONS];
+	const struct poptOption table[] = {
+		{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, (void *)(uintptr_t)command->options, 0, "Options:", NULL },
+		{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, offered, 0, "Common options:", NULL },
+		POPT_TABLEEND
+	};
+	char operands[128];
+
+	choose_common_options(command, offered);
+	tool = command->name;
+	*common = (struct common){ .tool = tool, .force_names = command->force_names,
+				   .label_width = command->label_width ? command->label_width : 12,
+				   .context = poptGetContext(NULL, argc, (const char **)argv, table, 0) }; /* owns the operands */
+	snprintf(operands, sizeof(operands), "[OPTION...] %s", command->operands);
+	poptSetOtherOptionHelp(common->context, operands);
+	report_start(tool, json_wanted(argc, argv));
+	take_options(common, command, options, table);
+	take_operands(common, command);
 	choose_engine(common);
 	if (!common->jobs)
 		common->jobs = cores();
@@ -361,19 +386,19 @@ void common_start(struct common *common, const struct command *command, void *op
 		signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a write that is too much for ulimit -f fails with EFBIG */
 	progress_start(common);
-	common->context = context; /* it owns the operands */
 }
 
 int common_finish(struct common *common, int status)
 {
 	progress_clear();
 	if (report_finish(status)) {
-		fprintf(stderr, "%s: the file of --report could not be written whole\n", common->tool);
+		common_warn(common, "the file of --report could not be written whole");
 		status |= EXIT_REFUSED;
 	}
+	forget_given(common);
 	poptFreeContext(common->context);
 	if (fflush(stdout) || ferror(stdout)) {
-		fprintf(stderr, "%s: writing to stdout failed\n", common->tool);
+		common_warn(common, "writing to stdout failed");
 		status |= EXIT_REFUSED;
 	}
 	return status;
@@ -381,21 +406,26 @@ int common_finish(struct common *common, int status)
 
 /* ---- words ---- */
 
-static void to_stderr(const struct common *common, const char *format, va_list args)
+/* The one place where text meets a terminal: names and labels in it are other people's bytes. */
+static void print_line(FILE *to, const char *before, const char *format, va_list args)
 {
+	char *text;
+
 	progress_clear();
-	fflush(stdout);
-	fprintf(stderr, "%s: ", common->tool);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
+	if (vasprintf(&text, format, args) < 0)
+		return;
+	make_printable(text);
+	fprintf(to, "%s%s%s\n", before, *before ? ": " : "", text);
+	free(text);
 }
 
 void common_warn(const struct common *common, const char *format, ...)
 {
 	va_list args;
 
+	fflush(stdout);
 	va_start(args, format);
-	to_stderr(common, format, args);
+	print_line(stderr, common->tool, format, args);
 	va_end(args);
 }
 
@@ -403,12 +433,10 @@ void common_say(const struct common *common, const char *format, ...)
 {
 	va_list args;
 
-	if (common->quiet)
+	if (common->quiet || (common->json && !common->verbose))
 		return;
 	va_start(args, format);
-	progress_clear();
-	vfprintf(common->json ? stderr : stdout, format, args);
-	fputc('\n', common->json ? stderr : stdout);
+	print_line(common->json ? stderr : stdout, "", format, args);
 	va_end(args);
 }
 
@@ -486,18 +514,43 @@ const char *common_no_room(const struct wb_error *err)
 	       err->sys == EFBIG  ? "the file is larger than ulimit -f or its file system allows: raise the limit" : NULL;
 }
 
-bool common_confirm(const struct common *common, const char *question)
+/* Somebody can read a question and answer it: also when what we say goes through a pipe, as with 2>&1 | tee. */
+static bool can_ask(void)
 {
-	char answer[16];
+	struct stat st;
+
+	return isatty(STDIN_FILENO) && (isatty(STDERR_FILENO) || (!fstat(STDERR_FILENO, &st) && S_ISFIFO(st.st_mode)));
+}
+
+int common_ask(const struct common *common, const char *path, const char *question, const char *otherwise)
+{
+	char answer[16] = "", *text = common->yes ? NULL : strdup(question);
 
 	if (common->yes)
-		return true;
-	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
-		return false;
+		return 0;
+	if (!text || !can_ask()) {
+		free(text);
+		return common_refuse(common, path, "%s", otherwise);
+	}
 	progress_clear();
-	fprintf(stderr, "%s [y/N] ", question);
+	fflush(stdout);
+	make_printable(text);
+	fprintf(stderr, "%s [y/N] ", text);
 	fflush(stderr);
-	return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+	free(text);
+	progress_interrupts(true);
+	bool answered = fgets(answer, sizeof(answer), stdin);
+
+	progress_interrupts(false);
+	if (answered && (answer[0] == 'y' || answer[0] == 'Y'))
+		return 0;
+	if (!answered)
+		fputc('\n', stderr);
+	if (common->progress.stop(common->progress.context)) {
+		common_warn(common, "%s: stopped; nothing was changed", path);
+		return emit_error(path, "stopped; nothing was changed", WB_NO_OFFSET, EXIT_STOPPED);
+	}
+	return common_refuse(common, path, "nothing was changed, as you answered");
 }
 
 void append_text(char *text, size_t size, const char *format, ...)
@@ -510,30 +563,40 @@ void append_text(char *text, size_t size, const char *format, ...)
 	va_end(args);
 }
 
-void make_printable(char *text)
-{
-	for (unsigned char *p = (unsigned char *)text; *p; p++) {
-		if (*p < 0x20 || *p == 0x7f)
-			*p = '?';
-		else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
-			p[0] = p[1] = '?';
-	}
-}
-
 const char *plural(uint64_t count)
 {
 	return count == 1 ? "" : "s";
 }
 
-char *shell_quoted(const char *text)
+/* bash, zsh and ksh read $'...'; a terminal must not read what is in it. */
+static char *dollar_quoted(const char *text)
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=:,@%";
-	char *quoted = malloc(4 * strlen(text) + 3), *to = quoted;
+	char *quoted = malloc(4 * strlen(text) + 4), *to = quoted;
 
 	if (!quoted)
 		return NULL;
+	to = stpcpy(to, "$'");
+	for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+		if (*p < 0x20 || *p >= 0x7f || *p == '\'' || *p == '\\')
+			to += sprintf(to, "\\%03o", *p);
+		else
+			*to++ = (char)*p;
+	strcpy(to, "'");
+	return quoted;
+}
+
+char *shell_quoted(const char *text)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=:,@%";
+	char *quoted, *to;
+
 	if (*text && strspn(text, plain) == strlen(text))
-		return strcpy(quoted, text);
+		return strdup(text);
+	if (!is_printable(text))
+		return dollar_quoted(text);
+	to = quoted = malloc(4 * strlen(text) + 3);
+	if (!quoted)
+		return NULL;
 	*to++ = '\'';
 	for (; *text; text++) {
 		if (*text == '\'')
@@ -591,7 +654,7 @@ bool carries_header(struct wb_dev *dev)
 	return magic == WB_MAGIC || wb_marker_decode(sector, &marker);
 }
 
-static const char *next_step(const struct wb_error *err, const struct wb_cache *cache)
+static const char *hint(const struct wb_error *err, const struct wb_cache *cache)
 {
 	switch (err->code) {
 	case WB_EWRAP:
@@ -617,5 +680,13 @@ int common_open_cache(const struct common *common, struct wb_cache *cache, struc
 
 	if (!wb_cache_open(cache, dev, overrides, &err))
 		return 0;
-	return common_failed(common, path, &err, next_step(&err, cache));
+	int status = common_failed(common, path, &err, hint(&err, cache));
+
+	if (err.code == WB_EWRAP) {
+		next_step(common, "wb-check", NULL, "--slot-address=linear", NULL, NULL);
+		next_step(common, "wb-check", NULL, "--slot-address=wrap", NULL, NULL);
+	} else if (err.code == WB_ESUPER) {
+		next_step(common, "wb-check", NULL, NULL, NULL, "says what sector 0 means, and how to go on");
+	}
+	return status;
 }

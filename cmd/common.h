@@ -23,6 +23,9 @@ enum {
 
 enum progress_mode { PROGRESS_AUTO, PROGRESS_ALWAYS, PROGRESS_NEVER };
 
+/* Groups of common options. */
+enum without { WITHOUT_GENERATION = 1, WITHOUT_GEOMETRY = 2, WITHOUT_JOBS = 4, WITHOUT_YES = 8 };
+
 struct common {
 	const char *tool;
 	bool json, quiet, verbose, yes, threads;
@@ -39,6 +42,9 @@ struct common {
 	const char *const *operands;
 	int operand_count;
 	struct wb_progress progress;    /* to be handed to the library */
+	unsigned label_width;
+	struct given *given;            /* options as they were given, for next_step() */
+	unsigned given_count;
 	poptContext context;            /* private */
 };
 
@@ -52,8 +58,8 @@ struct command {
 	option_handler handle;
 	const char *const *force_names;        /* may be NULL */
 	bool goes_on_without_reader;           /* a closed pipe on stdout does not end it */
-	bool no_part;                          /* --start and --size are usage errors */
-	const char *no_overrides;              /* when not NULL, --generation and --slots are usage errors; what to say then */
+	unsigned without;                      /* enum without: common options that mean nothing to it */
+	unsigned label_width;                  /* of the report in words; 0: 12 */
 };
 
 /* Parses everything, sets up signals and progress and starts the report. Ends the program for --help, --version and
@@ -86,16 +92,17 @@ void common_set_part(const char *path, int64_t start);
 /* A refusal or error in words of our own; returns EXIT_REFUSED. */
 __attribute__((format(printf, 3, 4)))
 int common_refuse(const struct common *common, const char *path, const char *format, ...);
-/* A line on stderr, behind the tool's name. */
+/* A line on stderr, after the tool's name. What is not fit for a terminal in it is replaced, as in common_say(). */
 __attribute__((format(printf, 2, 3))) void common_warn(const struct common *common, const char *format, ...);
-/* A line of the human report, unless --quiet: on stdout, or on stderr when stdout carries JSON. */
+/* One line of the human report, unless --quiet: on stdout; with --json only if --verbose, on stderr. */
 __attribute__((format(printf, 2, 3))) void common_say(const struct common *common, const char *format, ...);
 
 /* Why a file cannot grow, as a clause with what to do; NULL when err is something else. */
 const char *common_no_room(const struct wb_error *err);
 
-/* Asks on the terminal; without one only --yes is a yes. */
-bool common_confirm(const struct common *common, const char *question);
+/* Asks a question that names the device: 0 for yes (also by --yes), otherwise an exit status, and says so. Where there is
+ * no terminal it is refused for the reason `otherwise`, which names --yes. */
+int common_ask(const struct common *common, const char *path, const char *question, const char *otherwise);
 
 /* Opens a device with the engine of WB_IO; 0 or an exit status. */
 int common_open(const struct common *common, struct wb_dev **dev, const char *path, unsigned flags);
@@ -108,8 +115,6 @@ int common_open_cache(const struct common *common, struct wb_cache *cache, struc
 
 /* Appends to a text of that size in all, as far as there is room. */
 __attribute__((format(printf, 3, 4))) void append_text(char *text, size_t size, const char *format, ...);
-/* Labels, models and mount points are other people's bytes: none of them may move a cursor. */
-void make_printable(char *text);
 /* "" or "s" */
 const char *plural(uint64_t count);
 /* As a word for a shell; the caller frees it. NULL without memory. */

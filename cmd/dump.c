@@ -94,7 +94,7 @@ int walk_slots(const struct walk *walk)
 			return stopped(walk->work);
 		}
 		if (walk->phase)
-			progress->report(progress->context, walk->phase, step, count);
+			progress->report(progress->context, walk->phase, (uint64_t)step * WB_BLOCK, (uint64_t)count * WB_BLOCK);
 		for (; step < count && n < BATCH; step++)
 			if (walk->wanted(walk->context, slot_at(walk, step)))
 				slots[n++] = slot_at(walk, step);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dump.h"
+#include "next.h"
 #include "report.h"
 #include "words.h"
 
@@ -103,15 +104,16 @@ static struct text classes_words(const struct wb_ring *ring)
 	return text;
 }
 
-/* The next run of holes at or after *id; false when there is none. */
-static bool next_holes(const struct wb_ring *ring, uint64_t *id, struct range *run)
+/* The next run of holes at or after *id, when *seen of them have been met; false when that was all. The newest id may be
+ * the last one there is, so holes are counted and ids are not compared. */
+static bool next_holes(const struct wb_ring *ring, uint64_t *id, uint64_t *seen, struct range *run)
 {
-	while (*id <= ring->head && !wb_ring_is_hole(ring, *id))
-		(*id)++;
-	if (*id > ring->head)
+	if (*seen >= ring->holes)
 		return false;
-	run->first = run->last = *id;
-	while (*id <= ring->head && wb_ring_is_hole(ring, *id))
+	while (!wb_ring_is_hole(ring, *id))
+		(*id)++;
+	run->first = *id;
+	for (; *seen < ring->holes && wb_ring_is_hole(ring, *id); ++*seen)
 		run->last = (*id)++;
 	return true;
 }
@@ -124,11 +126,10 @@ static struct text holes_words(const struct wb_ring *ring)
 
 	if (!ring->holes)
 		add(&text, "none");
-	for (unsigned i = 0; i < HOLE_RANGES && next_holes(ring, &id, &run); i++) {
+	for (unsigned i = 0; i < HOLE_RANGES && next_holes(ring, &id, &shown, &run); i++) {
 		add(&text, "%s%" PRIu64, i ? ", " : "", run.first);
 		if (run.last != run.first)
 			add(&text, "-%" PRIu64, run.last);
-		shown += run.last - run.first + 1;
 	}
 	if (shown < ring->holes)
 		add(&text, " and %" PRIu64 " more", ring->holes - shown);
@@ -191,20 +192,31 @@ static bool dirty_is_unknown(const struct wb_ring *ring)
 	return ring->resized || ring->shifted || ring->destroyed;
 }
 
+__attribute__((format(printf, 2, 3))) static void say_one_verdict(const struct common *common, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	common_say(common, "verdict      %s", text);
+	report_text(report_summary(), "verdict", text);
+}
+
 static void say_ended_verdict(const struct work *work)
 {
 	const struct common *common = common_of(work);
+	const char *const cache[] = { work->path, NULL };
 
 	if (work->cache.marker.reason == WB_END_FORMAT) {
-		common_say(common,
-			   "verdict      an interrupted format; there is nothing to write back");
-		common_say(common, "next         wb-format %s", work->path);
+		say_one_verdict(common, "an interrupted format; there is nothing to write back");
+		next_step(common, "wb-format", NULL, "-n", cache, NULL);
 	} else {
-		common_say(common, "verdict      no driver will replay this log again%s%s",
-			   work->cache.marker.partial ? "; left out when it was ended: " : "",
-			   work->cache.marker.partial ? words_left_out(&work->cache.marker) : "");
-		common_say(common, "next         nothing to do; wb-format %s makes a new cache of it",
-			   work->path);
+		say_one_verdict(common, "no driver will replay this log again%s%s",
+				work->cache.marker.partial ? "; left out when it was ended: " : "",
+				work->cache.marker.partial ? words_left_out(&work->cache.marker) : "");
+		common_say(common, "%13s%s is free: wb-format makes a new cache of it", "", work->path);
 	}
 }
 
@@ -216,39 +228,31 @@ static void say_damaged_verdict(const struct work *work)
 	uint64_t missing = wb_geometry_missing(geometry, ring->resized ? ring->candidates[0] : geometry->slots);
 
 	if (dirty_is_unknown(ring))
-		common_say(common,
-			   "verdict      damaged (%s); dirty data may exist only in this cache, change "
-			   "nothing yet",
-			   damage_words(work).bytes);
+		say_one_verdict(common, "damaged (%s); dirty data may exist only in this cache, change nothing yet",
+				damage_words(work).bytes);
 	else
-		common_say(common,
-			   "verdict      damaged (%s); up to %s may exist only in this cache, change "
-			   "nothing yet",
-			   damage_words(work).bytes, human_size(ring->dirty_sectors * WB_SECTOR));
+		say_one_verdict(common, "damaged (%s); up to %s may exist only in this cache, change nothing yet",
+				damage_words(work).bytes, human_size(ring->dirty_sectors * WB_SECTOR));
 	if (missing)
-		common_say(common, "next         %s; then wb-check %s", words_missing(work->dev, missing), work->path);
-	else if (ring->resized)
-		common_say(common, "next         wb-check --slots=%" PRIu64 " %s", ring->candidates[0], work->path);
-	else
-		common_say(common, "next         wb-check %s", work->path);
+		common_say(common, "%13s%s", "", words_missing(work->dev, missing));
+	next_step(common, "wb-check", NULL, NULL, NULL, NULL);
 }
 
 static void say_verdict(const struct work *work)
 {
 	const struct common *common = common_of(work);
 	const char *dirty = human_size(work->ring.dirty_sectors * WB_SECTOR);
+	const char *const pair[] = { work->path, work->backing_path ? work->backing_path : "BACKING", NULL };
 
 	if (is_ended(work)) {
 		say_ended_verdict(work);
 	} else if (damage(work)) {
 		say_damaged_verdict(work);
 	} else if (work->ring.dirty_sectors) {
-		common_say(common, "verdict      no damage; up to %s dirty, needed until written back",
-			   dirty);
-		common_say(common, "next         wb-flush-dirty -n %s BACKING", work->path);
+		say_one_verdict(common, "no damage; up to %s dirty, needed until written back", dirty);
+		next_step(common, "wb-flush-dirty", NULL, "-n", pair, NULL);
 	} else {
-		common_say(common, "verdict      no damage; nothing is dirty");
-		common_say(common, "next         nothing to do");
+		say_one_verdict(common, "no damage; nothing is dirty");
 	}
 }
 
@@ -360,10 +364,10 @@ void say_summary(const struct work *work)
 static void summarise_holes(struct json_object *summary, const struct wb_ring *ring)
 {
 	struct json_object *runs = json_object_new_array();
-	uint64_t id = ring->first;
+	uint64_t id = ring->first, seen = 0;
 	struct range run;
 
-	for (unsigned i = 0; i < 64 && id && next_holes(ring, &id, &run); i++) {
+	for (unsigned i = 0; i < 64 && next_holes(ring, &id, &seen, &run); i++) {
 		struct json_object *pair = json_object_new_array();
 
 		json_object_array_add(pair, json_object_new_uint64(run.first));
@@ -404,6 +408,8 @@ void summarise(const struct work *work)
 
 	if (!summary)
 		return;
+	report_text(summary, "cache", work->path);
+	report_text(summary, "backing", work->backing_path);
 	report_u64(summary, "bytes", wb_dev_size(work->dev));
 	report_text(summary, "superblock", super_name(cache->super));
 	report_text(summary, "generation",
@@ -417,6 +423,7 @@ void summarise(const struct work *work)
 	report_u64(summary, "holes", ring->holes);
 	report_u64(summary, "dirty_blocks", is_ended(work) ? 0 : ring->dirty_blocks);
 	report_u64(summary, "dirty_sectors", is_ended(work) ? 0 : ring->dirty_sectors);
+	report_bool(summary, "dirty_exact", is_ended(work));
 	report_bool(summary, "ended", is_ended(work));
 	report_bool(summary, "busy", wb_dev_busy(work->dev) || (work->backing && wb_dev_busy(work->backing)));
 	report_bool(summary, "metadata_only", ring->options.metadata_only);

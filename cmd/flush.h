@@ -83,6 +83,11 @@ uint64_t flush_segments_in(const struct work *work, const struct wb_decision *de
 int flush_say_plan(struct work *work);
 int flush_say_interrupted(const struct work *work, int status);
 void flush_say_result(const struct work *work);
+/* Everything of the window is on BACKING (in a dry run: will be), so that no driver ever needs this log again. */
+bool flush_log_may_end(const struct work *work);
+/* Says why, and the choices there are. */
+int flush_refuse(struct work *work);
+void flush_say_next(const struct work *work);
 void flush_summarise(const struct work *work, double seconds);
 /* Sectors whose newest version is lost: every range in JSON, the first ones for people. */
 void flush_list_stale(void *context, uint64_t sector, uint64_t sectors);

@@ -9,6 +9,7 @@
 
 #include "flush.h"
 #include "hooks.h"
+#include "next.h"
 #include "part.h"
 #include "report.h"
 #include "space.h"
@@ -183,11 +184,12 @@ int flush_open_cache(struct work *work)
 		status = part_choose(common, &work->cache_dev, work->cache_path, PART_WRITE, foreign, sizeof(foreign));
 	if (!status)
 		status = common_open_cache(common, &work->cache, work->cache_dev, work->cache_path, &overrides);
-	if (!status && work->cache.super == WB_SUPER_DAMAGED)
-		status = common_refuse(common, work->cache_path,
-				       "sector 0 is damaged; wb-check --repair restores it, then run this again");
 	if (!status)
 		warn_of_unreadable(work);
+	if (status || work->cache.super != WB_SUPER_DAMAGED)
+		return status;
+	status = common_refuse(common, work->cache_path, "sector 0 is damaged; wb-check --repair restores it, then run this again");
+	next_step(common, "wb-check", NULL, NULL, NULL, "says whether and how it can be restored");
 	return status;
 }
 

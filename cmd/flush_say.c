@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What wb-flush-dirty says, in words and in JSON: the plan, what is left out, the result. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #include "flush.h"
+#include "next.h"
 #include "part.h"
 #include "report.h"
 #include "words.h"
@@ -23,6 +25,17 @@ uint64_t flush_segments_in(const struct work *work, const struct wb_decision *de
 			 slot->class_ == WB_LIVE;
 	}
 	return count;
+}
+
+/* v0. There is nothing before segment 1 that could be written without it. */
+static void warn_of_newest(const struct work *work)
+{
+	char advice[64] = "";
+
+	if (work->ring.head > 1)
+		snprintf(advice, sizeof(advice), "; --until-id=%" PRIu64 " leaves it out", work->ring.head - 1);
+	common_warn(common_of(work), "%s: in this generation nothing covers data blocks, so segment %" PRIu64
+		    " may be torn unnoticed%s", work->cache_path, work->ring.head, advice);
 }
 
 int flush_say_plan(struct work *work)
@@ -63,9 +76,7 @@ int flush_say_plan(struct work *work)
 		common_warn(common, "%s: the oldest slot was being overwritten when power was cut; its segment %" PRIu64
 			    " had been written back before", work->cache_path, work->ring.first);
 	if (work->cache.geometry.format->seal == WB_SEAL_LAP && work->ring.head)
-		common_warn(common, "%s: in this generation nothing covers data blocks, so segment %" PRIu64
-			    " may be torn unnoticed; --until-id=%" PRIu64 " leaves it out", work->cache_path, work->ring.head,
-			    work->ring.head - 1);
+		warn_of_newest(work);
 	return 0;
 }
 
@@ -91,6 +102,7 @@ int flush_say_interrupted(const struct work *work, int status)
 	else
 		common_warn(common, "without --state the next run takes what this one wrote for evidence and decides more "
 			    "cautiously%s", work->undo.path ? "; wb-undo takes it back first" : "");
+	next_step(common, NULL, "report failed", NULL, NULL, NULL);
 	return status;
 }
 
@@ -114,16 +126,20 @@ void flush_say_result(const struct work *work)
 		common_say(common, "equal       %" PRIu64 " sectors were on BACKING already and were not written",
 			   result->skipped_equal);
 	undo_file_say(common, &work->undo, "undo        ");
-	if (work->ended && work->marker.partial)
-		common_say(common, "log         ended by --detach: no driver will write back what was left out, %s\n"
-			   "next        keep CACHE as it is while that may be wanted (--force=ended reads the log again); BACKING can be "
-			   "used on its own", words_left_out(&work->marker));
-	else if (work->ended)
-		common_say(common, "log         ended: no driver will replay it again\n"
-			   "next        BACKING can be used on its own; CACHE is free (wb-format makes a new cache of it)");
+	if (work->ended && work->marker.partial) {
+		common_say(common, "log         ended by --detach: no driver will write back what was left out, %s",
+			   words_left_out(&work->marker));
+		common_say(common, "            keep %s as it is while that may be wanted (--force=ended reads the log again); %s can be used on "
+			   "its own", work->cache_path, work->backing_path);
+		return;
+	}
+	common_say(common, work->ended ? "log         ended: no driver will replay it again" :
+					 "log         kept: a driver that finds it will replay it again in its own way");
+	if (work->ended)
+		common_say(common, "            %s can be used on its own, and %s is free: wb-format makes a new cache of it",
+			   work->backing_path, work->cache_path);
 	else
-		common_say(common, "log         kept: a driver that finds it will replay it again in its own way\n"
-			   "next        keep CACHE away from the driver; --detach ends the log when nothing more is wanted of it");
+		common_say(common, "            keep %s away from the driver", work->cache_path);
 }
 
 static uint64_t peak_memory(void)
@@ -138,6 +154,8 @@ void flush_summarise(const struct work *work, double seconds)
 	struct json_object *summary = report_summary();
 	const struct wb_replay_result *result = &work->result;
 
+	report_text(summary, "cache", work->cache_path);
+	report_text(summary, "backing", work->backing_path);
 	report_text(summary, "policy", policies[work->options->decide.policy]);
 	report_u64(summary, "first_id", work->decision.oldest);
 	report_u64(summary, "last_id", work->decision.oldest ? work->decision.scope.high : 0);

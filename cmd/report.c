@@ -67,6 +67,58 @@ size_t utf8_length(const unsigned char *p)
 	return length;
 }
 
+/* The code point of a UTF-8 sequence of this length. */
+static unsigned code_point(const unsigned char *p, size_t length)
+{
+	static const unsigned char first[] = { 0, 0x7f, 0x1f, 0x0f, 0x07 };
+	unsigned code = p[0] & first[length];
+
+	for (size_t i = 1; i < length; i++)
+		code = code << 6 | (p[i] & 0x3f);
+	return code;
+}
+
+/* Unicode: Cc, the line and paragraph separators, and the controls of bidirectional text. */
+static bool is_control(unsigned code)
+{
+	return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e || code == 0x200f ||
+	       (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+}
+
+/* Bytes at p that are fit for a terminal: one character, or none. *bad: bytes of what is not. */
+static size_t printable_length(const unsigned char *p, size_t *bad)
+{
+	size_t length = utf8_length(p);
+
+	*bad = length ? length : 1;
+	return length && !is_control(code_point(p, length)) ? length : 0;
+}
+
+void make_printable(char *text)
+{
+	size_t bad;
+
+	for (unsigned char *p = (unsigned char *)text; *p;) {
+		size_t length = printable_length(p, &bad);
+
+		if (!length)
+			memset(p, '?', bad);
+		p += length ? length : bad;
+	}
+}
+
+bool is_printable(const char *text)
+{
+	size_t bad, length;
+
+	for (const unsigned char *p = (const unsigned char *)text; *p; p += length) {
+		length = printable_length(p, &bad);
+		if (!length)
+			return false;
+	}
+	return true;
+}
+
 /* NULL for NULL, and without memory. */
 static struct json_object *new_text(const char *value)
 {
@@ -99,10 +151,25 @@ void report_add_text(struct json_object *array, const char *value)
 	json_object_array_add(array, new_text(value));
 }
 
+/* json-c escapes the control characters of ASCII; JSON lines are read on terminals, too. All of it is UTF-8. */
 static void print(FILE *to, struct json_object *record)
 {
-	fprintf(to, "%s\n",
-		json_object_to_json_string_ext(record, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+	const char *text = json_object_to_json_string_ext(record, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	size_t bad, length;
+
+	for (const unsigned char *p = (const unsigned char *)text; *p; p += bad) {
+		for (length = 0; p[length] >= 0x20 && p[length] < 0x7f;)
+			length++;
+		fwrite(p, 1, length, to);
+		p += length;
+		if (!*p)
+			break;
+		if (printable_length(p, &bad))
+			fwrite(p, 1, bad, to);
+		else
+			fprintf(to, "\\u%04x", code_point(p, bad));
+	}
+	fputc('\n', to);
 }
 
 void report_emit(struct json_object *record)

@@ -28,6 +28,11 @@ void report_real(struct json_object *record, const char *key, double value);
 void report_text(struct json_object *record, const char *key, const char *value);
 /* Bytes of the UTF-8 sequence at p, 0 when there is none. */
 size_t utf8_length(const unsigned char *p);
+/* Replaces, byte by byte, what may move a cursor or hide text: control characters (C1 and line ends too), marks that
+ * change the direction of text, and what is not UTF-8. */
+void make_printable(char *text);
+/* Whether it would change nothing. */
+bool is_printable(const char *text);
 /* Appends to a JSON array. */
 void report_add_text(struct json_object *array, const char *value);
 /* Prints the record and releases it. */

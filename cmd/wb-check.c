@@ -20,7 +20,7 @@
 #include "words.h"
 
 enum { OPT_METADATA_ONLY = 1, OPT_REQUIRE_CLEAN, OPT_REQUIRE_ENDED, OPT_FIND_BITFLIP, OPT_REPAIR, OPT_UNDO, OPT_EXPORT, OPT_MEMORY,
-       OPT_EXPLAIN_KERNEL };
+       OPT_EXPLAIN_KERNEL, OPT_DRY_RUN };
 
 static const struct poptOption check_table[] = {
 	{ "metadata-only", '\0', POPT_ARG_NONE, NULL, OPT_METADATA_ONLY, "read no data: the ring from headers alone", NULL },
@@ -30,6 +30,7 @@ static const struct poptOption check_table[] = {
 	{ "find-bitflip", '\0', POPT_ARG_NONE, NULL, OPT_FIND_BITFLIP,
 	  "name the one flipped bit that explains a rotten segment or an alien id", NULL },
 	{ "repair", '\0', POPT_ARG_NONE, NULL, OPT_REPAIR, "repair what can be repaired for certain, after asking", NULL },
+	{ "dry-run", 'n', POPT_ARG_NONE, NULL, OPT_DRY_RUN, "with --repair: show what would be changed, and change nothing", NULL },
 	{ "undo", '\0', POPT_ARG_STRING, NULL, OPT_UNDO, "record there what --repair changes, for wb-undo", "FILE" },
 	{ "export", '\0', POPT_ARG_NONE, NULL, OPT_EXPORT, "only print what CACHE is, as KEY=value lines for udev", NULL },
 	{ "memory", '\0', POPT_ARG_STRING, NULL, OPT_MEMORY, "budget for comparing with BACKING, at least 8MiB", "SIZE" },
@@ -47,6 +48,7 @@ static void handle(void *options, int val, const char *argument)
 	case OPT_REQUIRE_ENDED: check->require_ended = true; break;
 	case OPT_FIND_BITFLIP: check->find_bitflip = true; break;
 	case OPT_REPAIR: check->repair = true; break;
+	case OPT_DRY_RUN: check->dry_run = true; break;
 	case OPT_UNDO: path_option("--undo", &check->undo_path, argument); break;
 	case OPT_EXPORT: check->export = true; break;
 	case OPT_MEMORY:
@@ -77,18 +79,22 @@ static const struct command command = {
 static int open_device(struct work *work)
 {
 	const struct common *common = common_of(work);
-	unsigned flags = work->options->repair ? WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE : WB_OPEN_READ | WB_OPEN_PACK;
+	bool writes = work->options->repair && !work->options->dry_run;
+	unsigned flags = writes ? WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE : work->options->repair ? WB_OPEN_READ : WB_OPEN_READ | WB_OPEN_PACK;
+	struct wb_error err;
 	char words[1024];
 
-	if (work->options->repair && holder_of(work->cache_path, words, sizeof(words)))
+	if (writes && holder_of(work->cache_path, words, sizeof(words)))
 		return common_refuse(common, work->cache_path, "CACHE is used: %s; end that (unmount it, take down the mapping or "
 				     "the loop device), then run this again", words);
-
 	int status = common_open(common, &work->cache_dev, work->cache_path, flags);
 
 	if (!status)
 		status = part_choose(common, &work->cache_dev, work->cache_path, work->options->repair ? PART_WRITE : PART_LOOK,
 				     work->foreign, sizeof(work->foreign));
+	/* a dry run repairs in memory */
+	if (!status && work->options->dry_run && wb_dev_overlay(&work->cache_dev, work->cache_dev, &err))
+		status = common_failed(common, work->cache_path, &err, NULL);
 	if (status) { /* --explain-kernel has nothing to explain either */
 		wb_dev_close(work->cache_dev);
 		work->cache_dev = NULL;
@@ -283,6 +289,8 @@ static void check_options(const struct check_options *options)
 		usage_error("--metadata-only verifies no checksum: nothing can be explained or repaired by it");
 	if (options->export && (looks || options->common.json || options->common.operand_count > 1))
 		usage_error("--export only prints what CACHE is, and goes with no other option and no BACKING");
+	if (options->dry_run && !options->repair)
+		usage_error("--dry-run is for --repair: nothing else here changes anything");
 	if (options->undo_path && !options->repair)
 		usage_error("--undo is for --repair");
 	if (common_forced(&options->common, "superblock") && !options->repair)

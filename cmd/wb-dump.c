@@ -115,6 +115,8 @@ static const struct command command = {
 	.operands_max = 2,
 	.options = dump_table,
 	.handle = handle,
+	.without = WITHOUT_YES,
+	.label_width = 13,
 };
 
 /* --output, --noheadings and --bytes are about tables, and --output about one. */
@@ -285,7 +287,7 @@ static int show(struct work *work)
 		separate(&begun);
 		status = list_dirty(work);
 	}
-	if (!begun && !options->svg && !report_json())
+	if (!begun && !options->svg)
 		say_summary(work);
 	else if (begun || options->svg)
 		warn_of_sector0(work);

@@ -88,48 +88,6 @@ static const struct command command = {
 
 #define STATE_SECONDS 20u /* between two checkpoints of --state */
 
-/* ---- what the policies say ---- */
-
-/* What another policy would do, for the message of a refusal; salvage comes last because it corrects the ring. */
-static int say_alternative(struct work *work, enum wb_policy policy)
-{
-	struct wb_decide_options options = work->options->decide;
-	struct wb_decision decision;
-	struct wb_error err;
-
-	options.policy = policy;
-	options.stale = NULL;
-	options.unusable = NULL;
-	if (wb_decide(&work->ring, work->backing, &options, &decision, &common_of(work)->progress, &err))
-		return common_failed(common_of(work), work->cache_path, &err, NULL);
-	if (decision.refused)
-		common_warn(common_of(work), "  --policy=%s would refuse too%s", policies[policy],
-			    decision.refused & WB_REFUSE_REGRESS ? ": BACKING already holds newer data" : "");
-	else
-		common_warn(common_of(work),
-			    "  --policy=%s would write %" PRIu64 " segments (%" PRIu64 " to %" PRIu64 "), correct %" PRIu32
-			    ", leave out %" PRIu64 "; %" PRIu64 " sectors may be stale", policies[policy],
-			    flush_segments_in(work, &decision), decision.oldest, decision.scope.high, decision.corrected,
-			    decision.left_segments, decision.stale_sectors);
-	return 0;
-}
-
-static int refuse(struct work *work)
-{
-	bool strict = work->options->decide.policy == WB_STRICT;
-	unsigned refused = work->decision.refused;
-	int status = 0;
-
-	common_warn(common_of(work), "%s: the log cannot be written back as it is; nothing was changed", work->cache_path);
-	policy_say_refusal(common_of(work), refused);
-	if (strict && !(refused & REFUSED_BY_ALL)) {
-		status = say_alternative(work, WB_PREFIX);
-		if (!status)
-			status = say_alternative(work, WB_SALVAGE);
-	}
-	return status ? status : EXIT_PROBLEMS;
-}
-
 /* ---- the pair ---- */
 
 static int refuse_wrong_disk(struct work *work)
@@ -147,15 +105,17 @@ static int require_pair(struct work *work)
 	const struct common *common = common_of(work);
 	char line[WORDS], question[2 * WORDS];
 
-	if (work->proof.pair != WB_PAIR_UNPROVEN || common_forced(common, "pair") || work->options->dry_run)
+	if (work->proof.pair != WB_PAIR_UNPROVEN || common_forced(common, "pair") || work->options->dry_run ||
+	    !work->decision.oldest)
 		return 0;
-	identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));
-	snprintf(question, sizeof(question), "BACKING is %s.\nNothing proves that it is the backing device of this cache. "
-		 "Write to it?", line);
-	if (common_confirm(common, question))
-		return 0;
-	return common_refuse(common, work->backing_path,
-			     "nothing proves that this is the backing device of this cache; look at it, then give --yes");
+	if (!common->yes) {
+		identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));
+		common_warn(common, "%s", line);
+	}
+	snprintf(question, sizeof(question), "Nothing proves that %s is the backing device of %s. Write to it?",
+		 work->backing_path, work->cache_path);
+	return common_ask(common, work->backing_path, question,
+			  "nothing proves that this is the backing device of this cache; look at it, then give --yes");
 }
 
 /* ---- the state ---- */
@@ -252,7 +212,7 @@ static bool all_is_written(const struct work *work)
 	       !decision->unknown_holes && !flush_unreadable(work);
 }
 
-static bool log_should_end(const struct work *work)
+bool flush_log_may_end(const struct work *work)
 {
 	return !work->options->keep && !flush_unreadable(work) && (work->options->detach || all_is_written(work));
 }
@@ -273,7 +233,7 @@ static int end_log(struct work *work)
 {
 	struct wb_error err;
 
-	if (work->options->dry_run || !work->marker_dev || !log_should_end(work))
+	if (work->options->dry_run || !work->marker_dev || !flush_log_may_end(work))
 		return 0;
 	work->marker = marker_of(work);
 	if (wb_cache_end(work->marker_dev, &work->marker, &err)) {
@@ -290,7 +250,7 @@ static int end_log(struct work *work)
 /* A driver would replay the log again, although it is not wanted any more. */
 static bool end_is_missing(const struct work *work)
 {
-	return log_should_end(work) && (work->options->dry_run ? work->cache_read_only : !work->ended);
+	return flush_log_may_end(work) && (work->options->dry_run ? work->cache_read_only : !work->ended);
 }
 
 static int status_of_replay(const struct work *work)
@@ -382,7 +342,7 @@ static int decide(struct work *work)
 		return common_failed(common_of(work), work->cache_path, &err, NULL);
 	flush_report_classes(&work->ring);
 	flush_report_decision(work);
-	return work->decision.refused ? refuse(work) : 0;
+	return work->decision.refused ? flush_refuse(work) : 0;
 }
 
 static int nothing_to_do(struct work *work)
@@ -430,6 +390,7 @@ static int flush(struct work *work)
 			return status;
 	}
 	flush_say_result(work);
+	flush_say_next(work);
 	status = refuse_stateless_dry_run(work);
 	return status ? status : undo_file_finish(common_of(work), &work->undo) | status_of(work);
 }

@@ -13,6 +13,7 @@
 
 #include "common.h"
 #include "guard.h"
+#include "next.h"
 #include "part.h"
 #include "report.h"
 #include "undo_file.h"
@@ -75,7 +76,8 @@ static const struct command command = {
 	.options = format_table,
 	.handle = handle,
 	.force_names = force_names,
-	.no_overrides = "; see --type and --order",
+	.without = WITHOUT_GENERATION,
+	.label_width = 7,
 };
 
 /* What is on the device now. */
@@ -569,16 +571,15 @@ static int ask(const struct work *work)
 	else
 		snprintf(question, sizeof(question), "Nothing proves that %s is the disk of %s: all that equals is blocks "
 			 "of one repeated byte. Go on?", work->options->backing_path, work->path);
-	if (common_confirm(common_of(work), question))
-		return 0;
-	return common_refuse(common_of(work), work->path, "nothing was changed: %s",
-			     may_be_dirty(work)	      ? "to lose dirty data, answer y on a terminal, or give --yes besides "
-							"--force=dirty" :
-			     count_signatures(work)   ? "to give up what is there, answer y on a terminal, or give --yes "
-							"besides --force=signature" :
-			     losses[0]		      ? "the device is not blank; to overwrite it, answer y, or give --yes" :
-							"nothing but blocks of one repeated byte equals BACKING; if it is "
-							"the right disk, answer y, or give --yes");
+	return common_ask(common_of(work), work->path, question,
+			  may_be_dirty(work)	   ? "nothing was changed: to lose dirty data, answer y on a terminal, or give --yes "
+						     "besides --force=dirty" :
+			  count_signatures(work)   ? "nothing was changed: to give up what is there, answer y on a terminal, or give "
+						     "--yes besides --force=signature" :
+			  losses[0]		   ? "nothing was changed: the device is not blank; to overwrite it, answer y, or give "
+						     "--yes" :
+						     "nothing was changed: nothing but blocks of one repeated byte equals BACKING; "
+						     "if it is the right disk, answer y, or give --yes");
 }
 
 /* 0: go on. A dry run asks nothing, as if the answer were yes. */
@@ -653,7 +654,7 @@ static void say_how_to_use(const struct work *work)
 	if (format->order_argument && work->geometry.order != format->order_default)
 		snprintf(order, sizeof(order), " %s%u", format->order_argument, work->geometry.order);
 	common_say(common_of(work),
-		   "next   dmsetup create NAME --table '0 <sectors of BACKING> writeboost BACKING %s%s'", work->path, order);
+		   "use    dmsetup create NAME --table '0 <sectors of BACKING> writeboost BACKING %s%s'", work->path, order);
 }
 
 static int incomplete(const struct work *work, const struct wb_error *err)
@@ -689,6 +690,7 @@ static int format(struct work *work)
 		return status;
 	if (work->options->dry_run) {
 		common_say(common_of(work), "a dry run: nothing was written");
+		next_step(common_of(work), NULL, "dry-run", NULL, NULL, NULL);
 		return 0;
 	}
 	status = undo_file_record(common_of(work), &work->undo, work->path, &work->dev);
@@ -750,6 +752,7 @@ static int reset(struct work *work)
 	if (status || !work->options->dry_run)
 		return status ? status : end_log(work);
 	common_say(common_of(work), "a dry run: the log was not ended");
+	next_step(common_of(work), NULL, "dry-run", NULL, NULL, NULL);
 	return 0;
 }
 
@@ -767,10 +770,13 @@ static void summarise(const struct work *work)
 	const struct wb_geometry *geometry = &work->geometry;
 	struct json_object *summary = report_summary();
 
+	report_text(summary, "cache", work->path);
+	report_text(summary, "backing", work->options->backing_path);
 	report_text(summary, "present", present[work->present]);
 	report_u64(summary, "newest_id", work->ring.head);
 	report_u64(summary, "dirty_blocks", dirty_blocks(work));
 	report_u64(summary, "dirty_sectors", dirty_sectors(work));
+	report_bool(summary, "dirty_exact", work->compared || work->present != PRESENT_CACHE);
 	report_bool(summary, "may_be_dirty", may_be_dirty(work));
 	if (work->compared) {
 		report_text(summary, "pair", wb_pair_name(work->proof.pair));

@@ -45,8 +45,7 @@ static const struct command command = {
 	.handle = handle,
 	.force_names = forces,
 	.goes_on_without_reader = true,
-	.no_part = true,
-	.no_overrides = "",
+	.without = WITHOUT_GEOMETRY | WITHOUT_JOBS,
 };
 
 struct work {
@@ -264,6 +263,7 @@ static void summarise(const struct work *work)
 {
 	struct json_object *summary = report_summary();
 
+	report_text(summary, "undo_file", work->path);
 	report_u64(summary, "sectors", work->result.sectors);
 	report_u64(summary, "changed_sectors", work->result.changed_sectors);
 	report_u64(summary, "written_sectors", work->result.written_sectors);

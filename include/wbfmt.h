@@ -66,7 +66,7 @@ struct wb_error {
 /* Progress and cancellation, polled between batches. */
 struct wb_progress {
 	void *context;
-	/* done of total bytes in the named phase; NULL: silent */
+	/* done of total bytes in the named phase, total 0 where that is not known; NULL: silent */
 	void (*report)(void *context, const char *phase, uint64_t done, uint64_t total);
 	/* non-zero stops the work: WB_ESTOPPED; NULL: never */
 	int (*stop)(void *context);
@@ -243,6 +243,10 @@ int wb_dev_window(struct wb_dev **dev, struct wb_dev *inner, int64_t start, uint
 struct wb_dev *wb_dev_whole(struct wb_dev *dev);
 /* Where byte 0 of a window lies in wb_dev_whole(); 0 of any other device. */
 int64_t wb_dev_start(const struct wb_dev *dev);
+
+/* A wrapper for dry runs: what is written stays in memory, sector by sector, and is read again from there. Takes over inner,
+ * which is only read. */
+int wb_dev_overlay(struct wb_dev **dev, struct wb_dev *inner, struct wb_error *err);
 
 /* How a fault device ends: what becomes of the writes since the last flush when the power is cut. */
 enum wb_cut { WB_CUT_LOST, WB_CUT_KEPT, WB_CUT_TORN, WB_CUT_REORDERED };

@@ -193,7 +193,7 @@ int wb_ring_find_bits(struct wb_ring *ring, const struct wb_progress *progress, 
 	for (uint32_t i = 0; i < geometry->slots && !ret; i++) {
 		if (!wants_explanation(ring, i))
 			continue;
-		ret = wb_poll(progress, "explaining broken seals", i, geometry->slots, err);
+		ret = wb_poll(progress, "explaining broken seals", i * wb_slot_size(geometry), geometry->slots * wb_slot_size(geometry), err);
 		if (!ret)
 			ret = explain_slot(search, i, err);
 	}

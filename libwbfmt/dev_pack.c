@@ -628,7 +628,8 @@ int wb_pack_unpack(struct wb_dev *dev, int fd, uint64_t *lost_sectors, const str
 		ret = put(fd, WB_RECORD_OFFSET, pack->record, sizeof(pack->record), err);
 	for (uint32_t slot = 0; slot < pack->geometry.slots && !ret; slot++) {
 		if (slot % WB_PACK_CHUNK == 0)
-			ret = wb_poll(progress, "unpacking", slot, pack->geometry.slots, err);
+			ret = wb_poll(progress, "unpacking", slot * wb_slot_size(&pack->geometry),
+				      pack->geometry.slots * wb_slot_size(&pack->geometry), err);
 		if (!ret)
 			ret = unpack_slot(pack, fd, slot, lost_sectors, err);
 	}

@@ -200,7 +200,7 @@ static int scan(struct table *table, uint8_t *metas, const struct wb_progress *p
 	while (turn < slots) {
 		uint32_t batch[SCAN_BATCH];
 		unsigned n = 0;
-		int ret = wb_poll(progress, "following the blocks", turn, slots, err);
+		int ret = wb_poll(progress, "following the blocks", (uint64_t)turn * WB_BLOCK, (uint64_t)slots * WB_BLOCK, err);
 
 		for (; turn < slots && n < SCAN_BATCH; turn++) {
 			uint32_t slot = (uint32_t)((walk->start + turn) % slots);

@@ -64,7 +64,7 @@ static int read_headers(struct wb_walk *walk, uint8_t *buffer, const struct wb_p
 
 	for (uint64_t from = 0; from < slots; from += BATCH_SLOTS) {
 		unsigned n = (unsigned)wb_min(BATCH_SLOTS, slots - from);
-		int ret = wb_poll(progress, "reading headers", from, slots, err);
+		int ret = wb_poll(progress, "reading headers", (uint64_t)from * WB_BLOCK, (uint64_t)slots * WB_BLOCK, err);
 
 		if (ret)
 			return ret;
@@ -201,7 +201,7 @@ static int read_segments(struct wb_walk *walk, uint8_t *buffer, const struct wb_
 
 	for (uint64_t from = 0; from < slots; from += batch) {
 		unsigned n = (unsigned)wb_min(batch, slots - from);
-		int ret = wb_poll(progress, "following the driver", from, slots, err);
+		int ret = wb_poll(progress, "following the driver", from * size, slots * size, err);
 
 		if (ret)
 			return ret;

@@ -42,8 +42,8 @@ static int every_slot(struct wb_dev *dev, const struct wb_geometry *geometry, ui
 
 	for (uint64_t from = 0; from < geometry->slots; from += BATCH) {
 		unsigned n = (unsigned)wb_min(BATCH, geometry->slots - from);
-		int ret = wb_poll(progress, write ? "zeroing segment headers" : "rereading segment headers", from,
-				  geometry->slots, err);
+		int ret = wb_poll(progress, write ? "zeroing segment headers" : "rereading segment headers", from * WB_BLOCK,
+				  (uint64_t)geometry->slots * WB_BLOCK, err);
 
 		for (unsigned i = 0; i < n; i++)
 			io[i] = (struct wb_io){ .buffer = blocks + (write ? 0 : (size_t)i * WB_BLOCK), .write = write,

@@ -474,7 +474,7 @@ static int read_slots(struct writer *writer, const struct wb_progress *progress,
 	for (unsigned turn = 0; chunk < writer->geometry.slots && !ret && !writer->failed; turn ^= 1) {
 		struct batch *batch = &writer->batches[turn];
 
-		ret = wb_poll(progress, "packing", chunk + from, writer->geometry.slots, err);
+		ret = wb_poll(progress, "packing", (uint64_t)(chunk + from) * WB_BLOCK, (uint64_t)writer->geometry.slots * WB_BLOCK, err);
 		if (ret)
 			break;
 		read_batch(writer, batch, (uint32_t)chunk, from);

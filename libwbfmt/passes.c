@@ -184,7 +184,7 @@ static int scan(struct wb_plan *plan, struct batch *batches, const struct wb_pro
 	for (unsigned turn = 0; !ret && (id || begun); turn ^= 1) {
 		bool filled = begun;
 
-		ret = wb_poll(progress, "planning", top - wb_max(id, low - 1), top - low + 1, err);
+		ret = wb_poll(progress, "planning", (top - wb_max(id, low - 1)) * WB_BLOCK, (top - low + 1) * WB_BLOCK, err);
 		if (ret)
 			break;
 		wb_helper_wait(&helper);

@@ -209,7 +209,7 @@ static int load_headers(struct wb_ring *ring, const struct wb_progress *progress
 	for (uint64_t from = 0; from < slots + HEADER_BATCH; from += HEADER_BATCH) {
 		unsigned turn = from / HEADER_BATCH & 1;
 
-		ret = wb_poll(progress, "reading headers", wb_min(from, slots), slots, err);
+		ret = wb_poll(progress, "reading headers", (uint64_t)wb_min(from, slots) * WB_BLOCK, (uint64_t)slots * WB_BLOCK, err);
 		if (ret)
 			break;
 		wb_helper_wait(&helper);

@@ -265,7 +265,7 @@ int wb_sweep_some(struct wb_sweep *sweep, struct wb_entry *entries, size_t n, si
 	for (unsigned turn = 0; *done < n && !ret && !(sweep->pause && !continued); turn ^= 1) {
 		struct buffer *buffer = &reader->buffers[turn];
 
-		ret = wb_poll(progress, sweep->phase, *done, n, err);
+		ret = wb_poll(progress, sweep->phase, *done * (uint64_t)WB_BLOCK, n * (uint64_t)WB_BLOCK, err);
 		if (ret)
 			break;
 		wb_helper_wait(&reader->helper);

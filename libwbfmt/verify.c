@@ -198,10 +198,11 @@ static uint64_t slots_begun(struct verifier *verifier, bool stop)
 static int run(struct worker *worker, const struct wb_progress *progress, struct wb_error *err)
 {
 	struct verifier *verifier = worker->verifier;
-	uint64_t slots = verifier->ring->cache->geometry.slots;
+	const struct wb_geometry *geometry = &verifier->ring->cache->geometry;
+	uint64_t slots = geometry->slots, size = wb_slot_size(geometry);
 
 	for (;;) {
-		int ret = wb_poll(progress, "verifying", slots_begun(verifier, false), slots, err);
+		int ret = wb_poll(progress, "verifying", slots_begun(verifier, false) * size, slots * size, err);
 
 		if (ret) {
 			slots_begun(verifier, true);

@@ -90,7 +90,7 @@ refused() {
 	done
 	expect 16 wb-check --order=12 a
 	expect 16 wb-check --order=3 a
-	expect 16 wb-check --memory=8mib a
+	expect 16 wb-check --memory=8mi a
 	expect 16 wb-check --memory=17179869184GiB a
 }
 

@@ -123,9 +123,9 @@ classes() {
 @test "both readings of an all-zero sector 0 are given, with what to do" {
 	make_cache v2-sector0-zero
 	expect 4 wb-check cache.img
-	[[ $output == *"ended by hand"*"an accident"*"wb-format --reset"*"--force=superblock"* ]]
-	command=$(grep -o 'wb-format --reset.* CACHE' <<<"$output")
-	expect 0 ${command/CACHE/-y cache.img}
+	[[ $output == *"ended by hand"*"an accident"*"wb-format -n --reset"*"--force=superblock"* ]]
+	command=$(grep -o 'wb-format -n --reset.* cache.img' <<<"$output")
+	expect 0 ${command/-n/-y}
 	expect 0 wb-check --require-clean cache.img
 }
 
@@ -143,7 +143,7 @@ classes() {
 	for name in v2-torn-head v2-record-sound; do
 		make_cache $name
 		expect 0 wb-check cache.img
-		[[ ${lines[1]} == *"at risk if a driver assembles"* && ${lines[3]} == *--repair* ]]
+		[[ ${lines[1]} == *"at risk if a driver assembles"* && ${lines[4]} == *--repair* ]]
 	done
 }
 

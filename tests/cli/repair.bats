@@ -165,7 +165,7 @@ flushes_to() {
 	cp cache.img before.img
 	run script -qec "wb-check --repair cache.img" /dev/null <<<""
 	[ "$status" -eq 8 ]
-	[[ $output == *"0000100000000000 becomes 0000000000000000"*"Write this change to CACHE? [y/N]"* ]]
+	[[ $output == *"0000100000000000 becomes 0000000000000000"*"Write this change to cache.img? [y/N]"* ]]
 	cmp before.img cache.img
 	run script -qec "wb-check --repair cache.img" /dev/null <<<y
 	[ "$status" -eq 1 ]

@@ -21,7 +21,7 @@ as_before() {
 	pair v2/partial
 	expect 0 wb-flush-dirty -q -y --undo=undo cache.img backing.img
 	expect 0 wb-undo undo
-	expect 0 wb-undo --json undo
+	expect 0 wb-undo --json -v undo
 	field_is .written_sectors 0
 	[[ $stderr == *"nothing to do"* ]]
 	as_before

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What wb-flush-dirty says to do next. Every step adds an option to those that were given, or takes --dry-run away, so
+ * whoever follows them comes to an end: a log that is ended, or one of which nobody knows more.
+ */
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "flush.h"
+#include "next.h"
+#include "report.h"
+
+/* ---- files of a run ---- */
+
+/* A word for a shell with a file beside us that is not there yet: cache.state, cache.state-2, ... NULL without memory. */
+static char *free_name(const char *cache_path, const char *suffix)
+{
+	char *copy = strdup(cache_path), *base = copy ? basename(copy) : NULL, *name = NULL, *quoted = NULL;
+
+	for (unsigned i = 1; base && i < 1000; i++) {
+		char number[16] = "";
+
+		free(name);
+		if (i > 1)
+			snprintf(number, sizeof(number), "-%u", i);
+		if (asprintf(&name, "%s.%s%s", base, suffix, number) < 0)
+			name = NULL;
+		if (!name || access(name, F_OK))
+			break;
+	}
+	if (name)
+		quoted = shell_quoted(name);
+	free(name);
+	free(copy);
+	return quoted;
+}
+
+static void append_file(const struct work *work, char *add, size_t size, const char *option, const char *given)
+{
+	char *name = given ? NULL : free_name(work->cache_path, option);
+
+	if (name)
+		append_text(add, size, " --%s=%s", option, name);
+	free(name);
+}
+
+/* What changes later evidence is recorded, and can be taken back. */
+static void append_records(const struct work *work, char *add, size_t size)
+{
+	append_file(work, add, size, "state", work->options->state_path);
+	append_file(work, add, size, "undo", work->options->undo_path);
+}
+
+/* ---- after a refusal ---- */
+
+static void next_dry_run(const struct work *work, const char *drop, const char *option, const char *purpose)
+{
+	char add[2 * WORDS];
+
+	snprintf(add, sizeof(add), "-n %s", option);
+	if (strncmp(option, "--policy=", strlen("--policy=")) == 0)
+		append_records(work, add, sizeof(add));
+	next_step(common_of(work), NULL, drop, add, NULL, purpose);
+}
+
+static int decide_otherwise(struct work *work, enum wb_policy policy, struct wb_decision *decision)
+{
+	struct wb_decide_options options = work->options->decide;
+	struct wb_error err;
+
+	options.policy = policy;
+	options.stale = NULL;
+	options.unusable = NULL;
+	if (wb_decide(&work->ring, work->backing, &options, decision, &common_of(work)->progress, &err))
+		return common_failed(common_of(work), work->cache_path, &err, NULL);
+	return 0;
+}
+
+/* What another policy would do; salvage comes last because it corrects the ring. */
+static int say_alternative(struct work *work, enum wb_policy policy)
+{
+	struct wb_decision decision;
+	char option[32], words[256];
+	int status = decide_otherwise(work, policy, &decision);
+
+	if (status)
+		return status;
+	if (decision.refused) {
+		common_warn(common_of(work), "  --policy=%s would refuse too%s", policies[policy],
+			    decision.refused & WB_REFUSE_REGRESS ? ": BACKING already holds newer data" : "");
+		return 0;
+	}
+	snprintf(words, sizeof(words), "would write %" PRIu64 " segments (%" PRIu64 " to %" PRIu64 "), correct %" PRIu32
+		 ", leave out %" PRIu64 "; %" PRIu64 " sectors may be stale", flush_segments_in(work, &decision), decision.oldest,
+		 decision.scope.high, decision.corrected, decision.left_segments, decision.stale_sectors);
+	common_warn(common_of(work), "  --policy=%s %s", policies[policy], words);
+	snprintf(option, sizeof(option), "--policy=%s", policies[policy]);
+	next_dry_run(work, "dry-run policy until-id", option, words);
+	return 0;
+}
+
+/* What the same options would do with another use of the record, or another history. */
+static int say_choice(struct work *work, const char *option, const char *meaning)
+{
+	struct wb_decision decision = { .oldest = 0 };
+	struct wb_error err;
+	char words[512];
+
+	if (wb_ring_judge(&work->ring, &err))
+		return common_failed(common_of(work), work->cache_path, &err, NULL);
+	int status = decide_otherwise(work, work->options->decide.policy, &decision);
+
+	if (status)
+		return status;
+	if (decision.refused)
+		snprintf(words, sizeof(words), "%s; it would then refuse for other reasons", meaning);
+	else if (!decision.oldest)
+		snprintf(words, sizeof(words), "%s; it would write nothing", meaning);
+	else
+		snprintf(words, sizeof(words), "%s; it would write %" PRIu64 " segments (%" PRIu64 " to %" PRIu64 "), up to %" PRIu64
+			 " sectors", meaning, flush_segments_in(work, &decision), decision.oldest, decision.scope.high,
+			 work->ring.dirty_sectors);
+	common_warn(common_of(work), "  %s: %s", option, words);
+	next_dry_run(work, "dry-run", option, words);
+	return 0;
+}
+
+static int say_record_choices(struct work *work)
+{
+	enum wb_record_use *use = &work->ring.options.record_use, found = *use;
+	int status;
+
+	common_warn(common_of(work), "  The record in sector 2047 says that segments up to %" PRIu64 " were written back; the newest one "
+		    "here is %" PRIu64 ". Is this cache (or copy) as old as the disk, or older? If the disk was used after these "
+		    "segments were written, trust the record. If only the record is damaged, ignore it", work->cache.record,
+		    work->ring.head);
+	common_warn(common_of(work), "  %" PRIu64 " newest versions in the log are on BACKING already, and %" PRIu64 " sectors there differ "
+		    "(of a sample of the log)", work->proof.for_, work->proof.dirty_sectors);
+	*use = WB_RECORD_TRUST;
+	status = say_choice(work, "--trust-record", "if the disk is newer");
+	*use = WB_RECORD_IGNORE;
+	if (!status)
+		status = say_choice(work, "--ignore-record", "if the record is wrong");
+	*use = found;
+	return status;
+}
+
+static int say_timeline_choices(struct work *work)
+{
+	enum wb_timeline *timeline = &work->ring.options.timeline, found = *timeline;
+	int status;
+
+	*timeline = WB_TIMELINE_NEW;
+	status = say_choice(work, "--timeline=new", "if the driver gave the old ring up and began again");
+	*timeline = WB_TIMELINE_OLD;
+	if (!status)
+		status = say_choice(work, "--timeline=old", "if the first writes of a lap were lost; both, old first, is allowed");
+	*timeline = found;
+	return status;
+}
+
+/* What every policy refuses comes first: it must be decided before anything else can be. */
+static int say_choices(struct work *work, unsigned refused)
+{
+	enum wb_policy policy = work->options->decide.policy;
+	int status = 0;
+
+	if (refused & WB_REFUSE_DESTROYED) {
+		next_step(common_of(work), "wb-dump", NULL, "--segments", (const char *const[]){ work->cache_path, NULL },
+			  "shows what headers are left");
+	} else if (refused & WB_REFUSE_GEOMETRY) {
+		next_step(common_of(work), "wb-check", NULL, NULL, NULL, "lists the geometries that fit");
+	} else if (refused & WB_REFUSE_RESTARTED) {
+		status = say_timeline_choices(work);
+	} else if (refused & WB_REFUSE_RECORD) {
+		status = say_record_choices(work);
+	} else {
+		if (refused & WB_REFUSE_ZEROED) {
+			next_dry_run(work, "dry-run", "--zeroed=skip", "if the driver discarded these segments after it wrote them back");
+			next_dry_run(work, "dry-run", "--zeroed=replay", "if zeroes were really written");
+		}
+		if (policy == WB_STRICT)
+			status = say_alternative(work, WB_PREFIX);
+		if (policy != WB_SALVAGE && !status)
+			status = say_alternative(work, WB_SALVAGE);
+	}
+	return status;
+}
+
+int flush_refuse(struct work *work)
+{
+	unsigned refused = work->decision.refused;
+	int status;
+
+	common_warn(common_of(work), "%s: the log cannot be written back as it is; nothing was changed", work->cache_path);
+	policy_say_refusal(common_of(work), refused);
+	status = say_choices(work, refused);
+	return status ? status : EXIT_PROBLEMS;
+}
+
+/* ---- after a run ---- */
+
+/* Until the real run nothing of this has happened. */
+static void next_real_run(const struct work *work)
+{
+	char add[2 * WORDS] = "";
+
+	if (work->options->decide.policy != WB_STRICT)
+		append_records(work, add, sizeof(add));
+	next_step(common_of(work), NULL, "dry-run", *add ? add + 1 : NULL, NULL, "does what is shown here");
+}
+
+void flush_say_next(const struct work *work)
+{
+	const struct flush_options *options = work->options;
+
+	if (options->dry_run && (work->decision.oldest || flush_log_may_end(work)))
+		next_real_run(work);
+	else if (!work->ended && !options->detach && work->result.unreadable_sectors + work->then.unreadable == 0)
+		next_step(common_of(work), NULL, "dry-run keep report failed", "-n --detach", NULL,
+			  "only when nothing more is wanted from this log: ends it, although something was left out");
+}

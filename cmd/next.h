@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a run says to do next: whole command lines, with the names and options that this one was given, quoted for a shell.
+ * People see them with what they are for; in JSON they are the strings of "next" in the summary.
+ */
+#ifndef NEXT_H
+#define NEXT_H
+
+#include "common.h"
+
+/* An option as it was given. */
+struct given {
+	const char *name; /* long, static */
+	char *argument;   /* NULL: none */
+};
+
+/* For common.c: remembers an option; the long name of a val; the known option that a mistyped name is nearest to, or NULL. */
+void note_given(struct common *common, const char *name, const char *argument);
+void forget_given(struct common *common);
+const char *option_name(const struct poptOption *table, int val);
+const char *nearest_option(const struct poptOption *table, const char *name);
+
+/* Says the next step. tool NULL: the same command again, with all options but those in `drop`, a list of long names with
+ * blanks between; otherwise another command, with what was said of the geometry. `add` are options to put behind them,
+ * ready for a shell. operands NULL: those of this command; otherwise a NULL-terminated list; one that is called BACKING
+ * stands for a device that we were not told. purpose: in words, may be NULL. */
+void next_step(const struct common *common, const char *tool, const char *drop, const char *add,
+	       const char *const *operands, const char *purpose);
+
+#endif
