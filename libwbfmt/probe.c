@@ -166,20 +166,25 @@ static bool order_fits(const struct wb_format *format, unsigned order, int order
 	return order == (unsigned)order_byte;
 }
 
+/* The same bytes say the same: at order 10 v1 and v2 are one layout, and slot 0 begins alike in every order. */
+static bool read_alike(const struct wb_bid *a, const struct wb_bid *b)
+{
+	return a->geometry.format->metablocks == b->geometry.format->metablocks &&
+	       (a->geometry.order == b->geometry.order || (!a->elsewhere && !b->elsewhere));
+}
+
 static bool better(const struct wb_bid *a, const struct wb_bid *b)
 {
 	if (!b->geometry.format)
 		return true;
 	if (a->in_place != b->in_place)
 		return a->in_place > b->in_place;
-	return a->bits != b->bits ? a->bits > b->bits : a->traces > b->traces;
-}
-
-/* The same bytes say the same: at order 10 v1 and v2 are one layout, and slot 0 begins alike in every order. */
-static bool read_alike(const struct wb_bid *a, const struct wb_bid *b)
-{
-	return a->geometry.format->metablocks == b->geometry.format->metablocks &&
-	       (a->geometry.order == b->geometry.order || (!a->elsewhere && !b->elsewhere));
+	if (a->bits != b->bits)
+		return a->bits > b->bits;
+	/* of two readings of the same bytes the one that had to pass over fewer on the way to enough */
+	if (read_alike(a, b) && a->written != b->written)
+		return a->written < b->written;
+	return a->traces > b->traces;
 }
 
 int wb_probe(struct wb_dev *dev, int order_byte, const struct wb_overrides *overrides, struct wb_bid *best,
