@@ -10,6 +10,11 @@ static void equal(const char *what, const char *got, const char *expected)
 		fail_msg("%s is '%s', expected '%s'", what, got, expected);
 }
 
+static bool has_key(const char *name)
+{
+	return json_object_object_get_ex(want, name, NULL);
+}
+
 static const char *as_text(struct json_object *object)
 {
 	return text("%s", json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
@@ -61,7 +66,7 @@ static void check_facts(void)
 
 	run("wb-check --json cache.img before.img");
 	equal("exit status of wb-check", text("%d", status), value(want, "check_status"));
-	for (size_t k = 0; k < sizeof(facts) / sizeof(*facts); k++)
+	for (size_t k = has_key("generation_ambiguous"); k < sizeof(facts) / sizeof(*facts); k++)
 		equal(facts[k], field(facts[k]), value(want, facts[k]));
 	equal("first of the window", field("first"),
 	      as_text(json_object_array_get_idx(json_object_object_get(want, "window"), 0)));
@@ -99,7 +104,7 @@ static void check_forecast(void)
 {
 	struct json_object *kernel = json_object_object_get(want, "kernel");
 
-	if (!kernel)
+	if (!kernel || has_key("driver")) /* of other drivers than wb-check speaks for: forecasts.json */
 		return;
 	run("wb-check --json --explain-kernel cache.img before.img");
 	equal("exit status of wb-check --explain-kernel", text("%d", status), value(want, "check_status"));
@@ -122,12 +127,14 @@ static void check_forecast(void)
 /* BACKING must have this sum then; null means a refusal that changes nothing. */
 static void replay(const char *result, const char *options)
 {
+	if (!has_key(result))
+		return;
 	const char *expected = value(want, result);
 
 	copy("before.img", "backing.img");
 	run("wb-flush-dirty --json -y --keep%s cache.img backing.img", options);
 	if (!strcmp(expected, "null")) {
-		equal("exit status of a refusal", text("%d", status), "4");
+		equal("exit status of a refusal", text("%d", status), has_key("superblock") ? "8" : "4");
 		if (!same("before.img", "backing.img"))
 			fail_msg("BACKING was changed by a refusal (%s)", options);
 	} else {
@@ -136,12 +143,24 @@ static void replay(const char *result, const char *options)
 	}
 	if (!same("cache.img", "cache.before"))
 		fail_msg("CACHE was changed (%s)", options);
-	equal("pair", field("pair"), value(want, "pair"));
+	if (has_key("pair") && !has_key("superblock"))
+		equal("pair", field("pair"), value(want, "pair"));
 }
 
-static bool has_key(const char *name)
+/* Each time line of a restarted ring under each policy. */
+static void replay_lines(void)
 {
-	return json_object_object_get_ex(want, name, NULL);
+	static const char *const policies[] = { "strict", "prefix", "salvage" };
+	struct json_object *set = want, *lines = json_object_object_get(want, "timelines");
+
+	if (!lines)
+		return;
+	json_object_object_foreach(lines, line, results) {
+		want = results;
+		for (size_t k = 0; k < sizeof(policies) / sizeof(*policies); k++)
+			replay(policies[k], text(" --timeline=%s --policy=%s --force=stateless", line, policies[k]));
+		want = set;
+	}
 }
 
 static void golden(void **state)
@@ -158,13 +177,12 @@ static void golden(void **state)
 	if (has_key("prefix_regress"))
 		equal("sectors of evidence", field("evidence"), value(want, "prefix_regress"));
 	replay("salvage", " --policy=salvage --force=stateless");
-	if (strcmp(value(want, "salvage"), "null")) {
+	if (has_key("salvage") && strcmp(value(want, "salvage"), "null")) {
 		const char *from = value(want, "salvage_from");
 
 		equal("first id of salvage", field("first_id"), strcmp(from, "null") ? from : "0");
 	}
-	if (has_key("timeline_new"))
-		replay("timeline_new", " --timeline=new");
+	replay_lines();
 	if (has_key("ignore_record"))
 		replay("ignore_record", " --ignore-record");
 }
@@ -180,7 +198,7 @@ static void every_golden_set_has_an_entry(void **state)
 		assert_true(exists(source("tests/golden/%s.tar.zst", name)));
 		count++;
 	}
-	shell("ls %s/*.tar.zst %s/*.tar.zst | wc -l >count", source("tests/golden/v0"), source("tests/golden/v2"));
+	shell("ls %s/v*/*.tar.zst | wc -l >count", source("tests/golden"));
 	char *files = load("count", NULL);
 
 	assert_int_equal(atoi(files), count);

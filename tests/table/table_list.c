@@ -316,7 +316,8 @@ int main(void)
 	size_t count = 0;
 
 	json_object_object_foreach(golden_sets(), name, entry) {
-		(void)entry;
+		if (json_object_object_get_ex(entry, "superblock", NULL)) /* wb-flush-dirty opens none of these */
+			continue;
 		if (count < 1000)
 			names[count++] = name;
 	}
