@@ -375,8 +375,6 @@ static void say_written_after_end(const struct work *work)
 	else
 		common_say(common, "            No segment is newer than %" PRIu64 ": the device was used for something else, or is "
 			   "damaged. Change nothing yet.", head);
-	if (common->quiet)
-		common_warn(common, "%s: %s", work->cache_path, words_marker(&work->cache.marker, true));
 	next_flush(work, "--force=ended", "when no driver uses the cache any more");
 }
 

@@ -83,7 +83,7 @@ offers_of_fish() {
 	done
 	wb-flush-dirty --list-options | grep -q $'^--policy\t-\tstrict|prefix|salvage\twhat to do'
 	wb-flush-dirty --list-options | grep -q $'^--dry-run\t-n\t-\t'
-	wb-flush-dirty --list-options | grep -q $'^--force\t-f\tpair|size|signature|ended|regress\t'
+	wb-flush-dirty --list-options | grep -q $'^--force\t-f\tpair|size|signature|ended|regress|stateless\t'
 }
 
 # The same questions to every shell. Where a shell says "--policy" or "--policy=" is its own affair.

@@ -27,7 +27,7 @@ write_after_end() {
 	[ "$(record finding | jq -r '[.class, .severity, .id, .sectors] | tostring')" = '["written-after-end","damage",11,64]' ]
 	[ "$(field '[.ended, .written_after_end, .head] | tostring')" = '[false,true,11]' ]
 	expect 4 wb-check -q --require-ended cache.img
-	[[ $stderr == *"written to since"* ]]
+	[[ $output == *"written to since"* ]]
 	expect 0 wb-dump cache.img
 	[[ $output == *"damaged (written-after-end)"* ]]
 	before=$(sha256sum cache.img backing.img)

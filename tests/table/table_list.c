@@ -97,7 +97,7 @@ static int same_as_flush(const char *options)
 	size_t count = read_list();
 	const char *planned = text("%s", field("planned_sectors"));
 
-	run("wb-flush-dirty --json -y --force=pair --keep %s cache.img backing.img", options);
+	run("wb-flush-dirty --json -y --force=pair,stateless --keep %s cache.img backing.img", options);
 	if (listing == 4) {
 		assert_int_equal(status, 4);
 		assert_false(exists("domain.map"));
