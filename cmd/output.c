@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -70,6 +71,66 @@ int output_place(const struct common *common, const char *path, const char *by, 
 	return sync_directory(common, path);
 }
 
+#define LINKS_MAX 40u
+
+/* The path without links, also of a file that is not there yet, or a link that leads to none. The caller frees it. */
+static char *canonical(const char *path)
+{
+	char *name = strdup(path), target[PATH_MAX], *result = NULL;
+
+	for (unsigned i = 0; name && i < LINKS_MAX; i++) {
+		char *copy = strdup(name), *folder = copy ? realpath(dirname(copy), NULL) : NULL;
+		char *base = folder ? strdup(name) : NULL, *whole = NULL;
+		ssize_t length;
+
+		if (!base || asprintf(&whole, "%s/%s", folder, basename(base)) < 0)
+			whole = NULL;
+		length = whole ? readlink(whole, target, sizeof(target) - 1) : -1;
+		free(name);
+		name = NULL;
+		if (length > 0) {
+			target[length] = '\0';
+			if (target[0] == '/' ? !(name = strdup(target)) : asprintf(&name, "%s/%s", folder, target) < 0)
+				name = NULL;
+			free(whole);
+		} else {
+			result = whole;
+		}
+		free(base);
+		free(folder);
+		free(copy);
+	}
+	free(name);
+	return result;
+}
+
+static bool is_one_file(const char *a, const char *b)
+{
+	struct stat one, two;
+	char *first = canonical(a), *second = canonical(b);
+	bool same = (first && second && strcmp(first, second) == 0) ||
+		    (!stat(a, &one) && !stat(b, &two) && one.st_dev == two.st_dev && one.st_ino == two.st_ino);
+
+	free(first);
+	free(second);
+	return same;
+}
+
+int output_check(const struct common *common, const struct output_name *names, unsigned count)
+{
+	struct stat st;
+
+	for (unsigned i = 0; i < count; i++)
+		for (unsigned j = 0; j < i; j++)
+			if (names[i].path && names[j].path && is_one_file(names[i].path, names[j].path))
+				usage_error("%s and %s name the same file, %s", names[j].option, names[i].option, names[i].path);
+	for (unsigned i = 0; i < count; i++)
+		if (names[i].path && !stat(names[i].path, &st) && !S_ISREG(st.st_mode))
+			return common_refuse(common, names[i].path, "%s needs a regular file, and this is a %s", names[i].option,
+					     S_ISDIR(st.st_mode) ? "directory" : S_ISFIFO(st.st_mode) ? "FIFO" : "device");
+	return 0;
+}
+
 /* ---- files ---- */
 
 static void forget(struct output *output)
@@ -115,7 +176,7 @@ int output_create(const struct common *common, struct output *output, const char
 		return 0;
 	if (exists(path))
 		return common_refuse(common, path, "the file is there already, and nothing is overwritten");
-	return begin(common, output, path, 0666);
+	return begin(common, output, path, 0600);
 }
 
 int output_renew(const struct common *common, struct output *output, const char *path)
@@ -154,7 +215,7 @@ void output_abandon(struct output *output)
 int output_log(const struct common *common, FILE **file, const char *path)
 {
 	struct output log = { .path = path };
-	int status = path ? create(common, &log, path, 0666) : 0;
+	int status = path ? create(common, &log, path, 0600) : 0;
 
 	*file = log.file;
 	return status || !path ? status : sync_directory(common, path);

@@ -20,6 +20,15 @@ struct output {
 	bool replaces;
 };
 
+/* A file that an option names. */
+struct output_name {
+	const char *option, *path; /* path NULL: not given */
+};
+
+/* Before anything happens: two options that name one file, by whatever spelling or link, are a usage error; what is there
+ * already and is not a regular file is refused, and nothing waits for a FIFO. 0 or an exit status. */
+int output_check(const struct common *common, const struct output_name *names, unsigned count);
+
 /* Begins a file, which must not be there yet; does nothing when path is NULL. path must outlive it. 0 or an exit status. */
 int output_create(const struct common *common, struct output *output, const char *path);
 /* The same of a file that may be there, and is replaced then; others may not read it. */

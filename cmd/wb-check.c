@@ -12,6 +12,7 @@
 #include "check.h"
 #include "explain.h"
 #include "guard.h"
+#include "output.h"
 #include "pack.h"
 #include "part.h"
 #include "progress.h"
@@ -310,7 +311,9 @@ int main(int argc, char **argv)
 	work.backing_path = options.common.operand_count > 1 ? options.common.operands[1] : NULL;
 	work.findings = &findings;
 	work.undo.path = options.undo_path;
-	status = options.export ? export(&work) : check(&work);
+	status = output_check(&options.common, &(struct output_name){ "--undo", options.undo_path }, 1);
+	if (!status)
+		status = options.export ? export(&work) : check(&work);
 	wb_ring_release(&work.ring);
 	if (options.explain_kernel && !(status & EXIT_STOPPED))
 		status |= explain_kernel(&options.common, work.cache_dev, work.cache_path,

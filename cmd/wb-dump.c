@@ -334,7 +334,14 @@ int main(int argc, char **argv)
 	settle_options(&options);
 	work.path = options.common.operands[0];
 	work.backing_path = options.common.operand_count > 1 ? options.common.operands[1] : NULL;
-	status = dump(&work);
+	const struct output_name files[] = {
+		{ "--domain-map", options.domain_map }, { "--svg", options.svg }, { "--pack", options.pack.pack },
+		{ "--unpack", options.pack.unpack },
+	};
+
+	status = output_check(&options.common, files, sizeof(files) / sizeof(files[0]));
+	if (!status)
+		status = dump(&work);
 	output_abandon(&work.domain_map);
 	output_abandon(&work.svg);
 	wb_ring_release(&work.ring);

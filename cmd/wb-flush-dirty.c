@@ -434,7 +434,14 @@ int main(int argc, char **argv)
 	settle_options(&options);
 	work.cache_path = options.common.operands[0];
 	work.backing_path = options.common.operands[1];
-	status = flush_refuse_places(&work);
+	const struct output_name files[] = {
+		{ "--undo", options.undo_path },     { "--state", options.state_path },	  { "--report", options.report_path },
+		{ "--failed", options.failed_path }, { "--cache-map", options.map_path },
+	};
+
+	status = output_check(&options.common, files, sizeof(files) / sizeof(files[0]));
+	if (!status)
+		status = flush_refuse_places(&work);
 	if (!status)
 		status = custody_begin(&options.common, options.report_path, argc, argv);
 	if (!status)

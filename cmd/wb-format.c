@@ -14,6 +14,7 @@
 #include "common.h"
 #include "guard.h"
 #include "next.h"
+#include "output.h"
 #include "part.h"
 #include "report.h"
 #include "undo_file.h"
@@ -874,7 +875,9 @@ int main(int argc, char **argv)
 	check_options(&options);
 	work.path = options.common.operands[0];
 	work.undo.path = options.undo_path;
-	status = run(&work);
+	status = output_check(&options.common, &(struct output_name){ "--undo", options.undo_path }, 1);
+	if (!status)
+		status = run(&work);
 	release(&work);
 	return common_finish(&options.common, status);
 }

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The files that options name, and next to them: values, options, JSON alone, control characters. */
+#include <sys/stat.h>
+
+#include "table.h"
+
+static void one_name_for_two_output_files_is_a_usage_error_before_anything_happens(void **state)
+{
+	static const char *const options[] = { "--undo", "--state", "--report", "--failed", "--cache-map" };
+	/* spellings of x */
+	static const char *const names[] = { "x", "./x", "folder/../x", "link", "there/x", "dangling" };
+
+	(void)state;
+	make_cache("v2-simple");
+	copy("backing.img", "before.img");
+	copy("cache.img", "cache.before");
+	assert_int_equal(mkdir("folder", 0700), 0);
+	assert_int_equal(symlink(".", "there"), 0);
+	assert_int_equal(symlink("x", "dangling"), 0);
+	assert_int_equal(symlink("there/dangling", "link"), 0);
+	for (unsigned i = 0; i < 5; i++)
+		for (unsigned j = 0; j < 5; j++)
+			for (unsigned k = 0; k < 6 && i != j; k++) {
+				expect(16, "wb-flush-dirty -y %s=x %s=%s cache.img backing.img", options[i], options[j], names[k]);
+				assert_true(has(words, "name the same file"));
+				assert_false(exists("x"));
+			}
+	store("y", "", 0);
+	assert_int_equal(link("y", "hard"), 0);
+	expect(16, "wb-flush-dirty -y --undo=y --state=hard cache.img backing.img");
+	expect(16, "wb-dump --svg=x --list-dirty --domain-map=./x cache.img");
+	assert_true(same("backing.img", "before.img") && same("cache.img", "cache.before"));
+}
+
+static void fifos_and_devices_are_refused_as_files_and_not_waited_for(void **state)
+{
+	static const char *const files[] = { "fifo", "/dev/null", "folder" };
+
+	(void)state;
+	make_cache("v2-simple");
+	copy("backing.img", "before.img");
+	assert_int_equal(mkfifo("fifo", 0600), 0);
+	assert_int_equal(mkdir("folder", 0700), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		static const char *const options[] = { "undo", "state", "report", "failed", "cache-map" };
+
+		for (unsigned j = 0; j < 5; j++)
+			expect(8, "wb-flush-dirty -y --%s=%s cache.img backing.img", options[j], files[i]);
+		expect(8, "wb-dump --svg=%s cache.img", files[i]);
+		expect(8, "wb-dump --pack=%s cache.img", files[i]);
+		expect(8, "wb-check -y --repair --undo=%s cache.img", files[i]);
+		expect(8, "wb-format -y --force=dirty --undo=%s cache.img", files[i]);
+	}
+	assert_true(same("backing.img", "before.img"));
+}
+
+static void files_that_commands_make_are_for_their_owner_alone(void **state)
+{
+	static const char *const files[] = { "u", "s", "r", "f", "p", "v" };
+	struct stat st;
+
+	(void)state;
+	umask(0);
+	make_cache("v2-simple");
+	expect(0, "wb-dump --pack=p cache.img");
+	expect(0, "wb-dump --svg=v cache.img");
+	expect(0, "wb-flush-dirty -y --undo=u --state=s --report=r --failed=f cache.img backing.img");
+	for (unsigned i = 0; i < 6; i++) {
+		assert_int_equal(stat(files[i], &st), 0);
+		if ((st.st_mode & 0777) != 0600)
+			fail_msg("%s: mode %o", files[i], st.st_mode & 0777);
+	}
+}
+
+static void json_alone_is_json_alone_with_verdict_next_step_and_devices(void **state)
+{
+	static const char *const commands[] = { "wb-check", "wb-flush-dirty -n", "wb-dump" };
+
+	(void)state;
+	make_cache("v2-simple");
+	for (unsigned i = 0; i < 3; i++) {
+		expect(0, "%s --json cache.img backing.img", commands[i]);
+		assert_string_equal(words, "");
+		for (char *line = out; *line; line = strchr(line, '\n') + 1)
+			assert_int_equal(*line, '{');
+		assert_string_equal(field("cache"), "cache.img");
+		assert_string_equal(field("backing"), "backing.img");
+		assert_true(has(field("next"), "wb-flush-dirty"));
+		if (i != 1)
+			assert_true(strlen(field("verdict")) > 10);
+		expect(0, "%s --json -v cache.img backing.img", commands[i]);
+		assert_true(strlen(words) > 10);
+	}
+	expect(0, "wb-check --json cache.img");
+	assert_string_equal(field("dirty_exact"), "false");
+	expect(0, "wb-check --json cache.img backing.img");
+	assert_string_equal(field("dirty_exact"), "true");
+}
+
+static void options_that_mean_nothing_are_not_offered_and_the_nearest_is_named(void **state)
+{
+	static const struct { const char *command, *says; } rows[] = {
+		{ "wb-undo --slots=3 x", "unknown option" },          { "wb-undo --jobs=2 x", "unknown option" },
+		{ "wb-format --generation=v2 x", "unknown option" },  { "wb-dump -y x", "unknown option" },
+		{ "wb-dump --force=pair x", "unknown option" },       { "wb-flush-dirty --polcy=strict a b", "did you mean --policy?" },
+		{ "wb-check --repiar x", "did you mean --repair?" },  { "wb-check --meta x", "did you mean --metadata-only?" },
+		{ "wb-check --json=1 x", "does not take an argument" }, { "wb-check -n x", "--dry-run is for --repair" },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		expect(16, "%s", rows[i].command);
+		if (!has(words, rows[i].says))
+			fail_msg("%s: %s", rows[i].command, words);
+	}
+}
+
+static void repair_n_says_what_would_be_changed_and_exits_like_the_repair(void **state)
+{
+	static const char *const sets[] = { "v1-magic-bit", "v2-record-garbage", "v2-torn-head", "v2-rotten-data-bit", "v2-simple" };
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
+		make_cache(sets[i]);
+		copy("cache.img", "before.img");
+		run("wb-check -n --repair --find-bitflip cache.img");
+		int predicted = status;
+
+		assert_true(same("cache.img", "before.img"));
+		run("wb-check -y --repair --find-bitflip cache.img");
+		if (status != predicted)
+			fail_msg("%s: -n exits %d, the repair %d", sets[i], predicted, status);
+	}
+}
+
+static void until_id_0_is_not_advised(void **state)
+{
+	(void)state;
+	make_cache_of("generation v0\norder 5\nslots 6\nbacking 65536\nrange 1 1 blocks 2 seed 1 span 64\n");
+	expect(0, "wb-flush-dirty -n cache.img backing.img");
+	assert_true(has(words, "may be torn unnoticed"));
+	assert_false(has(words, "--until-id"));
+}
+
+static void control_characters_in_names_reach_no_terminal(void **state)
+{
+	static const char *const evil = "x\n\033[31m\302\233\342\200\256\377y.img";
+
+	(void)state;
+	make_cache("v2-simple");
+	assert_int_equal(rename("cache.img", evil), 0);
+	for (unsigned json = 0; json < 2; json++) {
+		expect(0, "wb-check%s %s backing.img", json ? " --json" : "", evil);
+		assert_false(has(out, "\033") || has(out, "\302\233") || has(out, "\342\200\256") || has(out, "\377"));
+		if (!json)
+			assert_true(has(out, "next        wb-flush-dirty -n $'x\\012\\033[31m\\302\\233\\342\\200\\256\\377y.img' backing.img"));
+		expect(8, "wb-check%s %s- backing.img", json ? " --json" : "", evil);
+		assert_false(has(words, "\033") || has(words, "\302\233") || has(words, "\342\200\256") || has(words, "\377"));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		table_test(one_name_for_two_output_files_is_a_usage_error_before_anything_happens),
+		table_test(fifos_and_devices_are_refused_as_files_and_not_waited_for),
+		table_test(files_that_commands_make_are_for_their_owner_alone),
+		table_test(json_alone_is_json_alone_with_verdict_next_step_and_devices),
+		table_test(options_that_mean_nothing_are_not_offered_and_the_nearest_is_named),
+		table_test(repair_n_says_what_would_be_changed_and_exits_like_the_repair),
+		table_test(until_id_0_is_not_advised),
+		table_test(control_characters_in_names_reach_no_terminal),
+	};
+
+	return run_tables("table_files", tests, sizeof(tests) / sizeof(tests[0]));
+}
