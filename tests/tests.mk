@@ -52,6 +52,10 @@ $(SIM): $(BUILD)/tests/%: tests/sim/%.c tests/sim/layout.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 $(WARNINGS) $(WERROR) -O2 -o $@ $<
 
+$(BUILD)/tests/manyslots: tests/sim/manyslots.c $(BUILD)/libwbfmt.a
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
+
 $(BUILD)/tests/foretell: tests/sim/foretell.c $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
@@ -81,7 +85,7 @@ $(TABLES): $(BUILD)/tests/%: tests/table/%.c tests/table/table.h $(BUILD)/tests/
 		$(BUILD)/cmd/common.a $(BUILD)/libwbfmt.a
 	$(Q)$(COMPILE) -o $@ $(filter %.c %.o %.a,$^) $(ALL_LDFLAGS) -Wl,--wrap=pread64 $(shell $(PKG_CONFIG) --libs $(PKGS)) $(CMOCKA)
 
-tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests/simulate $(TABLES)
+tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests/manyslots $(BUILD)/tests/simulate $(TABLES)
 .PHONY: tests count
 
 # A kind of tests is unit, fuzz, killpoints, simulate, a table or a bats file, each run on its own; those that take longest
@@ -114,7 +118,7 @@ $(KINDS:%=check-plain-%): check-plain-%:
 
 # What takes longer than `check` may: the same, and packs, under the sanitizers of clang, random damage there, every kill
 # point, and a build without ISA-L and io_uring.
-check-rest: check-sanitized check-damaged check-portable check-killed
+check-rest: check-sanitized check-damaged check-portable check-killed check-steps
 
 asan:
 	$(MAKE) -j$(JOBS) WERROR=-Werror $(ASAN) tests
@@ -137,6 +141,11 @@ check-portable:
 check-killed: tests
 	$(call suite,killed,build,killpoints-all)
 
+# Instructions per slot, from 16 k slots to a million.
+check-steps: export WB_SLOTS := 1048576
+check-steps: tests
+	$(call suite,million,build,steps)
+
 # Every write and flush of every command that writes, as a table.
 kill-points:
 	$(MAKE) -j2 WERROR=-Werror tests
@@ -152,7 +161,7 @@ check-more:
 deps-all: deps-kernel deps-package deps-machines deps-lint
 .PHONY: check-all check-more deps-all
 
-.PHONY: check-rest asan check-sanitized check-damaged check-portable check-killed \
+.PHONY: check-rest asan check-sanitized check-damaged check-portable check-killed check-steps \
 	$(KINDS:%=check-plain-%) $(SANITIZED:%=check-sanitized-%)
 
 demo: all
