@@ -165,21 +165,46 @@ static uint8_t writable(const struct extents *extents, const struct wb_entry *en
 	return mask;
 }
 
-/* The entries of one block, which share no sector. */
-static void add_block(struct extents *extents, const struct wb_entry *entries, size_t n)
+/* The entries of one block, newest first. What lies below a claim that nobody plans depends on what BACKING holds. */
+static void add_block(struct extents *extents, const struct wb_plan *plan, const struct wb_entry *entries, size_t n)
 {
 	const struct wb_slot *slots = extents->work->ring.slots;
-	uint8_t certain = 0, uncertain = 0;
+	uint8_t certain = 0, uncertain = 0, claimed = 0, owned = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (slots[entries[i].slot].id < extents->certain_from)
-			uncertain |= writable(extents, &entries[i]);
-		else
-			certain |= writable(extents, &entries[i]);
+		uint8_t wanted = entries[i].dirty ? entries[i].dirty : 0xff;
+
+		if (wb_plan_only_claims(plan, &entries[i])) {
+			claimed |= wanted;
+			continue;
+		}
+		uint8_t won = writable(extents, &entries[i]) & (uint8_t)~owned;
+
+		owned |= wanted;
+		uncertain |= slots[entries[i].slot].id < extents->certain_from ? won : won & claimed;
+		certain |= won;
 	}
 	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
-		if ((certain | uncertain) >> i & 1)
+		if (certain >> i & 1)
 			add_sector(extents, entries[0].block * WB_SECTORS_PER_BLOCK + i, uncertain >> i & 1);
+}
+
+static void add_run(void *context, uint64_t sector, uint64_t sectors)
+{
+	for (uint64_t i = 0; i < sectors; i++)
+		add_sector(context, sector + i, false);
+}
+
+/* Which sectors are left alone because BACKING holds something newer, a dry run tells. */
+static int add_replay(struct extents *extents, struct wb_error *err)
+{
+	struct work *work = extents->work;
+	const struct wb_replay_options options = { .capacity = work->options->decide.capacity, .dry_run = true,
+						   .context = extents, .planned = add_run };
+	struct wb_replay_result result;
+
+	begin_output();
+	return wb_replay(&work->ring, &work->decision.scope, work->backing, &options, &result, &common_of(work)->progress, err);
 }
 
 static int add_plan(struct extents *extents)
@@ -190,15 +215,18 @@ static int add_plan(struct extents *extents)
 	struct wb_error err;
 	int ret = wb_plan_open(&plan, &work->ring, &work->decision.scope, work->options->decide.capacity, &err);
 
-	while (!ret && (ret = wb_plan_next(&plan, progress, &err)) > 0) {
-		ret = 0;
-		begin_output();
-		for (size_t i = 0, n; i < plan.count && !ferror(stdout); i += n) {
-			for (n = 1; i + n < plan.count && plan.entries[i + n].block == plan.entries[i].block;)
-				n++;
-			add_block(extents, plan.entries + i, n);
+	if (!ret && plan.others && work->backing)
+		ret = add_replay(extents, &err);
+	else
+		while (!ret && (ret = wb_plan_next(&plan, progress, &err)) > 0) {
+			ret = 0;
+			begin_output();
+			for (size_t i = 0, n; i < plan.count && !ferror(stdout); i += n) {
+				for (n = 1; i + n < plan.count && plan.entries[i + n].block == plan.entries[i].block;)
+					n++;
+				add_block(extents, &plan, plan.entries + i, n);
+			}
 		}
-	}
 	wb_plan_close(&plan);
 	finish_extent(extents);
 	return ret ? common_failed(common_of(work), work->path, &err, NULL) : 0;

@@ -27,6 +27,7 @@ enum fate {
 	BEYOND_HOLE,     /* newer than the cut of a prefix */
 	BEYOND_UNTIL,
 	BELOW_EVIDENCE,  /* at or below a hole that BACKING is beyond */
+	CONTESTED,       /* BACKING holds, or may hold, something newer */
 	OLDER_LAP,       /* before the window: written back, or superseded by a segment of it */
 	NOT_BELIEVED,    /* the class of its segment */
 	MISALIGNED,
@@ -37,6 +38,7 @@ enum fate {
 struct history {
 	struct work *work;
 	struct columns columns;
+	struct wb_map contested; /* of BACKING */
 	struct version *versions;
 	size_t count, capacity;
 	uint64_t begin, end; /* this pass: blocks begin <= block < end */
@@ -196,6 +198,30 @@ struct claims {
 	uint8_t clean;                     /* sectors that a clean copy owns */
 };
 
+static bool is_contested(const struct wb_map *contested, uint64_t sector)
+{
+	size_t low = 0, high = contested->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (contested->bad[middle].offset + contested->bad[middle].length <= sector * WB_SECTOR)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < contested->count && contested->bad[low].offset <= sector * WB_SECTOR;
+}
+
+/* Of the sectors that a version wins, those that are left alone do not count; what remains. */
+static uint8_t leave_contested(struct history *history)
+{
+	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
+		if (history->wins >> i & 1 && is_contested(&history->contested, history->version->sector + i))
+			history->wins &= (uint8_t)~(1u << i);
+	return history->wins;
+}
+
 static void claim(struct history *history, struct claims *claims)
 {
 	const struct version *version = history->version;
@@ -219,6 +245,8 @@ static void claim(struct history *history, struct claims *claims)
 		claims->clean |= history->wins;
 		history->wins = 0;
 		history->fate = CLEAN;
+	} else if (history->wins && !leave_contested(history)) {
+		history->fate = CONTESTED;
 	} else if (!history->wins) {
 		history->fate = to_clean ? HIDDEN : SUPERSEDED;
 	} else {
@@ -260,6 +288,7 @@ static const char *why(const struct history *history)
 	static const char *const words[] = {
 		[SUPERSEDED] = "superseded",	   [HIDDEN] = "hidden-by-clean",   [CLEAN] = "clean",
 		[BEYOND_HOLE] = "beyond-hole",	   [BEYOND_UNTIL] = "beyond-until", [BELOW_EVIDENCE] = "below-evidence",
+		[CONTESTED] = "contested",
 		[OLDER_LAP] = "older-lap",	   [MISALIGNED] = "misaligned",	   [BEYOND_BACKING] = "beyond-backing",
 		[UNDECIDED] = "undecided",
 	};
@@ -393,6 +422,31 @@ static int decide_for_history(struct work *work)
 	return 0;
 }
 
+static void note_contested(void *context, uint64_t sector, uint64_t sectors, enum wb_alone why)
+{
+	struct history *history = context;
+
+	if (why != WB_ALONE_UNREADABLE && wb_map_add(&history->contested, sector * WB_SECTOR, sectors * WB_SECTOR, NULL))
+		history->failed = true;
+}
+
+/* What is left alone because BACKING holds something newer, a dry run tells. */
+static int find_contested(struct history *history)
+{
+	struct work *work = history->work;
+	const struct wb_replay_options options = { .capacity = work->options->decide.capacity, .dry_run = true,
+						   .context = history, .left_alone = note_contested };
+	struct wb_replay_result result;
+	struct wb_error err;
+
+	if (!work->backing || work->decision.refused || work->decision.scope.guard != WB_GUARD_PROTECT)
+		return 0;
+	if (wb_replay(&work->ring, &work->decision.scope, work->backing, &options, &result, &common_of(work)->progress, &err))
+		return common_failed(common_of(work), work->path, &err, NULL);
+	wb_map_settle(&history->contested);
+	return 0;
+}
+
 static int show_passes(struct history *history)
 {
 	const struct walk walk = { .work = history->work, .context = history, .wanted = has_metablocks, .visit = collect,
@@ -426,6 +480,8 @@ int show_history(struct work *work)
 	if (work->options->metadata_only)
 		note(work, "no checksum was computed: a segment with a plausible header counts as whole");
 	status = decide_for_history(work);
+	if (!status)
+		status = find_contested(&history);
 	if (status)
 		return status;
 	choose_columns(&history.columns, work->options, work);
@@ -436,5 +492,6 @@ int show_history(struct work *work)
 	if (!status && !history.shown)
 		note(work, "no slot holds a version of these sectors");
 	free(history.versions);
+	wb_map_release(&history.contested);
 	return status;
 }

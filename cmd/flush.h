@@ -35,7 +35,7 @@ struct work {
 	struct wb_map clone_map; /* what was not rescued when CACHE, a clone, was made */
 	struct wb_map failed;    /* what could not be read of CACHE */
 	struct output failed_file;
-	uint64_t stale_ranges, unusable; /* how many were listed */
+	uint64_t stale_ranges, unusable, left_slots; /* how many were listed */
 	struct undo_file undo;
 	struct state then, state; /* what --state holds of an earlier run, and of this one */
 	bool resumable;           /* there was such a file, of this pair */
@@ -92,6 +92,7 @@ void flush_summarise(const struct work *work, double seconds);
 /* Sectors whose newest version is lost: every range in JSON, the first ones for people. */
 void flush_list_stale(void *context, uint64_t sector, uint64_t sectors);
 /* A metablock that is left out because BACKING has no such sectors. */
+void flush_list_left(void *context, const struct wb_left *left);
 void flush_list_unusable(void *context, uint64_t id, unsigned index, uint64_t sector, uint8_t dirty);
 void flush_report_decision(const struct work *work);
 void flush_report_classes(const struct wb_ring *ring);

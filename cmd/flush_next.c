@@ -75,6 +75,7 @@ static int decide_otherwise(struct work *work, enum wb_policy policy, struct wb_
 	options.policy = policy;
 	options.stale = NULL;
 	options.unusable = NULL;
+	options.left = NULL;
 	if (wb_decide(&work->ring, work->backing, &options, decision, &common_of(work)->progress, &err))
 		return common_failed(common_of(work), work->cache_path, &err, NULL);
 	return 0;

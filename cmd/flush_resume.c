@@ -137,8 +137,8 @@ static char *options_text(const struct flush_options *options)
 {
 	char *text = NULL;
 
-	return asprintf(&text, "policy=%s until=%" PRIu64 " zeroed=%d record=%d timeline=%d force-size=%d",
-			policies[options->decide.policy], options->decide.until, (int)options->decide.zeroed,
+	return asprintf(&text, "policy=%s until=%s%" PRIu64 " zeroed=%d record=%d timeline=%d force-size=%d",
+			policies[options->decide.policy], options->decide.until_given ? "" : "-", options->decide.until, (int)options->decide.zeroed,
 			(int)options->ring.record_use, (int)options->ring.timeline, options->decide.force_size) < 0 ? NULL : text;
 }
 

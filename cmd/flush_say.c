@@ -122,6 +122,9 @@ void flush_say_result(const struct work *work)
 		   result->writes, plural(result->writes), result->verified_sectors ? " and verified" : "");
 	if (flush_unreadable(work))
 		common_say(common, "unreadable  %" PRIu64 " sectors of the log; BACKING was left as it was there", flush_unreadable(work));
+	if (result->contested_sectors)
+		common_say(common, "contested   %" PRIu64 " sectors: BACKING holds, or may hold, something newer, and was left as it was there",
+			   result->contested_sectors);
 	if (result->skipped_equal)
 		common_say(common, "equal       %" PRIu64 " sectors were on BACKING already and were not written",
 			   result->skipped_equal);
@@ -163,6 +166,7 @@ void flush_summarise(const struct work *work, double seconds)
 	report_u64(summary, "written_sectors", result->written_sectors);
 	report_u64(summary, "writes", result->writes);
 	report_u64(summary, "skipped_equal", result->skipped_equal);
+	report_u64(summary, "contested_sectors", result->contested_sectors);
 	report_u64(summary, "unreadable_sectors", flush_unreadable(work));
 	report_u64(summary, "stale_sectors", work->decision.stale_sectors);
 	report_u64(summary, "left_segments", work->decision.left_segments);
@@ -197,6 +201,25 @@ void flush_list_stale(void *context, uint64_t sector, uint64_t sectors)
 			   sector, sector + sectors - 1);
 	else if (work->stale_ranges == LISTED + 1)
 		common_say(common_of(work), "stale       more of them: --verbose lists all, --json too");
+}
+
+/* A slot that is left out. */
+void flush_list_left(void *context, const struct wb_left *left)
+{
+	struct work *work = context;
+	struct json_object *record = report_record("left_slot");
+	const char *why = left->reason == WB_LEFT_CLASS ? wb_class_name(left->class_) : wb_left_name(left->reason);
+
+	report_u64(record, "slot", left->slot);
+	report_u64(record, "id", left->id);
+	report_text(record, "reason", why);
+	report_u64(record, "sectors", left->sectors);
+	report_emit(record);
+	if (work->left_slots++ < LISTED || common_of(work)->verbose)
+		common_say(common_of(work), "left out    slot %" PRIu32 ", segment %" PRIu64 ": %s, up to %" PRIu64 " dirty sectors",
+			   left->slot, left->id, why, left->sectors);
+	else if (work->left_slots == LISTED + 1)
+		common_say(common_of(work), "left out    more of them: --verbose lists all, --json too");
 }
 
 /* A metablock that is left out because BACKING has no such sectors. */

@@ -22,8 +22,7 @@ const char *const policies[] = { "strict", "prefix", "salvage", NULL };
 static void set_until(struct wb_decide_options *decide, const char *text)
 {
 	decide->until = number_of("--until-id", text);
-	if (!decide->until)
-		usage_error("--until-id: segment ids begin at 1");
+	decide->until_given = true;
 }
 
 static void set_memory(uint64_t *memory, const char *text)
@@ -59,9 +58,9 @@ bool policy_option(int val, const char *argument, struct wb_decide_options *deci
 void policy_settle(const struct common *common, struct wb_decide_options *decide, struct wb_ring_options *ring,
 		   uint64_t *memory)
 {
-	if (decide->until && decide->policy == WB_SALVAGE)
+	if (decide->until_given && decide->policy == WB_SALVAGE)
 		usage_error("--until-id is a prefix of the log and cannot go with --policy=salvage");
-	if (decide->until)
+	if (decide->until_given)
 		decide->policy = WB_PREFIX;
 	if (!*memory)
 		*memory = default_memory();
@@ -90,6 +89,8 @@ static const struct {
 	{ "unreadable", "parts of CACHE cannot be read" },
 	{ "record-unreadable", "the record cannot be read, and this generation discards segments up to it (--ignore-record: as if "
 	  "nothing had been discarded)" },
+	{ "record-contradicted", "BACKING does not hold what the record says was written back (--trust-record or --ignore-record "
+	  "decides)" },
 };
 
 void policy_say_refusal(const struct common *common, unsigned refused)

@@ -201,15 +201,7 @@ static int replay(struct work *work)
 /* Everything of the window is on BACKING now, so that no driver ever needs this log again. */
 static bool all_is_written(const struct work *work)
 {
-	const struct flush_options *options = work->options;
-	const struct wb_decision *decision = &work->decision;
-
-	if (options->decide.until || options->ring.record_use == WB_RECORD_TRUST)
-		return false;
-	if (options->decide.policy == WB_PREFIX && decision->cut)
-		return false;
-	return !decision->left_segments && !decision->zeroed_skipped && !decision->stale_sectors &&
-	       !decision->unknown_holes && !flush_unreadable(work);
+	return wb_decision_may_end(&work->ring, &work->options->decide, &work->decision, &work->result) && !flush_unreadable(work);
 }
 
 bool flush_log_may_end(const struct work *work)
@@ -255,17 +247,10 @@ static bool end_is_missing(const struct work *work)
 
 static int status_of_replay(const struct work *work)
 {
-	const struct wb_decision *decision = &work->decision;
-	bool prefix = work->options->decide.policy == WB_PREFIX;
-	bool left = decision->left_segments || flush_unreadable(work);
+	struct wb_replay_result result = work->result;
 
-	if (prefix)
-		return left || decision->zeroed_skipped ? EXIT_REPAIRED | EXIT_PROBLEMS :
-		       decision->damage ? EXIT_REPAIRED : EXIT_FINE;
-	if (work->options->decide.policy == WB_STRICT)
-		return left ? EXIT_PROBLEMS : EXIT_FINE;
-	left |= decision->zeroed_skipped || decision->stale_sectors || decision->unknown_holes;
-	return (decision->damage ? EXIT_REPAIRED : EXIT_FINE) | (left ? EXIT_PROBLEMS : EXIT_FINE);
+	result.unreadable_sectors = flush_unreadable(work); /* of the run before, too */
+	return (int)wb_decision_status(&work->ring, &work->options->decide, &work->decision, &result);
 }
 
 /* The status of a run that came to its end. */
@@ -337,6 +322,7 @@ static int decide(struct work *work)
 	options->decide.context = work;
 	options->decide.stale = flush_list_stale;
 	options->decide.unusable = flush_list_unusable;
+	options->decide.left = flush_list_left;
 
 	if (wb_decide(&work->ring, work->backing, &options->decide, &work->decision, &options->common.progress, &err))
 		return common_failed(common_of(work), work->cache_path, &err, NULL);

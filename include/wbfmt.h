@@ -51,6 +51,7 @@ enum wb_code {
 	WB_ECHANGED,  /* a block read differently the second time */
 	WB_ESTOPPED,  /* the caller's stop callback asked for it */
 	WB_ECUT,      /* an undo file lacks records that it once had; offset is a byte of that file */
+	WB_ENEWER,    /* internal: the backing device holds a newer version than the one that was to be written over it */
 	WB_EPACK,     /* a pack is damaged, or of a version that is not known; offset is a byte of the pack's file */
 };
 
@@ -552,7 +553,7 @@ enum wb_slot_flags {
 	WB_SLOT_NO_DATA = 1024,  /* some data blocks could not be read */
 	WB_SLOT_PADDING = 2048,  /* unused bytes of header or metablocks are not zero (v1, v2) */
 	WB_SLOT_GARBAGE = 4096,  /* the metadata is not all zero although the id is 0 */
-	WB_SLOT_ON_BACKING = 16384, /* BACKING holds most of it: no torn write, but a rotten one. Who compares sets it, and judges again */
+	WB_SLOT_ON_BACKING = 16384, /* BACKING holds most of it: no torn write; set by wb_ring_weigh_tail() */
 	WB_SLOT_CLEAN_BAD = 8192, /* a clean metablock that is misaligned or beyond BACKING */
 };
 
@@ -684,6 +685,14 @@ struct wb_doubts {
 int wb_ring_correct(struct wb_ring *ring, const struct wb_doubts *doubts, const struct wb_progress *progress,
 		    struct wb_error *err);
 
+/* Compares a torn tail with BACKING. What had been written back was whole then: its class becomes rotten. */
+int wb_ring_weigh_tail(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
+		       struct wb_error *err);
+/* v0: whether most newest versions at or below the record, of the sectors that tell something, are neither on BACKING nor
+ * zeroed. Then the record is not what the driver wrote, or BACKING is an older copy. */
+int wb_ring_weigh_record(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, bool *contradicted,
+			 const struct wb_progress *progress, struct wb_error *err);
+
 /* An id of the window without a valid segment, a torn head and ids proven to be written back excepted. */
 bool wb_ring_is_hole(const struct wb_ring *ring, uint64_t id);
 /* The id of the window (or of (M-N, M] at large) that a slot must hold; 0 for a slot not yet written. */
@@ -775,11 +784,14 @@ struct wb_scope {
 	bool zeroed;        /* segments of class zeroed too */
 	bool part;          /* the readable sectors of part-readable segments too */
 	bool every_version; /* keep all versions instead of claiming; for evidence */
-	bool hole_copies;   /* the unverified own copies of holes too; for evidence */
+	bool tails;         /* torn tails claim too; to find out whether BACKING holds them */
+	bool claims;        /* whatever else says to hold a version too, where it can matter to what is planned */
+	enum { WB_GUARD_REFUSE, WB_GUARD_PROTECT, WB_GUARD_OFF } guard; /* a version of BACKING that is newer than the planned one
+			     * ends the replay (it was to be decided before), is left alone, is overwritten */
 };
 
 /* Iterates over address ranges of the backing device: each holds all entries of its blocks and at most
- * capacity entries (more only where every_version meets one block with more versions). */
+ * capacity entries (more only where all versions of one block are kept and do not fit). */
 struct wb_plan {
 	struct wb_ring *ring;
 	struct wb_scope scope;
@@ -790,6 +802,8 @@ struct wb_plan {
 	/* private */
 	struct wb_entry *scratch;
 	size_t capacity;
+	uint32_t *order, order_count; /* the slots that are scanned, newest first */
+	bool others;                  /* some of them only claim, above planned ones */
 };
 
 /* At least 16 entries; 32 bytes are used for each. */
@@ -797,6 +811,8 @@ int wb_plan_open(struct wb_plan *plan, struct wb_ring *ring, const struct wb_sco
 		 struct wb_error *err);
 /* The next range: 1, or 0 when there is none left, or a negative code. */
 int wb_plan_next(struct wb_plan *plan, const struct wb_progress *progress, struct wb_error *err);
+/* The entry claims to be a version of its block, and the plan does not write it. */
+bool wb_plan_only_claims(const struct wb_plan *plan, const struct wb_entry *entry);
 void wb_plan_close(struct wb_plan *plan);
 
 /* ---- policy ------------------------------------------------------------------------------- */
@@ -819,11 +835,35 @@ enum wb_refusal {
 	WB_REFUSE_REGRESS = 2048, /* evidence at the cut: BACKING is newer than what would be written */
 	WB_REFUSE_UNREADABLE = 4096,
 	WB_REFUSE_UNKNOWN_RECORD = 8192, /* record_state UNKNOWN where the record binds, and record_use is not IGNORE */
+	WB_REFUSE_CONTRADICTED = 16384, /* v0: BACKING lacks what the record says was written back */
+};
+
+/* Why a slot is left out. */
+enum wb_left_reason {
+	WB_LEFT_CLASS,        /* its class says it */
+	WB_LEFT_CUT,          /* it is intact, and beyond what the policy writes */
+	WB_LEFT_TIMELINE,     /* it belongs to the time line that was not chosen */
+	WB_LEFT_BEYOND_SLOTS, /* it lies beyond the number of slots that was given */
+	WB_LEFT_METABLOCKS,   /* it is written, but for metablocks that are misaligned or beyond BACKING */
+	WB_LEFT_RECORD,       /* it is at or below a record that BACKING contradicts */
+	WB_LEFT_REASONS /* how many */
+};
+/* "class", "cut", "timeline", "beyond-slots", "metablocks", "record" */
+const char *wb_left_name(enum wb_left_reason reason);
+
+/* A slot of the device whose segment is intact, or may be, and that is neither written nor known to be needless. */
+struct wb_left {
+	uint32_t slot;
+	uint64_t id;           /* as its header says, 0: not known */
+	enum wb_left_reason reason;
+	enum wb_class class_;
+	uint64_t sectors;      /* its dirty sectors, as far as its metadata tells */
 };
 
 struct wb_decide_options {
 	enum wb_policy policy;
-	uint64_t until;        /* cut after this id; 0: no cut */
+	bool until_given;
+	uint64_t until;        /* cut after this id, which may be 0 */
 	enum { WB_ZEROED_AUTO, WB_ZEROED_SKIP, WB_ZEROED_REPLAY } zeroed;
 	bool force_regress, force_size;
 	bool resumed;          /* go on with what an interrupted run decided: evidence is not looked for, because the data
@@ -833,6 +873,8 @@ struct wb_decide_options {
 	void *context;
 	/* each run of sectors of BACKING whose newest version is lost, ascending within a pass; NULL: none */
 	void (*stale)(void *context, uint64_t sector, uint64_t sectors);
+	/* each slot that is left out, when the policy does not refuse; beyond the slots given, also then. NULL: none */
+	void (*left)(void *context, const struct wb_left *left);
 	/* each dirty metablock of a segment that takes part which no plan can use: misaligned, or beyond BACKING; NULL: none */
 	void (*unusable)(void *context, uint64_t id, unsigned index, uint64_t sector, uint8_t dirty);
 };
@@ -847,7 +889,8 @@ struct wb_decision {
 	uint64_t oldest;          /* smallest id that would be written, 0: none */
 	uint32_t corrected;       /* segments that salvage corrected */
 	uint64_t ids;             /* which bits of ids among them, in wb_ring.id_bits */
-	uint64_t left_segments;   /* segments with dirty sectors that stay out although they may be needed */
+	bool record_contradicted; /* v0: honoured all the same, but by strict */
+	uint64_t left_segments;   /* slots that stay out although they may be needed, each told to options.left */
 	uint64_t left_sectors;    /* their dirty sectors, every version, as far as their metadata tells, and those of
 				   * misaligned metablocks or beyond BACKING in segments that take part */
 	uint64_t zeroed_skipped;  /* segments taken for discarded */
@@ -859,6 +902,16 @@ struct wb_decision {
  * corrects the ring in place. A cut (until) makes every policy a prefix. */
 int wb_decide(struct wb_ring *ring, struct wb_dev *backing, const struct wb_decide_options *options,
 	      struct wb_decision *decision, const struct wb_progress *progress, struct wb_error *err);
+
+struct wb_replay_result;
+
+/* Exit status of a run that carried the decision out, or of its refusal: 1 a policy acted on damage, 4 something remains. */
+unsigned wb_decision_status(const struct wb_ring *ring, const struct wb_decide_options *options,
+			    const struct wb_decision *decision, const struct wb_replay_result *result);
+/* Every slot of the device is accounted for and every dirty sector of the window is on BACKING, so that the log may be ended
+ * without being told to. */
+bool wb_decision_may_end(const struct wb_ring *ring, const struct wb_decide_options *options,
+			 const struct wb_decision *decision, const struct wb_replay_result *result);
 
 /* ---- pair proof --------------------------------------------------------------------------- */
 
@@ -881,6 +934,13 @@ int wb_pair_prove(struct wb_ring *ring, struct wb_dev *backing, size_t capacity,
 
 /* ---- replay ------------------------------------------------------------------------------- */
 
+/* Why a planned sector is not written. */
+enum wb_alone {
+	WB_ALONE_UNREADABLE, /* CACHE could not be read there */
+	WB_ALONE_NEWER,      /* contested: BACKING demonstrably holds a newer version */
+	WB_ALONE_HOLE,       /* a hole claims a newer version, and BACKING does not tell that it holds an older one */
+};
+
 struct wb_replay_options {
 	size_t capacity;   /* entries in memory */
 	bool dry_run;      /* reads, checks and counts all; writes nothing */
@@ -894,12 +954,15 @@ struct wb_replay_options {
 	int (*flushed)(void *context, uint64_t below);
 	/* each write request as it is submitted, ascending; NULL: none */
 	void (*extent)(void *context, uint64_t sector, uint64_t sectors);
-	/* planned sectors of BACKING that are left alone because CACHE could not be read there; NULL: none */
-	void (*left_alone)(void *context, uint64_t sector, uint64_t sectors);
+	/* each run of sectors of a block that gets its planned content, ascending, whether BACKING holds it or not; NULL: none */
+	void (*planned)(void *context, uint64_t sector, uint64_t sectors);
+	/* planned sectors of BACKING that are left alone; NULL: none */
+	void (*left_alone)(void *context, uint64_t sector, uint64_t sectors, enum wb_alone why);
 };
 
 struct wb_replay_result {
 	uint64_t planned_sectors, written_sectors, writes, unreadable_sectors, verified_sectors;
+	uint64_t contested_sectors; /* left alone because BACKING holds, or may hold, a newer version */
 	uint64_t skipped_equal; /* sectors that compare found on BACKING already */
 	unsigned passes;
 };

@@ -465,26 +465,3 @@ const char *wb_class_name(enum wb_class class_)
 {
 	return class_names[class_];
 }
-
-bool wb_ring_takes_part(const struct wb_ring *ring, const struct wb_scope *scope, uint64_t id)
-{
-	if (!id || id < scope->low || id > scope->high || wb_before_window(ring, id) || id > ring->head)
-		return false;
-	const struct wb_slot *slot = &ring->slots[wb_slot_of(geometry_of(ring), id)];
-
-	if (scope->hole_copies && slot->id == id && length_in_range(ring, wb_slot_of(geometry_of(ring), id)) &&
-	    wb_ring_is_hole(ring, id))
-		return true;
-	if (slot->id != id)
-		return false;
-	switch ((enum wb_class)slot->class_) {
-	case WB_LIVE:
-		return true;
-	case WB_ZEROED:
-		return scope->zeroed;
-	case WB_PART_READABLE:
-		return scope->part;
-	default:
-		return false;
-	}
-}

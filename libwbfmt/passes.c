@@ -5,11 +5,12 @@
  * addresses is given up until a later pass. Entries given up are found again, so nothing is lost.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "bytes.h"
 #include "error.h"
 #include "helper.h"
-#include "ring.h"
+#include "versions.h"
 
 #define SCAN_BATCH 256u
 #define CAPACITY_MIN 16u /* more than the eight versions that can own a part of one block */
@@ -28,6 +29,10 @@ int wb_plan_open(struct wb_plan *plan, struct wb_ring *ring, const struct wb_sco
 		 struct wb_error *err)
 {
 	*plan = (struct wb_plan){ .ring = ring, .scope = *scope };
+	int ret = wb_versions_order(ring, scope, &plan->order, &plan->order_count, &plan->others, err);
+
+	if (ret)
+		return ret;
 	plan->capacity = (size_t)wb_max(CAPACITY_MIN, wb_min(capacity, metablocks_of(ring)));
 	plan->entries = malloc(plan->capacity * sizeof(*plan->entries));
 	plan->scratch = malloc(plan->capacity * sizeof(*plan->scratch));
@@ -42,14 +47,74 @@ void wb_plan_close(struct wb_plan *plan)
 {
 	free(plan->entries);
 	free(plan->scratch);
+	free(plan->order);
 	plan->entries = plan->scratch = NULL;
+	plan->order = NULL;
 }
 
-static void settle(struct wb_plan *plan)
+bool wb_plan_only_claims(const struct wb_plan *plan, const struct wb_entry *entry)
+{
+	return plan->others && !wb_slot_planned(plan->ring, &plan->scope, entry->slot);
+}
+
+/* The entries of one block, newest first. What nobody planned goes, unless it claims a sector above the planned version:
+ * from there on every version remains as it is, for BACKING may hold any of them. */
+static size_t resolve_block(const struct wb_plan *plan, struct wb_entry *entries, size_t n)
+{
+	uint8_t claimed = 0;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct wb_entry entry = entries[i];
+		uint8_t wanted = entry.dirty ? entry.dirty : 0xff;
+		uint8_t won = (uint8_t)(wanted & ~claimed);
+
+		if (won && wb_plan_only_claims(plan, &entry)) {
+			memmove(entries + kept, entries + i, (n - i) * sizeof(*entries));
+			return kept + n - i;
+		}
+		if (!won || wb_plan_only_claims(plan, &entry))
+			continue;
+		claimed |= wanted;
+		if (entry.dirty)
+			entry.dirty = won;
+		entries[kept++] = entry;
+	}
+	return kept;
+}
+
+static bool any_planned(const struct wb_plan *plan, const struct wb_entry *entries, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!wb_plan_only_claims(plan, &entries[i]))
+			return true;
+	return false;
+}
+
+/* As wb_plan_claim(), where not everything is planned. complete: blocks without anything planned may go. */
+static size_t resolve(const struct wb_plan *plan, struct wb_entry *entries, size_t n, bool complete)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0, next; i < n; i = next) {
+		for (next = i + 1; next < n && entries[next].block == entries[i].block;)
+			next++;
+		size_t some = complete && !any_planned(plan, entries + i, next - i) ?
+				      0 : resolve_block(plan, entries + i, next - i);
+
+		memmove(entries + kept, entries + i, some * sizeof(*entries));
+		kept += some;
+	}
+	return kept;
+}
+
+static void settle(struct wb_plan *plan, bool complete)
 {
 	wb_plan_sort(plan->entries, plan->scratch, plan->count);
-	if (!plan->scope.every_version)
-		plan->count = wb_plan_claim(plan->entries, plan->count);
+	if (plan->scope.every_version)
+		return;
+	plan->count = plan->others ? resolve(plan, plan->entries, plan->count, complete) :
+				     wb_plan_claim(plan->entries, plan->count);
 }
 
 /* All versions of a single block are wanted and do not fit: there is no range to give up. */
@@ -71,7 +136,7 @@ static int grow(struct wb_plan *plan, struct wb_error *err)
 
 static int make_room(struct wb_plan *plan, struct wb_error *err)
 {
-	settle(plan);
+	settle(plan, false);
 	if (plan->count <= plan->capacity / 4 * 3)
 		return 0;
 	size_t cut = plan->capacity / 2;
@@ -103,18 +168,17 @@ static int add(struct wb_plan *plan, const struct wb_entry *entry, struct wb_err
 	return 0;
 }
 
-static int add_segment(struct wb_plan *plan, uint64_t id, const uint8_t *meta, struct wb_error *err)
+static int add_segment(struct wb_plan *plan, uint32_t slot, const uint8_t *meta, struct wb_error *err)
 {
 	const struct wb_ring *ring = plan->ring;
 	const struct wb_geometry *geometry = &ring->cache->geometry;
-	uint32_t slot = wb_slot_of(geometry, id);
 
 	/* of two metablocks for one block in a segment the larger index is the newer */
 	for (unsigned i = ring->slots[slot].length; i-- > 0;) {
 		struct wb_metablock metablock;
 
 		wb_metablock_decode(geometry->format, meta, i, &metablock);
-		if (!wb_metablock_usable(ring, &metablock) || (!metablock.dirty && !geometry->format->caches_reads))
+		if (!wb_version_believed(ring, slot, &metablock))
 			continue;
 		struct wb_entry entry = { .block = metablock.sector / WB_SECTORS_PER_BLOCK,
 					  .slot = slot, .index = (uint8_t)i,
@@ -133,8 +197,7 @@ static int add_segment(struct wb_plan *plan, uint64_t id, const uint8_t *meta, s
 /* The metadata of some segments, newest first. */
 struct batch {
 	struct wb_ring *ring;
-	uint64_t ids[SCAN_BATCH];
-	uint32_t slots[SCAN_BATCH];
+	const uint32_t *slots;
 	unsigned count;
 	uint8_t *metas;
 	struct wb_error failure;
@@ -148,17 +211,6 @@ static void read_batch(void *context)
 	batch->failed = wb_ring_metadatas(batch->ring, batch->slots, batch->count, batch->metas, &batch->failure);
 }
 
-/* The next segments of the scope from id downwards; returns the id to go on with, 0 behind the last. */
-static uint64_t choose(const struct wb_plan *plan, struct batch *batch, uint64_t id, uint64_t low)
-{
-	for (batch->count = 0; id >= low && id && batch->count < SCAN_BATCH; id--)
-		if (wb_ring_takes_part(plan->ring, &plan->scope, id)) {
-			batch->slots[batch->count] = wb_slot_of(&plan->ring->cache->geometry, id);
-			batch->ids[batch->count++] = id;
-		}
-	return id >= low ? id : 0;
-}
-
 static int add_batch(struct wb_plan *plan, const struct batch *batch, struct wb_error *err)
 {
 	int ret = batch->failed;
@@ -166,35 +218,32 @@ static int add_batch(struct wb_plan *plan, const struct batch *batch, struct wb_
 	if (ret && err)
 		*err = batch->failure;
 	for (unsigned i = 0; i < batch->count && !ret; i++)
-		ret = add_segment(plan, batch->ids[i], batch->metas + (size_t)i * WB_BLOCK, err);
+		ret = add_segment(plan, batch->slots[i], batch->metas + (size_t)i * WB_BLOCK, err);
 	return ret;
 }
 
 /* One batch is read while the one before is added. */
 static int scan(struct wb_plan *plan, struct batch *batches, const struct wb_progress *progress, struct wb_error *err)
 {
-	uint64_t low = wb_max(plan->scope.low, plan->ring->first), id = wb_min(plan->scope.high, plan->ring->head);
-	uint64_t top = id, begun = 0;
 	struct wb_helper helper;
+	uint32_t begun = 0;
 	int ret = 0;
 
 	wb_helper_start(&helper, plan->ring->options.jobs > 1);
-	if (id < low || wb_window_is_empty(plan->ring))
-		id = 0;
-	for (unsigned turn = 0; !ret && (id || begun); turn ^= 1) {
-		bool filled = begun;
+	for (unsigned turn = 0; !ret && (begun < plan->order_count || batches[turn ^ 1].count); turn ^= 1) {
+		struct batch *next = &batches[turn], *filled = &batches[turn ^ 1];
 
-		ret = wb_poll(progress, "planning", (top - wb_max(id, low - 1)) * WB_BLOCK, (top - low + 1) * WB_BLOCK, err);
+		ret = wb_poll(progress, "planning", (uint64_t)begun * WB_BLOCK, (uint64_t)plan->order_count * WB_BLOCK, err);
 		if (ret)
 			break;
 		wb_helper_wait(&helper);
-		begun = id;
-		if (id) {
-			id = choose(plan, &batches[turn], id, low);
-			wb_helper_give(&helper, read_batch, &batches[turn]);
-		}
-		if (filled)
-			ret = add_batch(plan, &batches[turn ^ 1], err);
+		next->slots = plan->order + begun;
+		next->count = (unsigned)wb_min(SCAN_BATCH, plan->order_count - begun);
+		begun += next->count;
+		if (next->count)
+			wb_helper_give(&helper, read_batch, next);
+		ret = add_batch(plan, filled, err);
+		filled->count = 0;
 	}
 	wb_helper_stop(&helper);
 	return ret;
@@ -226,7 +275,7 @@ int wb_plan_next(struct wb_plan *plan, const struct wb_progress *progress, struc
 	free(batches);
 	if (ret)
 		return ret;
-	settle(plan);
+	settle(plan, true);
 	if (!plan->count && !plan->passes)
 		return 0;
 	plan->passes++;

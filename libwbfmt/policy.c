@@ -3,74 +3,21 @@
  * What each policy does about a ring: refuse, cut, or correct. The rule above all others: no older
  * version may go over a newer one that BACKING demonstrably holds, so cuts are held against evidence.
  */
-#include <string.h>
+#include <stdlib.h>
 
+#include "account.h"
 #include "bytes.h"
 #include "error.h"
-#include "sweep.h"
-
-/* ---- evidence: does BACKING hold something newer than what would be written? ---- */
-
-/* For every sector of BACKING that equals a version: the oldest such version, the holes' own copies included. Whatever
- * is older than that has been superseded on BACKING. */
-struct evidence {
-	const struct wb_ring *ring;
-	uint64_t cut;          /* count sectors of evidence at this hole or cut; 0: none */
-	uint64_t sectors;
-	uint64_t newest;       /* the largest "oldest equal version" over all sectors */
-	uint64_t oldest_equal[WB_SECTORS_PER_BLOCK]; /* of the current block; 0: none */
-};
-
-static void weigh_sector(struct evidence *evidence, unsigned sector)
-{
-	uint64_t oldest = evidence->oldest_equal[sector];
-
-	evidence->newest = wb_max(evidence->newest, oldest);
-	if (evidence->cut && oldest >= evidence->cut)
-		evidence->sectors++;
-}
-
-static int gather(void *context, const struct wb_view *view, struct wb_error *err)
-{
-	struct evidence *evidence = context;
-	uint8_t comparable = view->backing_readable & view->inside;
-
-	(void)err;
-	if (view->first)
-		memset(evidence->oldest_equal, 0, sizeof(evidence->oldest_equal));
-	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++) {
-		const uint8_t *held = view->backing + sector * WB_SECTOR;
-
-		if (!(comparable >> sector & 1) || wb_uniform(held, WB_SECTOR))
-			continue;
-		for (size_t i = 0; i < view->count; i++)
-			if (view->entries[i].dirty & view->readable[i] & 1u << sector &&
-			    !memcmp(held, view->data + i * WB_BLOCK + sector * WB_SECTOR, WB_SECTOR))
-				/* newest first: the last one stays */
-				evidence->oldest_equal[sector] = evidence->ring->slots[view->entries[i].slot].id;
-		if (view->last)
-			weigh_sector(evidence, sector);
-	}
-	return 0;
-}
-
-static int gather_evidence(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, struct evidence *evidence,
-			   const struct wb_progress *progress, struct wb_error *err)
-{
-	const struct wb_scope all = { .low = 1, .high = UINT64_MAX, .part = true, .every_version = true,
-				      .hole_copies = true };
-	struct wb_sweep sweep = { .ring = ring, .backing = backing, .backing_sectors = wb_dev_size(backing) / WB_SECTOR,
-				  .phase = "looking for evidence", .context = evidence, .visit = gather };
-	struct wb_plan plan;
-	int ret = wb_plan_open(&plan, ring, &all, capacity, err);
-
-	while (!ret && (ret = wb_plan_next(&plan, progress, err)) > 0)
-		ret = wb_sweep_run(&sweep, plan.entries, plan.count, progress, err);
-	wb_plan_close(&plan);
-	return ret;
-}
+#include "evidence.h"
 
 /* ---- holes ---- */
+
+static bool has_own_copy(const struct wb_ring *ring, uint64_t id)
+{
+	uint32_t slot = wb_slot_of(&ring->cache->geometry, id);
+
+	return ring->slots[slot].id == id && wb_slot_is_own_hole(ring, slot);
+}
 
 /* In v0 the seal holds without the data, so a part-readable segment is no hole; a prefix ends before it all the same. */
 static uint64_t first_gap(const struct wb_ring *ring)
@@ -84,12 +31,25 @@ static uint64_t first_gap(const struct wb_ring *ring)
 	return 0;
 }
 
-static uint64_t last_hole_up_to(const struct wb_ring *ring, uint64_t id)
+/* Holes of which nothing can be read, so that they need a cut: ascending ids, NULL without memory. */
+static uint64_t *unreadable_holes(const struct wb_ring *ring, size_t *count)
 {
-	for (id = wb_min(id, ring->head); ring->holes && id >= ring->first && id; id--)
-		if (wb_ring_is_hole(ring, id))
-			return id;
-	return 0;
+	uint64_t *holes = malloc(sizeof(*holes) * (size_t)(ring->holes + 1));
+
+	*count = 0;
+	for (uint64_t id = ring->first; holes && ring->holes && id && id <= ring->head; id++)
+		if (wb_ring_is_hole(ring, id) && !(has_own_copy(ring, id) &&
+						   wb_slot_is_readable_hole(ring, wb_slot_of(&ring->cache->geometry, id))))
+			holes[(*count)++] = id;
+	return holes;
+}
+
+/* The largest of them up to id, 0: none. */
+static uint64_t last_up_to(const uint64_t *holes, size_t n, uint64_t id)
+{
+	while (n && holes[n - 1] > id)
+		n--;
+	return n ? holes[n - 1] : 0;
 }
 
 /* ---- what is damaged ---- */
@@ -160,28 +120,72 @@ static bool record_proves(const struct wb_ring *ring, uint64_t id)
 	return !ring->cache->geometry.format->record_binds && ring->record >= id;
 }
 
+static struct wb_search search_of(const struct work *work)
+{
+	return (struct wb_search){ work->ring, work->backing, work->options->capacity, work->progress };
+}
+
+/* Evidence at the end of what would be written. cut: the first id behind it, 0 behind the largest of all. */
+static int look_beyond(struct work *work, uint64_t cut, struct wb_error *err)
+{
+	struct wb_decision *decision = work->decision;
+	const struct wb_search search = search_of(work);
+	struct wb_evidence evidence = { .sectors = 0 };
+	int ret = 0;
+
+	if (work->options->resumed)
+		return 0;
+	decision->record_is_evidence = decision->cut && record_proves(work->ring, cut);
+	if (work->backing)
+		ret = wb_evidence_at(&search, &decision->scope, cut, &evidence, err);
+	decision->evidence = evidence.sectors;
+	if ((evidence.sectors || decision->record_is_evidence) && !work->options->force_regress)
+		decision->refused |= WB_REFUSE_REGRESS;
+	return ret;
+}
+
 static int cut_prefix(struct work *work, struct wb_error *err)
 {
 	struct wb_ring *ring = work->ring;
 	struct wb_decision *decision = work->decision;
 	uint64_t until = work->options->until;
-	struct evidence evidence = { .ring = ring };
-	int ret = 0;
 
 	decision->cut = first_gap(ring);
-	if (until && until < ring->head && (!decision->cut || until < decision->cut))
+	if (work->options->until_given && until < ring->head && (!decision->cut || until < decision->cut))
 		decision->cut = until + 1;
-	if (!decision->cut)
-		return 0;
-	decision->scope.high = decision->cut - 1;
-	evidence.cut = decision->cut;
-	decision->record_is_evidence = record_proves(ring, decision->cut);
-	if (work->backing && !work->options->resumed)
-		ret = gather_evidence(ring, work->backing, work->options->capacity, &evidence, work->progress, err);
+	if (decision->cut)
+		decision->scope.high = decision->cut - 1;
+	if (work->options->force_regress)
+		decision->scope.guard = WB_GUARD_OFF;
+	return look_beyond(work, decision->cut ? decision->cut : ring->head + 1, err);
+}
+
+/* What strict would write, unless it refuses for something else. */
+static int cut_strict(struct work *work, struct wb_error *err)
+{
+	work->decision->refused |= work->decision->damage;
+	if (work->options->force_regress)
+		work->decision->scope.guard = WB_GUARD_OFF;
+	return work->decision->refused ? 0 : look_beyond(work, work->ring->head + 1, err);
+}
+
+/* Nothing at or below the newest unreadable hole that BACKING is beyond; nothing at all when it is beyond the end. */
+static int find_salvage_cut(struct work *work, const uint64_t *holes, size_t n, struct wb_error *err)
+{
+	struct wb_ring *ring = work->ring;
+	struct wb_decision *decision = work->decision;
+	const struct wb_search search = search_of(work);
+	struct wb_evidence evidence = { .sectors = 0 };
+	uint64_t by_record = record_proves(ring, 1) ? last_up_to(holes, n, ring->record) : 0;
+	int ret = 0;
+
+	if (work->backing && (n || ring->classes[WB_ROTTEN]))
+		ret = wb_evidence_at_holes(&search, &decision->scope, holes, n, &evidence, err);
 	decision->evidence = evidence.sectors;
-	if ((evidence.sectors || decision->record_is_evidence) && !work->options->force_regress &&
-	    !work->options->resumed)
-		decision->refused |= WB_REFUSE_REGRESS;
+	decision->cut = wb_max(evidence.last_hole, by_record);
+	if (evidence.beyond_head)
+		decision->cut = ring->head + 1;
+	decision->record_is_evidence = by_record && by_record >= decision->cut;
 	return ret;
 }
 
@@ -203,88 +207,27 @@ static int cut_salvage(struct work *work, struct wb_error *err)
 {
 	struct wb_ring *ring = work->ring;
 	struct wb_decision *decision = work->decision;
-	struct evidence evidence = { .ring = ring };
-	int ret = 0;
+	size_t n;
+	int ret;
 
 	decision->scope.part = true;
+	decision->scope.low = ring->first;
 	decision->scope.high = ring->head;
-	if (ring->holes && work->backing && !work->options->resumed)
-		ret = gather_evidence(ring, work->backing, work->options->capacity, &evidence, work->progress, err);
-	if (ret)
-		return ret;
-	uint64_t by_content = last_hole_up_to(ring, evidence.newest);
-	uint64_t by_record = record_proves(ring, 1) ? last_hole_up_to(ring, ring->record) : 0;
+	decision->scope.guard = work->options->force_regress ? WB_GUARD_OFF : WB_GUARD_PROTECT;
+	uint64_t *holes = unreadable_holes(ring, &n);
 
-	decision->cut = work->options->resumed ? work->options->cut : wb_max(by_content, by_record);
-	decision->record_is_evidence = by_record && by_record >= by_content;
+	if (!holes)
+		return wb_no_memory(err, "the holes");
+	decision->cut = work->options->cut;
+	ret = work->options->resumed ? 0 : find_salvage_cut(work, holes, n, err);
+	free(holes);
 	decision->scope.low = wb_max(ring->first, decision->cut + 1);
-	return 0;
-}
-
-/* ---- what stays out ---- */
-
-static bool matters(const struct wb_slot *slot)
-{
-	switch ((enum wb_class)slot->class_) {
-	case WB_LIVE:
-	case WB_AHEAD:
-	case WB_ROTTEN:
-	case WB_ALIEN_ID:
-	case WB_BAD_LENGTH:
-	case WB_PART_READABLE:
-		return slot->dirty_sectors;
-	case WB_UNREADABLE:
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* Dirty sectors of metablocks that no plan can use: misaligned, or beyond BACKING. */
-static int count_unusable(struct work *work, uint32_t index, struct wb_error *err)
-{
-	struct wb_ring *ring = work->ring;
-	uint8_t meta[WB_BLOCK];
-	int ret = wb_ring_metadata(ring, index, meta, err);
-
-	for (unsigned i = 0; i < ring->slots[index].length && !ret; i++) {
-		struct wb_metablock metablock;
-
-		wb_metablock_decode(ring->cache->geometry.format, meta, i, &metablock);
-		if (!metablock.dirty || wb_metablock_usable(ring, &metablock))
-			continue;
-		work->decision->left_sectors += (unsigned)__builtin_popcount(metablock.dirty);
-		if (work->options->unusable)
-			work->options->unusable(work->options->context, ring->slots[index].id, i, metablock.sector,
-						metablock.dirty);
-	}
-	work->decision->left_segments++;
+	if (decision->cut > ring->head || !decision->scope.low) /* ring->head may be the largest id */
+		decision->scope.high = 0;
 	return ret;
 }
 
-static int count_left(struct work *work, struct wb_error *err)
-{
-	struct wb_decision *decision = work->decision;
-	struct wb_ring *ring = work->ring;
-
-	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++) {
-		const struct wb_slot *slot = &ring->slots[i];
-
-		if (wb_ring_takes_part(ring, &decision->scope, slot->id)) {
-			int ret = slot->flags & (WB_SLOT_MISALIGNED | WB_SLOT_BEYOND) ?
-					  count_unusable(work, i, err) : 0;
-
-			if (ret)
-				return ret;
-		} else if (matters(slot)) {
-			decision->left_segments++;
-			decision->left_sectors += slot->dirty_sectors;
-		} else if (slot->class_ == WB_ZEROED) {
-			decision->zeroed_skipped++;
-		}
-	}
-	return 0;
-}
+/* ---- what stays out ---- */
 
 static void find_oldest(const struct wb_ring *ring, struct wb_decision *decision)
 {
@@ -293,13 +236,6 @@ static void find_oldest(const struct wb_ring *ring, struct wb_decision *decision
 	for (uint64_t id = decision->scope.low; id && id <= decision->scope.high && !decision->oldest; id++)
 		if (wb_ring_takes_part(ring, &decision->scope, id))
 			decision->oldest = id;
-}
-
-static bool has_own_copy(const struct wb_ring *ring, uint64_t id)
-{
-	const struct wb_scope holes = { .low = id, .high = id, .hole_copies = true };
-
-	return wb_ring_takes_part(ring, &holes, id);
 }
 
 /* A hole whose own copy is not written either; what a part-readable one cannot give, the replay counts. */
@@ -323,25 +259,76 @@ static void note_stale(struct work *work, const struct wb_entry *entry)
 	}
 }
 
-/* Sectors that a hole's own metablocks claim before any valid segment does: their newest version is lost. */
+/* The versions of a block, newest first: sectors that a lost hole claims above every planned version. */
+static void find_stale(struct work *work, const struct wb_plan *plan, const struct wb_entry *entries, size_t n)
+{
+	const struct wb_slot *slots = work->ring->slots;
+	uint8_t claimed = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct wb_entry entry = entries[i];
+		bool planned = wb_slot_planned(work->ring, &plan->scope, entry.slot);
+
+		if (!planned && (!has_own_copy(work->ring, slots[entry.slot].id) || slots[entry.slot].id < plan->scope.low))
+			continue;
+		uint8_t wanted = entry.dirty ? entry.dirty : 0xff;
+
+		entry.dirty &= (uint8_t)~claimed;
+		claimed |= wanted;
+		if (!planned && is_lost(work->ring, slots[entry.slot].id))
+			note_stale(work, &entry);
+	}
+}
+
 static int count_stale(struct work *work, struct wb_error *err)
 {
 	struct wb_ring *ring = work->ring;
-	struct wb_scope scope = { .low = work->decision->scope.low, .high = ring->head, .part = true,
-				  .hole_copies = true };
+	struct wb_scope scope = work->decision->scope;
 	struct wb_plan plan;
 	int ret;
 
 	for (uint64_t id = scope.low; id && id <= ring->head; id++)
 		work->decision->unknown_holes += wb_ring_is_hole(ring, id) && !has_own_copy(ring, id);
+	scope.claims = scope.every_version = true;
 	ret = wb_plan_open(&plan, ring, &scope, work->options->capacity, err);
 	while (!ret && (ret = wb_plan_next(&plan, work->progress, err)) > 0) {
-		for (size_t i = 0; i < plan.count; i++)
-			if (is_lost(ring, ring->slots[plan.entries[i].slot].id))
-				note_stale(work, &plan.entries[i]);
+		for (size_t i = 0, next; i < plan.count; i = next) {
+			for (next = i + 1; next < plan.count && plan.entries[next].block == plan.entries[i].block;)
+				next++;
+			find_stale(work, &plan, plan.entries + i, next - i);
+		}
 		ret = 0;
 	}
 	wb_plan_close(&plan);
+	return ret;
+}
+
+/* What comparing with BACKING and looking beyond the slots add to the damage that the ring shows by itself. */
+static int look_further(struct work *work, struct wb_error *err)
+{
+	struct wb_ring *ring = work->ring;
+	struct wb_decision *decision = work->decision;
+	uint64_t beyond;
+	int ret = 0;
+
+	if (work->backing && !work->options->resumed)
+		ret = wb_ring_weigh_tail(ring, work->backing, work->options->capacity, work->progress, err);
+	if (!ret && work->backing)
+		ret = wb_ring_weigh_record(ring, work->backing, work->options->capacity, &decision->record_contradicted,
+					   work->progress, err);
+	if (!ret)
+		ret = wb_account_beyond(ring, work->options, &beyond, work->progress, err);
+	if (ret)
+		return ret;
+	decision->refused = patterns(ring) | (beyond ? WB_REFUSE_GEOMETRY : 0);
+	decision->damage = damage(ring, work->options) | decision->refused;
+	if (decision->record_contradicted && ring->options.record_use == WB_RECORD_AUTO)
+		decision->damage |= WB_REFUSE_CONTRADICTED;
+	if (work->options->until_given || work->options->policy != WB_SALVAGE ||
+	    decision->refused & ~(unsigned)WB_REFUSE_RESTARTED)
+		return 0;
+	ret = correct(work, err);
+	decision->refused = patterns(ring);
 	return ret;
 }
 
@@ -349,29 +336,28 @@ int wb_decide(struct wb_ring *ring, struct wb_dev *backing, const struct wb_deci
 	      struct wb_decision *decision, const struct wb_progress *progress, struct wb_error *err)
 {
 	struct work work = { ring, backing, options, decision, progress };
-	bool prefix = options->policy == WB_PREFIX || options->until;
-	int ret = 0;
+	bool prefix = options->policy == WB_PREFIX || options->until_given;
 
-	*decision = (struct wb_decision){ .damage = damage(ring, options) };
-	if (!prefix && options->policy == WB_SALVAGE && !(patterns(ring) & ~(unsigned)WB_REFUSE_RESTARTED))
-		ret = correct(&work, err);
+	*decision = (struct wb_decision){ .refused = 0 };
+	int ret = look_further(&work, err);
+
 	if (ret)
 		return ret;
 	decision->scope = (struct wb_scope){ .low = ring->first, .high = ring->head,
 					     .zeroed = options->zeroed == WB_ZEROED_REPLAY };
-	decision->refused = patterns(ring);
-	if (!decision->refused && prefix)
-		ret = cut_prefix(&work, err);
-	else if (!decision->refused && options->policy == WB_SALVAGE)
-		ret = cut_salvage(&work, err);
+	if (!decision->refused)
+		ret = prefix ? cut_prefix(&work, err) : options->policy == WB_SALVAGE ? cut_salvage(&work, err) :
+			       cut_strict(&work, err);
 	else
-		decision->refused |= decision->damage;
+		decision->refused |= prefix || options->policy == WB_SALVAGE ? 0 : decision->damage;
 	if (!ret && !decision->refused && options->policy == WB_SALVAGE && ring->holes)
 		ret = count_stale(&work, err);
 	if (ret)
 		return ret;
 	if (decision->refused)
 		decision->scope = (struct wb_scope){ .low = 1, .high = 0 };
+	else
+		decision->scope.claims = decision->scope.guard != WB_GUARD_OFF;
 	find_oldest(ring, decision);
-	return count_left(&work, err);
+	return wb_account(ring, options, decision, progress, err);
 }

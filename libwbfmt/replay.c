@@ -27,8 +27,20 @@ struct arena {
 	unsigned run_count;
 };
 
+/* The versions of a block as they come, newest first. */
+struct composer {
+	const struct wb_ring *ring;
+	const struct wb_plan *plan;
+	uint8_t block[WB_BLOCK];
+	uint8_t claimed, clean, lost; /* sectors with a planned version; those where it is a clean copy, cannot be read */
+	uint8_t below_hole;           /* sectors that a hole claims above the planned version */
+	uint32_t owner[WB_SECTORS_PER_BLOCK]; /* slot of the planned version, WB_NO_SLOT: none */
+	uint32_t held[WB_SECTORS_PER_BLOCK];  /* slot of the oldest version that BACKING equals, WB_NO_SLOT: none */
+};
+
 struct writer {
 	struct wb_ring *ring;
+	struct composer composer;
 	struct wb_dev *backing;
 	const struct wb_replay_options *options;
 	struct wb_replay_result *result;
@@ -145,37 +157,159 @@ static int append(struct writer *writer, uint64_t offset, const uint8_t *bytes, 
 	return 0;
 }
 
-static void leave_alone(struct writer *writer, const struct wb_view *view, uint8_t lost)
+/* ---- a block, put together from its versions ---- */
+
+static void begin_block(struct composer *composer)
 {
-	writer->result->unreadable_sectors += (unsigned)__builtin_popcount(lost);
-	for (unsigned sector = 0; writer->options->left_alone && sector < WB_SECTORS_PER_BLOCK; sector++)
-		if (lost >> sector & 1)
-			writer->options->left_alone(writer->options->context,
-						    view->block * WB_SECTORS_PER_BLOCK + sector, 1);
+	composer->claimed = composer->clean = composer->lost = composer->below_hole = 0;
+	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
+		composer->owner[i] = composer->held[i] = WB_NO_SLOT;
 }
 
-/* Puts the block together from its versions; returns the sectors that are defined now. */
-static uint8_t compose(struct writer *writer, const struct wb_view *view, uint8_t *block)
+static void take_planned(struct composer *composer, const struct wb_view *view, size_t i)
 {
-	uint8_t defined = 0;
+	const struct wb_entry *entry = &view->entries[i];
+	uint8_t won = (uint8_t)((entry->dirty ? entry->dirty : 0xff) & ~composer->claimed);
 
-	for (size_t i = 0; i < view->count; i++) {
-		uint8_t wanted = view->entries[i].dirty & view->inside;
-		uint8_t lost = wanted & (uint8_t)~view->readable[i];
-
-		writer->result->planned_sectors += (unsigned)__builtin_popcount(wanted);
-		if (lost)
-			leave_alone(writer, view, lost);
-		wanted &= view->readable[i];
-		if (wanted == 0xff)
-			memcpy(block, view->data + i * WB_BLOCK, WB_BLOCK);
-		for (unsigned sector = 0; wanted != 0xff && sector < WB_SECTORS_PER_BLOCK; sector++)
-			if (wanted >> sector & 1)
-				memcpy(block + sector * WB_SECTOR, view->data + i * WB_BLOCK + sector * WB_SECTOR,
-				       WB_SECTOR);
-		defined |= wanted;
+	composer->claimed |= won;
+	if (!entry->dirty) {
+		composer->clean |= won;
+		return;
 	}
-	return defined;
+	composer->lost |= won & (uint8_t)~view->readable[i];
+	if (won == 0xff)
+		memcpy(composer->block, view->data + i * WB_BLOCK, WB_BLOCK);
+	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++) {
+		if (!(won >> sector & 1))
+			continue;
+		composer->owner[sector] = entry->slot;
+		if (won != 0xff)
+			memcpy(composer->block + sector * WB_SECTOR, view->data + i * WB_BLOCK + sector * WB_SECTOR,
+			       WB_SECTOR);
+	}
+}
+
+/* Versions come newest first: the last one that BACKING equals is the oldest. */
+static void note_held(struct composer *composer, const struct wb_view *view, size_t i)
+{
+	uint8_t mask = wb_view_equal(view, i);
+
+	for (unsigned sector = 0; mask; sector++, mask >>= 1)
+		if (mask & 1)
+			composer->held[sector] = view->entries[i].slot;
+}
+
+/* Takes a part of the versions of a block; true with the last one. */
+static bool compose(struct composer *composer, const struct wb_view *view)
+{
+	if (view->first)
+		begin_block(composer);
+	for (size_t i = 0; i < view->count; i++) {
+		const struct wb_entry *entry = &view->entries[i];
+
+		if (!view->open || !wb_plan_only_claims(composer->plan, entry))
+			take_planned(composer, view, i);
+		else if (wb_slot_is_readable_hole(composer->ring, entry->slot))
+			composer->below_hole |= (uint8_t)((entry->dirty ? entry->dirty : 0xff) & ~composer->claimed);
+		if (view->open)
+			note_held(composer, view, i);
+	}
+	return view->last;
+}
+
+/* Planned sectors that BACKING demonstrably holds in a newer version. */
+static uint8_t held_newer(const struct composer *composer)
+{
+	uint8_t newer = 0;
+
+	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
+		if (composer->owner[i] != WB_NO_SLOT && composer->held[i] != WB_NO_SLOT &&
+		    wb_slot_newer(composer->ring, composer->held[i], composer->owner[i]))
+			newer |= (uint8_t)(1u << i);
+	return newer;
+}
+
+/* Sectors that a hole claims above the planned version, and for which BACKING tells nothing older: they may be the hole's. */
+static uint8_t maybe_of_hole(const struct composer *composer, const struct wb_view *view)
+{
+	uint8_t maybe = 0;
+
+	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
+		if (composer->below_hole >> i & 1 && composer->owner[i] != WB_NO_SLOT &&
+		    composer->held[i] == WB_NO_SLOT && !(view->backing_readable >> i & 1 &&
+							 wb_uniform(view->backing + i * WB_SECTOR, WB_SECTOR)))
+			maybe |= (uint8_t)(1u << i);
+	return maybe;
+}
+
+/* What becomes of the sectors of a block, all of whose versions have been taken: masks that share no sector. */
+struct outcome {
+	uint8_t written, unreadable, newer, maybe_newer;
+};
+
+static struct outcome settle_block(const struct composer *composer, const struct wb_view *view)
+{
+	uint8_t planned = composer->claimed & (uint8_t)~composer->clean & view->inside;
+	struct outcome outcome = { .unreadable = composer->lost & planned };
+
+	if (view->open && composer->plan->scope.guard != WB_GUARD_OFF) {
+		outcome.newer = held_newer(composer) & planned;
+		if (composer->plan->scope.guard == WB_GUARD_PROTECT)
+			outcome.maybe_newer = maybe_of_hole(composer, view) & planned & (uint8_t)~outcome.newer;
+	}
+	outcome.newer &= (uint8_t)~outcome.unreadable;
+	outcome.maybe_newer &= (uint8_t)~outcome.unreadable;
+	outcome.written = planned & (uint8_t)~(outcome.unreadable | outcome.newer | outcome.maybe_newer);
+	return outcome;
+}
+
+/* Calls visit for each run of sectors in the mask. */
+static void each_run(const struct wb_view *view, unsigned mask, void *context,
+		     void (*visit)(void *context, uint64_t sector, uint64_t sectors))
+{
+	while (visit && mask) {
+		unsigned from = (unsigned)__builtin_ctz(mask);
+		unsigned sectors = (unsigned)__builtin_ctz(~(mask >> from));
+
+		visit(context, view->block * WB_SECTORS_PER_BLOCK + from, sectors);
+		mask &= ~(((1u << sectors) - 1) << from);
+	}
+}
+
+struct alone {
+	const struct wb_replay_options *options;
+	enum wb_alone why;
+};
+
+static void tell_alone(void *context, uint64_t sector, uint64_t sectors)
+{
+	const struct alone *alone = context;
+
+	alone->options->left_alone(alone->options->context, sector, sectors, alone->why);
+}
+
+static void leave_alone(struct writer *writer, const struct wb_view *view, unsigned mask, enum wb_alone why)
+{
+	struct alone alone = { writer->options, why };
+
+	if (why == WB_ALONE_UNREADABLE)
+		writer->result->unreadable_sectors += (unsigned)__builtin_popcount(mask);
+	else
+		writer->result->contested_sectors += (unsigned)__builtin_popcount(mask);
+	each_run(view, mask, &alone, writer->options->left_alone ? tell_alone : NULL);
+}
+
+/* The rule above all policies, where it cannot be passed by: what was decided must never lead here. */
+static int refuse_older(const struct composer *composer, const struct wb_view *view, uint8_t newer, struct wb_error *err)
+{
+	unsigned sector = (unsigned)__builtin_ctz(newer);
+	const struct wb_slot *slots = composer->ring->slots;
+
+	return wb_fail(err, WB_ENEWER, 0, view->block * WB_BLOCK + sector * WB_SECTOR,
+		       "internal error: sector %llu of the backing device holds segment %llu, and segment %llu was to be written over it",
+		       (unsigned long long)(view->block * WB_SECTORS_PER_BLOCK + sector),
+		       (unsigned long long)slots[composer->held[sector]].id,
+		       (unsigned long long)slots[composer->owner[sector]].id);
 }
 
 /* Of the defined sectors, those that BACKING does not hold yet. */
@@ -232,10 +366,21 @@ static bool checkpoint_due(const struct writer *writer)
 static int write_block(void *context, const struct wb_view *view, struct wb_error *err)
 {
 	struct writer *writer = context;
-	uint8_t block[WB_BLOCK];
-	uint8_t defined = compose(writer, view, block);
+	uint8_t *block = writer->composer.block;
 
 	writer->sweep.pause = checkpoint_due(writer);
+	if (!compose(&writer->composer, view))
+		return 0;
+	struct outcome outcome = settle_block(&writer->composer, view);
+	uint8_t defined = outcome.written;
+
+	if (outcome.newer && writer->composer.plan->scope.guard == WB_GUARD_REFUSE)
+		return refuse_older(&writer->composer, view, outcome.newer, err);
+	writer->result->planned_sectors += (unsigned)__builtin_popcount(defined | outcome.unreadable);
+	leave_alone(writer, view, outcome.unreadable, WB_ALONE_UNREADABLE);
+	leave_alone(writer, view, outcome.newer, WB_ALONE_NEWER);
+	leave_alone(writer, view, outcome.maybe_newer, WB_ALONE_HOLE);
+	each_run(view, defined, writer->options->context, writer->options->planned);
 	if (writer->options->compare)
 		defined = without_equal(writer, view, block, defined);
 	if (!defined || !writer->whole_blocks || (!writer->only_whole && !mergeable(view, defined)))
@@ -251,22 +396,24 @@ static int verify_block(void *context, const struct wb_view *view, struct wb_err
 {
 	struct writer *writer = context;
 
-	for (size_t i = 0; i < view->count; i++)
-		for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++) {
-			uint64_t offset = view->block * WB_BLOCK + sector * WB_SECTOR;
-			const uint8_t *want = view->data + i * WB_BLOCK + sector * WB_SECTOR;
+	if (!compose(&writer->composer, view))
+		return 0;
+	uint8_t written = settle_block(&writer->composer, view).written;
 
-			if (!(view->entries[i].dirty & view->inside & view->readable[i] & 1u << sector))
-				continue;
-			if (!(view->backing_readable >> sector & 1))
-				return wb_fail(err, WB_EIO, 0, offset, "rereading sector %llu of the backing device failed",
-					       (unsigned long long)(offset / WB_SECTOR));
-			if (memcmp(want, view->backing + sector * WB_SECTOR, WB_SECTOR))
-				return wb_fail(err, WB_EIO, 0, offset,
-					       "sector %llu of the backing device does not hold what was written to it",
-					       (unsigned long long)(offset / WB_SECTOR));
-			writer->result->verified_sectors++;
-		}
+	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++) {
+		uint64_t offset = view->block * WB_BLOCK + sector * WB_SECTOR;
+
+		if (!(written >> sector & 1))
+			continue;
+		if (!(view->backing_readable >> sector & 1))
+			return wb_fail(err, WB_EIO, 0, offset, "rereading sector %llu of the backing device failed",
+				       (unsigned long long)(offset / WB_SECTOR));
+		if (memcmp(writer->composer.block + sector * WB_SECTOR, view->backing + sector * WB_SECTOR, WB_SECTOR))
+			return wb_fail(err, WB_EIO, 0, offset,
+				       "sector %llu of the backing device does not hold what was written to it",
+				       (unsigned long long)(offset / WB_SECTOR));
+		writer->result->verified_sectors++;
+	}
 	return 0;
 }
 
@@ -287,6 +434,7 @@ static int settle_stretch(struct writer *writer, struct wb_entry *entries, size_
 		return ret;
 	wb_dev_forget(writer->backing);
 	verification.backing = writer->backing;
+	verification.open_only = false;
 	verification.visit = verify_block;
 	verification.phase = "verifying what was written";
 	return wb_sweep_run(&verification, entries, n, progress, err);
@@ -339,7 +487,7 @@ static void prepare(struct writer *writer, uint8_t *bytes)
 	writer->last_flush = time(NULL);
 	writer->sweep = (struct wb_sweep){
 		.ring = writer->ring, .backing_sectors = wb_dev_size(backing) / WB_SECTOR, .context = writer,
-		.backing = options->compare || writer->whole_blocks ? backing : NULL,
+		.backing = backing, .open_only = !options->compare && !writer->whole_blocks,
 		.check = WB_CHECK_COMPARE, .visit = write_block, .phase = options->dry_run ? "reading" : "writing back",
 	};
 }
@@ -352,6 +500,9 @@ static int replay_passes(struct writer *writer, const struct wb_scope *scope, co
 	int ret = wb_plan_open(&plan, writer->ring, scope, options->capacity, err);
 
 	plan.end = options->begin / WB_BLOCK; /* where the first range begins */
+	writer->composer.plan = writer->sweep.plan = &plan;
+	if (writer->sweep.open_only && !plan.others)
+		writer->sweep.backing = NULL;
 	while (!ret && (ret = wb_plan_next(&plan, progress, err)) > 0) {
 		writer->result->passes = plan.passes;
 		ret = replay_pass(writer, &plan, progress, err);
@@ -374,7 +525,8 @@ int wb_replay(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev 
 		free(writer);
 		return wb_no_memory(err, "buffers");
 	}
-	*writer = (struct writer){ .ring = ring, .backing = backing, .options = options, .result = result };
+	*writer = (struct writer){ .ring = ring, .backing = backing, .options = options, .result = result,
+				   .composer.ring = ring };
 	prepare(writer, bytes);
 	wb_helper_start(&writer->helper, parallel);
 	ret = replay_passes(writer, scope, progress, err);
@@ -390,6 +542,7 @@ int wb_replay(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev 
 /* ---- what an earlier run has written ---- */
 
 struct comparison {
+	struct composer composer;
 	uint64_t differing;
 };
 
@@ -398,16 +551,15 @@ static int count_differing(void *context, const struct wb_view *view, struct wb_
 	struct comparison *comparison = context;
 
 	(void)err;
-	for (size_t i = 0; i < view->count; i++) {
-		uint8_t wanted = view->entries[i].dirty & view->inside & view->readable[i];
+	if (!compose(&comparison->composer, view))
+		return 0;
+	uint8_t written = settle_block(&comparison->composer, view).written;
 
-		for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
-			if (wanted >> sector & 1 &&
-			    (!(view->backing_readable >> sector & 1) ||
-			     memcmp(view->data + i * WB_BLOCK + sector * WB_SECTOR, view->backing + sector * WB_SECTOR,
-				    WB_SECTOR)))
-				comparison->differing++;
-	}
+	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
+		if (written >> sector & 1 &&
+		    (!(view->backing_readable >> sector & 1) ||
+		     memcmp(comparison->composer.block + sector * WB_SECTOR, view->backing + sector * WB_SECTOR, WB_SECTOR)))
+			comparison->differing++;
 	return 0;
 }
 
@@ -429,7 +581,7 @@ int wb_replay_compare(struct wb_ring *ring, const struct wb_scope *scope, struct
 		      uint64_t below, uint64_t sample, uint64_t *differing, const struct wb_progress *progress,
 		      struct wb_error *err)
 {
-	struct comparison comparison = { .differing = 0 };
+	struct comparison comparison = { .composer.ring = ring };
 	struct wb_sweep sweep = { .ring = ring, .backing = backing, .backing_sectors = wb_dev_size(backing) / WB_SECTOR,
 				  .context = &comparison, .visit = count_differing,
 				  .phase = "rereading what an earlier run wrote" };
@@ -437,6 +589,7 @@ int wb_replay_compare(struct wb_ring *ring, const struct wb_scope *scope, struct
 	struct wb_plan plan;
 	int ret = wb_plan_open(&plan, ring, scope, capacity, err);
 
+	comparison.composer.plan = sweep.plan = &plan;
 	while (!ret && plan.end < end && (ret = wb_plan_next(&plan, progress, err)) > 0) {
 		size_t n = thin_out(plan.entries, plan.count, end, stride);
 

@@ -16,6 +16,21 @@ bool wb_uniform(const uint8_t *bytes, size_t size)
 	return wb_all_bytes(bytes, size, bytes[0]);
 }
 
+uint8_t wb_view_equal(const struct wb_view *view, size_t i)
+{
+	uint8_t mask = (view->entries[i].dirty ? view->entries[i].dirty : 0xff) & view->readable[i] & view->backing_readable &
+		       view->inside, equal = 0;
+
+	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++) {
+		const uint8_t *held = view->backing + sector * WB_SECTOR;
+
+		if (mask >> sector & 1 && !memcmp(held, view->data + i * WB_BLOCK + sector * WB_SECTOR, WB_SECTOR) &&
+		    !wb_uniform(held, WB_SECTOR))
+			equal |= (uint8_t)(1u << sector);
+	}
+	return equal;
+}
+
 static uint64_t id_of(const struct wb_ring *ring, const struct wb_entry *entry)
 {
 	return ring->slots[entry->slot].id;
@@ -33,7 +48,8 @@ struct buffer {
 	const struct wb_sweep *sweep;
 	struct wb_entry *entries;
 	unsigned count;
-	bool continues; /* the last block has more entries */
+	bool continued, continues; /* the first block has entries before these, the last one behind them */
+	bool open[BATCH];          /* the entry is of an open block */
 	uint8_t *cache_bytes, *backing_bytes; /* WB_BLOCK for each entry */
 	uint8_t masks[BATCH], backing_masks[BATCH];
 	struct wb_io versions[BATCH], blocks[BATCH];
@@ -52,6 +68,27 @@ static unsigned append(struct wb_io *io, unsigned n, uint8_t *buffer, uint64_t o
 	return n + 1;
 }
 
+/* A block that comes in parts has very many versions, and so many are kept only where it is open. */
+static void find_open(struct buffer *buffer)
+{
+	const struct wb_plan *plan = buffer->sweep->plan;
+	const struct wb_entry *entries = buffer->entries;
+
+	memset(buffer->open, 0, sizeof(buffer->open));
+	for (unsigned i = 0, next; plan && plan->others && i < buffer->count; i = next) {
+		bool open = !i && buffer->continued;
+
+		for (next = i; next < buffer->count && entries[next].block == entries[i].block; next++)
+			open = open || wb_plan_only_claims(plan, &entries[next]);
+		memset(buffer->open + i, open, (next - i) * sizeof(*buffer->open));
+	}
+}
+
+static bool wants_version(const struct buffer *buffer, unsigned i)
+{
+	return buffer->entries[i].dirty || buffer->sweep->clean_too || buffer->open[i];
+}
+
 static void request_versions(struct buffer *buffer)
 {
 	const struct wb_sweep *sweep = buffer->sweep;
@@ -59,7 +96,7 @@ static void request_versions(struct buffer *buffer)
 	memset(buffer->masks, 0xff, buffer->count);
 	buffer->version_count = 0;
 	for (unsigned i = 0; i < buffer->count; i++)
-		if (buffer->entries[i].dirty || sweep->clean_too)
+		if (wants_version(buffer, i))
 			buffer->version_count = append(buffer->versions, buffer->version_count,
 						       buffer->cache_bytes + (size_t)i * WB_BLOCK,
 						       cache_offset(sweep->ring, &buffer->entries[i]), WB_BLOCK);
@@ -80,8 +117,10 @@ static int check_versions(struct buffer *buffer, struct wb_error *err)
 		uint8_t *block = buffer->cache_bytes + (size_t)i * WB_BLOCK;
 		bool whole = buffer->masks[i] == 0xff && !(sweep->ring->slots[entry->slot].flags & WB_SLOT_NO_DATA);
 
-		if (!entry->dirty && !sweep->clean_too)
+		if (!wants_version(buffer, i))
 			continue;
+		if (buffer->open[i]) /* what only claims has no sum that was verified */
+			whole &= entry->dirty && !wb_plan_only_claims(sweep->plan, entry);
 		if (sweep->check == WB_CHECK_STORE)
 			entry->check = check_of(block);
 		else if (sweep->check == WB_CHECK_COMPARE && whole && check_of(block) != entry->check)
@@ -113,7 +152,7 @@ static void request_blocks(struct buffer *buffer)
 		uint8_t *at = buffer->backing_bytes + (size_t)i * WB_BLOCK;
 		uint32_t sectors = (uint32_t)__builtin_popcount(inside_mask(buffer->sweep, entries[i].block));
 
-		if (i && entries[i - 1].block == entries[i].block)
+		if ((i && entries[i - 1].block == entries[i].block) || (buffer->sweep->open_only && !buffer->open[i]))
 			continue;
 		if (sectors < WB_SECTORS_PER_BLOCK)
 			memset(at, 0, WB_BLOCK);
@@ -155,7 +194,7 @@ static unsigned batch_size(const struct wb_entry *entries, size_t n)
 	return (unsigned)(whole ? whole : size);
 }
 
-static int visit_buffer(const struct buffer *buffer, bool continued, struct wb_error *err)
+static int visit_buffer(const struct buffer *buffer, struct wb_error *err)
 {
 	const struct wb_sweep *sweep = buffer->sweep;
 	const struct wb_entry *entries = buffer->entries;
@@ -165,11 +204,11 @@ static int visit_buffer(const struct buffer *buffer, bool continued, struct wb_e
 		for (next = i + 1; next < n && entries[next].block == entries[i].block;)
 			next++;
 		struct wb_view view = { .block = entries[i].block, .entries = entries + i, .count = next - i,
-					.first = i || !continued, .last = next < n || !buffer->continues,
+					.first = i || !buffer->continued, .open = buffer->open[i], .last = next < n || !buffer->continues,
 					.data = buffer->cache_bytes + (size_t)i * WB_BLOCK,
 					.readable = buffer->masks + i, .inside = inside_mask(sweep, entries[i].block) };
 
-		if (sweep->backing) {
+		if (sweep->backing && (!sweep->open_only || view.open)) {
 			view.backing = buffer->backing_bytes + (size_t)i * WB_BLOCK;
 			view.backing_readable = buffer->backing_masks[i];
 		}
@@ -182,7 +221,7 @@ static int visit_buffer(const struct buffer *buffer, bool continued, struct wb_e
 }
 
 /* What has been read becomes what a visitor may see, and he sees it. */
-static int take_buffer(struct buffer *buffer, bool continued, struct wb_error *err)
+static int take_buffer(struct buffer *buffer, struct wb_error *err)
 {
 	const struct wb_sweep *sweep = buffer->sweep;
 	int ret;
@@ -195,7 +234,7 @@ static int take_buffer(struct buffer *buffer, bool continued, struct wb_error *e
 	if (sweep->backing)
 		reread(sweep->ring, sweep->backing, buffer->blocks, buffer->block_count, buffer->backing_bytes,
 		       buffer->backing_masks);
-	return sweep->visit ? visit_buffer(buffer, continued, err) : 0;
+	return sweep->visit ? visit_buffer(buffer, err) : 0;
 }
 
 /* Two buffers: one is read while the other one is visited. */
@@ -246,6 +285,8 @@ static void read_ahead(struct reader *reader, struct buffer *buffer, struct wb_e
 	buffer->count = batch_size(buffer->entries, n - done);
 	buffer->continues = buffer->count < n - done &&
 			    buffer->entries[buffer->count - 1].block == buffer->entries[buffer->count].block;
+	buffer->continued = done && entries[done - 1].block == entries[done].block;
+	find_open(buffer);
 	request_versions(buffer);
 	if (buffer->sweep->backing)
 		request_blocks(buffer);
@@ -256,13 +297,13 @@ int wb_sweep_some(struct wb_sweep *sweep, struct wb_entry *entries, size_t n, si
 		  const struct wb_progress *progress, struct wb_error *err)
 {
 	struct reader *reader = open_reader(sweep, err);
-	bool continued = false;
+	bool parted = false;
 	int ret = reader ? 0 : -WB_ENOMEM;
 
 	sweep->pause = false;
 	if (reader)
 		read_ahead(reader, &reader->buffers[0], entries, n, *done);
-	for (unsigned turn = 0; *done < n && !ret && !(sweep->pause && !continued); turn ^= 1) {
+	for (unsigned turn = 0; *done < n && !ret && !(sweep->pause && !parted); turn ^= 1) {
 		struct buffer *buffer = &reader->buffers[turn];
 
 		ret = wb_poll(progress, sweep->phase, *done * (uint64_t)WB_BLOCK, n * (uint64_t)WB_BLOCK, err);
@@ -270,8 +311,8 @@ int wb_sweep_some(struct wb_sweep *sweep, struct wb_entry *entries, size_t n, si
 			break;
 		wb_helper_wait(&reader->helper);
 		read_ahead(reader, &reader->buffers[turn ^ 1], entries, n, *done + buffer->count);
-		ret = take_buffer(buffer, continued, err);
-		continued = buffer->continues;
+		ret = take_buffer(buffer, err);
+		parted = buffer->continues;
 		*done += buffer->count;
 	}
 	close_reader(reader);

@@ -56,7 +56,7 @@ $(BUILD)/tests/manyslots: tests/sim/manyslots.c $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
 
-$(BUILD)/tests/foretell: tests/sim/foretell.c $(BUILD)/libwbfmt.a
+$(BUILD)/tests/foretell $(BUILD)/tests/decide: $(BUILD)/tests/%: tests/sim/%.c tests/sim/layout.h tests/sim/sha256.h $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
 
@@ -85,7 +85,7 @@ $(TABLES): $(BUILD)/tests/%: tests/table/%.c tests/table/table.h $(BUILD)/tests/
 		$(BUILD)/cmd/common.a $(BUILD)/libwbfmt.a
 	$(Q)$(COMPILE) -o $@ $(filter %.c %.o %.a,$^) $(ALL_LDFLAGS) -Wl,--wrap=pread64 $(shell $(PKG_CONFIG) --libs $(PKGS)) $(CMOCKA)
 
-tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests/manyslots $(BUILD)/tests/simulate $(TABLES)
+tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests/manyslots $(BUILD)/tests/decide $(BUILD)/tests/simulate $(TABLES)
 .PHONY: tests count
 
 # A kind of tests is unit, fuzz, killpoints, simulate, a table or a bats file, each run on its own; those that take longest

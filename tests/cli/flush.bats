@@ -201,7 +201,7 @@ load helpers
 	cp backing.before.img before.img
 	expect 4 wb-flush-dirty -y cache.img backing.before.img
 	[[ $stderr == *"--timeline=new or --timeline=old"* ]]
-	expect 0 wb-flush-dirty -y --keep --json --timeline=new cache.img backing.before.img
+	expect 5 wb-flush-dirty -y --keep --json --timeline=new cache.img backing.before.img
 	[ "$(field .first_id) $(field .last_id)" = "1 2" ]
 	cp before.img backing.before.img
 	expect 5 wb-flush-dirty -y --keep --json --timeline=old --force=stateless --policy=salvage cache.img backing.before.img

@@ -139,7 +139,7 @@ static int with_ring(struct job *job, struct wb_ring *ring, struct wb_dev *cache
 {
 	struct wb_decide_options options = { .policy = job->policy, .capacity = 64, .resumed = job->resumed,
 					     .cut = job->resume_cut,
-					     .until = job->until };
+					     .until_given = job->until, .until = job->until };
 	struct wb_proof proof = { .pair = WB_PAIR_UNPROVEN };
 	int ret = 0;
 
@@ -159,6 +159,8 @@ static int with_ring(struct job *job, struct wb_ring *ring, struct wb_dev *cache
 		ret = wb_check(ring, &proof, count_finding, job, &job->err);
 	if (!ret)
 		ret = wb_decide(ring, backing, &options, &job->decision, NULL, &job->err);
+	for (uint32_t i = 0; i < ring->cache->geometry.slots && job->classes && !job->scene->wild; i++)
+		job->flags[i] |= ring->slots[i].flags & WB_SLOT_ON_BACKING;
 	job->corrections = job->decision.corrected;
 	if (!ret && !job->decision.refused)
 		ret = replay(job, ring, cache, backing);
@@ -267,6 +269,25 @@ static bool any_copy(const struct case_ *c, unsigned int sector, uint64_t low, u
 	return false;
 }
 
+static bool anything(const struct case_ *c, unsigned int sector, const uint8_t *copy, int64_t unused)
+{
+	(void)c;
+	(void)sector;
+	(void)copy;
+	(void)unused;
+	return true;
+}
+
+/* A hole whose metablocks can be read has this sector: then salvage may leave it as it is. */
+static bool hole_claims(const struct case_ *c, unsigned int sector)
+{
+	for (unsigned int slot = 0; slot < c->truth.driver->config->slots; slot++)
+		for (unsigned int i = 0; c->truth.places[slot].hole_copy && i < c->truth.places[slot].length; i++)
+			if (truth_copy(&c->truth, slot, i, sector))
+				return true;
+	return false;
+}
+
 static bool ranks(const struct case_ *c, unsigned int sector, const uint8_t *copy, int64_t rank)
 {
 	uint32_t version = version_of(copy, sector);
@@ -363,6 +384,9 @@ static void check_durable(struct case_ *c, const struct job *job, unsigned int s
 	else if (held && c->truth.holes && job->policy == WB_SALVAGE &&
 	    !any_copy(c, sector, 0, UINT64_MAX, true, is_version, c->before[sector]))
 		meet(c, LIMIT_EVIDENCE_GONE);
+	else if (job->policy == WB_SALVAGE && c->after[sector] == c->before[sector] &&
+		 (hole_claims(c, sector) || job->decision.cut > c->truth.head))
+		meet(c, LIMIT_SALVAGE_CUT);
 	else if (held && newest_is_damaged(c))
 		meet(c, LIMIT_NEWEST_DAMAGED);
 	else if (held || any_copy(c, sector, low, UINT64_MAX, false, ranks, rank))
@@ -425,7 +449,8 @@ static void explain_moment(struct case_ *c, const struct job *job)
 			continue;
 		if (c->after[i] == c->before[i] && (!written || c->before[i] > written->closed ||
 						    c->truth.driver->foreground[i])) {
-			if (any_copy(c, i, last, UINT64_MAX, true, is_version, c->before[i]) && job->policy == WB_PREFIX)
+			if (any_copy(c, i, last, UINT64_MAX, true, is_version, c->before[i]) && job->policy == WB_PREFIX &&
+			    any_copy(c, i, 0, last, false, anything, 0))
 				wrong(c, property, "sector %u holds version %u, which a segment behind the cut has",
 				      i, c->before[i]);
 			meet(c, LIMIT_BACKING_AHEAD);
@@ -505,6 +530,10 @@ static unsigned int expected_refusal(const struct case_ *c, const struct job *jo
 			WB_REFUSE_RECORD : 0;
 	bits |= truth->zeroed && job->zeroed != 1 ? WB_REFUSE_ZEROED : 0;
 	bits |= c->met[LIMIT_CHANCE_BIT] ? WB_REFUSE_ROTTEN | WB_REFUSE_HOLE : 0;
+	for (unsigned int i = 0; job->flags && i < truth->driver->config->slots; i++) /* BACKING seems to hold the torn tail */
+		bits |= job->flags[i] & WB_SLOT_ON_BACKING ? WB_REFUSE_ROTTEN : 0;
+	/* durable before what it names, or foreground writes went over that */
+	bits |= truth->driver->config->generation == 0 && truth->record ? WB_REFUSE_CONTRADICTED : 0;
 	return bits;
 }
 
@@ -520,7 +549,7 @@ static void check_strict(struct case_ *c, const struct job *job)
 	for (unsigned int i = 0; i < truth->driver->config->slots; i++)
 		for (unsigned int k = 0; k < sizeof(damaged) / sizeof(*damaged); k++)
 			must |= truth->places[i].class_ == damaged[k];
-	must |= (expected_refusal(c, job) & ~(unsigned int)(WB_REFUSE_ROTTEN | WB_REFUSE_HOLE)) != 0;
+	must |= (expected_refusal(c, job) & ~(unsigned int)(WB_REFUSE_ROTTEN | WB_REFUSE_HOLE | WB_REFUSE_CONTRADICTED)) != 0;
 	if (must && !job->decision.refused)
 		wrong(c, "strict-refuses-damage", "strict takes a log that is damaged");
 	if (c->scene->survivable && job->decision.refused & ~expected_refusal(c, job))

@@ -400,16 +400,34 @@ const uint8_t *truth_copy(const struct truth *truth, unsigned int slot, unsigned
 	return at + offset;
 }
 
-/* The oldest segment of the window that has just this for a sector, 0: none. */
+/* What a slot claims for a sector, dirty or clean, whatever its checksum; NULL: nothing. */
+static const uint8_t *claim_of(const struct truth *truth, unsigned int slot, unsigned int index, unsigned int sector)
+{
+	const uint8_t *at = slot_bytes(truth, slot);
+	const uint8_t *mb = at + (is_v0(truth) ? 13 + 13 * index : 512 + 16 * index);
+	uint64_t offset = BLOCK * (index + 1u) + sector % 8 * SECTOR, lap = (truth->places[slot].id - 1) / truth->driver->config->slots + 1;
+	unsigned int bits = mb[8] || is_v0(truth) ? mb[8] : 0xff;
+
+	if (get_le(mb, 8) != sector - sector % 8 || !(bits >> sector % 8 & 1) ||
+	    (is_v0(truth) && get_le(mb + 9, 4) != (uint32_t)lap) ||
+	    !truth_readable(truth, slot_offset(truth->driver, slot) + offset, SECTOR))
+		return NULL;
+	return at + offset;
+}
+
+/* The oldest header in its place within a lap of the newest that claims just this for a sector, 0: none. */
 static uint64_t oldest_equal(const struct truth *truth, unsigned int sector, const uint8_t *bytes)
 {
-	for (uint64_t id = truth->first; id <= truth->head; id++) {
+	uint64_t slots = truth->driver->config->slots;
+
+	for (uint64_t id = truth->head < slots ? 1 : truth->head - slots + 1; id < truth->head + slots; id++) {
 		const struct place *place = place_of(truth, id);
 
-		if (place->id != id || (place->class_ != WB_LIVE && place->class_ != WB_PART_READABLE && !place->hole_copy))
+		if (place->id != id || place->header_lost || place->length > truth->driver->capacity ||
+		    place->class_ == WB_TORN_TAIL || !memcmp(bytes, bytes + 1, SECTOR - 1))
 			continue;
 		for (unsigned int i = 0; i < place->length; i++) {
-			const uint8_t *copy = truth_copy(truth, slot_of(truth->driver, id), i, sector);
+			const uint8_t *copy = claim_of(truth, slot_of(truth->driver, id), i, sector);
 
 			if (copy && !memcmp(copy, bytes, SECTOR))
 				return id;
@@ -418,11 +436,26 @@ static uint64_t oldest_equal(const struct truth *truth, unsigned int sector, con
 	return 0;
 }
 
+/* Some segment below the hole would write the sector. */
+static bool covered_below(const struct truth *truth, unsigned int sector, uint64_t hole)
+{
+	for (uint64_t id = truth->first; id < hole; id++) {
+		const struct place *place = place_of(truth, id);
+
+		if (place->id != id || place->class_ != WB_LIVE)
+			continue;
+		for (unsigned int i = 0; i < place->length; i++)
+			if (truth_copy(truth, slot_of(truth->driver, id), i, sector))
+				return true;
+	}
+	return false;
+}
+
 uint64_t truth_evidence(const struct truth *truth, const uint8_t *backing, uint64_t hole)
 {
 	uint64_t sectors = 0;
 
 	for (unsigned int i = 0; i < truth->driver->config->sectors; i++)
-		sectors += oldest_equal(truth, i, backing + (uint64_t)i * SECTOR) >= hole;
+		sectors += oldest_equal(truth, i, backing + (uint64_t)i * SECTOR) >= hole && covered_below(truth, i, hole);
 	return sectors;
 }

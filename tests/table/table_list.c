@@ -251,7 +251,8 @@ static void versions_that_do_not_count_say_why(void **state)
 		const char *fixture, *arguments, *has, *and, *has_not;
 	} rows[] = {
 		{ "v2-evidence", "cache.img backing.img", "beyond-hole", "rotten", NULL },
-		{ "v2-evidence", "--policy=salvage cache.img backing.img", "below-evidence", NULL, "beyond-hole" },
+		{ "v2-evidence", "--policy=salvage cache.img backing.img", "contested", NULL, "beyond-hole" },
+		{ "v0-evidence", "--policy=salvage cache.img backing.img", "below-evidence", NULL, "beyond-hole" },
 		{ "v2-evidence", "--until-id=4 cache.img", "beyond-until", NULL, NULL },
 		{ "v2-stale-lap", "cache.img", "older-lap", NULL, NULL },
 		{ "v2-restarted", "cache.img", "undecided", NULL, "wins" },

@@ -346,24 +346,28 @@ static void ids_near_the_largest_are_planned(void **state)
 	build_release(&b);
 }
 
-static void copies_of_holes_are_planned_only_when_wanted(void **state)
+static void claims_are_entries_where_they_are_above_something_planned(void **state)
 {
 	(void)state;
-	for (int wanted = 0; wanted < 2; wanted++) {
-		const struct wb_scope scope = { .low = 1, .high = UINT64_MAX, .hole_copies = wanted };
+	for (int wanted = 0; wanted < 3; wanted++) {
+		const struct wb_scope scope = { .low = 1, .high = UINT64_MAX, .claims = wanted, .every_version = wanted == 2 };
 		struct collected *all = malloc(sizeof(*all));
 		struct build b;
 
-		build_init(&b, "v1", 4, 8);
-		build_log(&b, 9, 16, 100);
+		build_init(&b, "v1", 5, 8);
+		build_log(&b, 9, 16, 3);
+		build_segment(&b, 13, PUTS({ 2, 0xff, 0 }, { 50, 0xff, 0 }, { 0, 0x0f, 0 }));
 		memset(build_at(&b, 4) + 8, 0x77, 4); /* the checksum of 13 */
 		build_segment(&b, 7, PUTS({ 99, 0xff, 0 })); /* over 15, whose copy is gone */
 		build_load(&b, 0);
 		assert_int_equal(b.ring.holes, 2);
 		collect(&b, &scope, ROOM, all);
-		assert_int_equal(all->count, wanted ? 7 : 6);
-		for (size_t i = 0; i < all->count; i++)
+		/* the hole 13 claims block 0 above 12 and 9; block 2 is 14's, and block 50 nobody's */
+		assert_int_equal(all->count, wanted == 2 ? 9 : wanted ? 5 : 3);
+		for (size_t i = 0; i < all->count; i++) {
 			assert_int_not_equal(all->entries[i].block, 99);
+			assert_true(wanted || all->entries[i].slot != 4);
+		}
 		free(all);
 		build_release(&b);
 	}
@@ -449,7 +453,7 @@ int main(void)
 		cmocka_unit_test(unusable_metablocks_are_left_out),
 		cmocka_unit_test(scope_and_window_bound_the_plan),
 		cmocka_unit_test(ids_near_the_largest_are_planned),
-		cmocka_unit_test(copies_of_holes_are_planned_only_when_wanted),
+		cmocka_unit_test(claims_are_entries_where_they_are_above_something_planned),
 		cmocka_unit_test(entries_carry_the_sums_of_the_load),
 		cmocka_unit_test(planning_can_be_stopped),
 		cmocka_unit_test(metadata_that_cannot_be_read_any_more_is_an_error),

@@ -1055,10 +1055,11 @@ struct lost {
 	unsigned count, offsets;
 };
 
-static void note_lost(void *context, uint64_t sector, uint64_t sectors)
+static void note_lost(void *context, uint64_t sector, uint64_t sectors, enum wb_alone why)
 {
 	struct lost *lost = context;
 
+	assert_int_equal(why, WB_ALONE_UNREADABLE);
 	for (uint64_t i = 0; i < sectors; i++)
 		lost->sector[lost->count++] = sector + i;
 }

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* See account.h: for each slot of the device, why its segment needs no writing, or that it is left out. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "account.h"
+#include "bytes.h"
+#include "dev.h"
+#include "error.h"
+
+static const char *const reasons[WB_LEFT_REASONS] = {
+	"class", "cut", "timeline", "beyond-slots", "metablocks", "record",
+};
+
+const char *wb_left_name(enum wb_left_reason reason)
+{
+	return reasons[reason];
+}
+
+static void tell(const struct wb_decide_options *options, const struct wb_left *left)
+{
+	if (options->left)
+		options->left(options->context, left);
+}
+
+/* ---- slots that --slots leaves out ---- */
+
+/* The segment's own bytes agree, whatever its place. */
+static bool is_intact(const struct wb_geometry *geometry, struct wb_dev *dev, uint32_t slot, uint8_t *bytes)
+{
+	struct wb_header header;
+	uint32_t size;
+
+	wb_header_decode(geometry->format, bytes, &header);
+	if (!wb_length_in_range(geometry, header.length) || wb_all_bytes(bytes, WB_BLOCK, 0))
+		return false;
+	if (!wb_seal_covers_data(geometry->format))
+		return header.id && wb_seal_laps(geometry, bytes, &header);
+	size = WB_BLOCK * (header.length + 1);
+	if (wb_dev_read(dev, wb_slot_offset(geometry, slot) + WB_BLOCK, bytes + WB_BLOCK, size - WB_BLOCK, NULL))
+		return header.id;
+	return wb_seal_match(geometry->format, header.checksum, wb_crc32c(~0u, bytes + WB_SUMMED_FROM, size - WB_SUMMED_FROM));
+}
+
+static uint64_t id_in(const struct wb_geometry *geometry, const uint8_t *bytes)
+{
+	struct wb_header header;
+
+	wb_header_decode(geometry->format, bytes, &header);
+	return header.id;
+}
+
+int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *options, uint64_t *count,
+		      const struct wb_progress *progress, struct wb_error *err)
+{
+	const struct wb_geometry *given = &ring->cache->geometry;
+	struct wb_dev *dev = ring->cache->dev;
+	struct wb_geometry all;
+	void *bytes = NULL;
+	int ret = 0;
+
+	*count = 0;
+	if (given->wrap || wb_geometry_init(&all, given->format, given->order, wb_dev_size(dev), 0, NULL) ||
+	    all.slots <= given->slots)
+		return 0;
+	if (posix_memalign(&bytes, WB_BLOCK, WB_BLOCK * (WB_CAPACITY_MAX + 1u)))
+		return wb_no_memory(err, "the slots beyond the ring");
+	for (uint32_t slot = given->slots; slot < all.slots; slot++) {
+		struct wb_left left = { .slot = slot, .reason = WB_LEFT_BEYOND_SLOTS, .class_ = WB_FOREIGN };
+
+		if (slot % 64 == 0)
+			ret = wb_poll(progress, "looking beyond the slots", slot - given->slots, all.slots - given->slots, err);
+		if (ret)
+			break;
+		if (wb_dev_read(dev, wb_slot_offset(&all, slot), bytes, WB_BLOCK, NULL))
+			left.class_ = WB_UNREADABLE;
+		else if (!is_intact(&all, dev, slot, bytes))
+			continue;
+		else
+			left.id = id_in(&all, bytes);
+		++*count;
+		tell(options, &left);
+	}
+	free(bytes);
+	return ret;
+}
+
+/* ---- slots of the ring ---- */
+
+/* Dirty sectors of metablocks that no plan can use: misaligned, or beyond BACKING. */
+static int count_unusable(struct wb_ring *ring, uint32_t slot, const struct wb_decide_options *options, struct wb_left *left,
+			  struct wb_error *err)
+{
+	uint8_t meta[WB_BLOCK];
+	int ret = wb_ring_metadata(ring, slot, meta, err);
+
+	for (unsigned i = 0; i < ring->slots[slot].length && !ret; i++) {
+		struct wb_metablock metablock;
+
+		wb_metablock_decode(ring->cache->geometry.format, meta, i, &metablock);
+		if (!metablock.dirty || wb_metablock_usable(ring, &metablock))
+			continue;
+		left->sectors += (unsigned)__builtin_popcount(metablock.dirty);
+		if (options->unusable)
+			options->unusable(options->context, ring->slots[slot].id, i, metablock.sector, metablock.dirty);
+	}
+	left->reason = WB_LEFT_METABLOCKS;
+	return ret;
+}
+
+/* The bytes of the segment agree, in whatever place. */
+static bool is_whole(const struct wb_slot *slot)
+{
+	return slot->flags & WB_SLOT_SEALED;
+}
+
+/* Whether a slot that is not written is accounted for; else the reason is set. */
+static bool is_accounted(const struct wb_ring *ring, const struct wb_decision *decision, uint32_t index, struct wb_left *left)
+{
+	const struct wb_slot *slot = &ring->slots[index];
+
+	left->reason = WB_LEFT_CLASS;
+	if (wb_ring_other_line(ring, index)) {
+		left->reason = WB_LEFT_TIMELINE;
+		return !is_whole(slot) && !(slot->flags & WB_SLOT_NO_HEADER);
+	}
+	switch ((enum wb_class)slot->class_) {
+	case WB_EMPTY:
+	case WB_TORN_TAIL:
+	case WB_TORN_HEAD:
+	case WB_STALE_LAP:
+	case WB_ZEROED:
+	case WB_CLASSES:
+		return true;
+	case WB_FOREIGN:
+		return !is_whole(slot);
+	case WB_OLD:
+		left->reason = WB_LEFT_RECORD;
+		return !decision->record_contradicted || !wb_slot_claims(ring, index) || slot->id > ring->record ||
+		       !slot->dirty_sectors;
+	case WB_LIVE:
+		left->reason = WB_LEFT_CUT;
+		return !slot->dirty_sectors;
+	case WB_ALIEN_ID:
+	case WB_AHEAD:
+	case WB_BAD_LENGTH:
+	case WB_PART_READABLE:
+	case WB_ROTTEN:
+	case WB_UNREADABLE:
+		return false;
+	}
+	return false;
+}
+
+int wb_account(struct wb_ring *ring, const struct wb_decide_options *options, struct wb_decision *decision,
+	       const struct wb_progress *progress, struct wb_error *err)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; i < ring->cache->geometry.slots && !ret; i++) {
+		const struct wb_slot *slot = &ring->slots[i];
+		struct wb_left left = { .slot = i, .id = slot->id, .class_ = (enum wb_class)slot->class_ };
+
+		if (i % 4096 == 0)
+			ret = wb_poll(progress, "accounting for the slots", i, ring->cache->geometry.slots, err);
+		if (ret)
+			break;
+		if (wb_slot_planned(ring, &decision->scope, i)) {
+			if (!(slot->flags & (WB_SLOT_MISALIGNED | WB_SLOT_BEYOND)))
+				continue;
+			ret = count_unusable(ring, i, options, &left, err);
+		} else if (slot->class_ == WB_ZEROED) {
+			decision->zeroed_skipped++;
+			continue;
+		} else if (is_accounted(ring, decision, i, &left)) {
+			continue;
+		} else {
+			left.sectors = slot->dirty_sectors;
+		}
+		decision->left_segments++;
+		decision->left_sectors += left.sectors;
+		if (!decision->refused)
+			tell(options, &left);
+	}
+	return ret;
+}
+
+/* ---- how it ends ---- */
+
+/* Dirty sectors that are not on BACKING, or may be older there than they were. */
+static bool leaves_out(const struct wb_decide_options *options, const struct wb_decision *decision,
+		       const struct wb_replay_result *result)
+{
+	return decision->left_segments || decision->stale_sectors || decision->unknown_holes || result->unreadable_sectors ||
+	       result->contested_sectors || (decision->zeroed_skipped && options->policy != WB_STRICT);
+}
+
+unsigned wb_decision_status(const struct wb_ring *ring, const struct wb_decide_options *options,
+			    const struct wb_decision *decision, const struct wb_replay_result *result)
+{
+	bool left = leaves_out(options, decision, result);
+	bool line = ring->restarted && ring->options.timeline != WB_TIMELINE_NONE;
+	bool prefix = options->policy == WB_PREFIX || options->until_given;
+	bool acted = (decision->damage && options->policy != WB_STRICT) || (prefix && left) || line ||
+		     decision->record_contradicted;
+
+	if (decision->refused)
+		return 4;
+	return (acted ? 1 : 0) | (left || line || decision->record_contradicted ? 4 : 0);
+}
+
+bool wb_decision_may_end(const struct wb_ring *ring, const struct wb_decide_options *options,
+			 const struct wb_decision *decision, const struct wb_replay_result *result)
+{
+	bool line = ring->restarted && ring->options.timeline != WB_TIMELINE_NONE;
+	bool prefix = options->policy == WB_PREFIX && decision->cut;
+
+	return !decision->refused && !leaves_out(options, decision, result) && !decision->zeroed_skipped && !prefix &&
+	       !options->until_given && ring->options.record_use != WB_RECORD_TRUST && !line && !decision->record_contradicted;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Nothing intact is left behind silently: every slot of the device is accounted for. */
+#ifndef WB_ACCOUNT_H
+#define WB_ACCOUNT_H
+
+#include "versions.h"
+
+/* Fills the decision's left_segments, left_sectors and zeroed_skipped, and tells the options' callbacks. */
+int wb_account(struct wb_ring *ring, const struct wb_decide_options *options, struct wb_decision *decision,
+	       const struct wb_progress *progress, struct wb_error *err);
+
+/* *count: intact segments, and headers that cannot be read, in slots of the device beyond those of the ring, which --slots
+ * made smaller. Tells each to the options' callback when it is not NULL. */
+int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *options, uint64_t *count,
+		      const struct wb_progress *progress, struct wb_error *err);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What BACKING tells about a log: how far it has gone, and what of the log it holds. */
+#ifndef WB_EVIDENCE_H
+#define WB_EVIDENCE_H
+
+#include "versions.h"
+
+struct wb_evidence {
+	uint64_t sectors;    /* that hold something newer than a planned version below the cut */
+	uint64_t last_hole;  /* the largest of the holes asked for that has evidence, 0: none */
+	bool beyond_head;    /* a torn tail that was written back is evidence at the end */
+};
+
+/* The capacity and the visitor's bookkeeping that all searches here have in common. */
+struct wb_search {
+	struct wb_ring *ring;
+	struct wb_dev *backing;
+	size_t capacity;
+	const struct wb_progress *progress;
+};
+
+/* Sectors that demonstrably hold a version of id `cut` or newer, and that the scope, which ends below it, writes. cut 0: newer
+ * than all ids. */
+int wb_evidence_at(const struct wb_search *search, const struct wb_scope *scope, uint64_t cut, struct wb_evidence *evidence,
+		   struct wb_error *err);
+
+/* holes: ascending ids. What the scope writes may lie on both sides of them. */
+int wb_evidence_at_holes(const struct wb_search *search, const struct wb_scope *scope, const uint64_t *holes, size_t n,
+			 struct wb_evidence *evidence, struct wb_error *err);
+
+#endif

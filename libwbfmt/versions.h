@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Which slots hold versions of blocks, and which of those count for what. A version is planned when the policy's scope
+ * takes its segment in, and a claim when a header in its place says so, whatever its checksum: BACKING may hold it. Proof,
+ * evidence and replay all walk the same order, newest first.
+ */
+#ifndef WB_VERSIONS_H
+#define WB_VERSIONS_H
+
+#include "ring.h"
+
+/* Headers in place with an id in (M-N, M+N) claim what their metablocks say, and so does another time line that is newer than
+ * the one at hand. A torn tail counts for nothing until BACKING turned out to hold it: then its class is rotten. */
+bool wb_slot_claims(const struct wb_ring *ring, uint32_t slot);
+
+/* The segment takes part in a replay of this scope. */
+bool wb_slot_planned(const struct wb_ring *ring, const struct wb_scope *scope, uint32_t slot);
+
+/* The version in slot a is newer than the one in slot b; both are planned or claim. */
+bool wb_slot_newer(const struct wb_ring *ring, uint32_t a, uint32_t b);
+
+/* A hole whose header is in its place and tells metablocks. */
+bool wb_slot_is_own_hole(const struct wb_ring *ring, uint32_t slot);
+
+/* And they can be believed to be all. In v0 never: there a hole's header or metablocks are what is damaged. */
+bool wb_slot_is_readable_hole(const struct wb_ring *ring, uint32_t slot);
+
+/* The slots of a scope, newest first: those planned and, with scope->claims, all that claim; without every_version these only
+ * where one is newer than a planned segment, and is none itself: *others. The caller frees *order. */
+int wb_versions_order(const struct wb_ring *ring, const struct wb_scope *scope, uint32_t **order, uint32_t *count,
+		      bool *others, struct wb_error *err);
+
+/* In v0 a metablock of an unsealed segment is believed when its lap is that of the id. */
+bool wb_version_believed(const struct wb_ring *ring, uint32_t slot, const struct wb_metablock *metablock);
+
+#endif

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* libwbfmt/evidence.c, account.c, and what the replay does about claims: nothing older over something newer, nothing whole
+ * left behind silently. */
+#include "cache_builder.h"
+#include "evidence.h"
+
+#define BLOCKS 64u
+
+struct scene {
+	struct build b;
+	struct backing backing;
+	struct wb_decision decision;
+	struct wb_replay_result result;
+};
+
+static void scene_init(struct scene *scene, const char *format)
+{
+	memset(scene, 0, sizeof(*scene));
+	build_init(&scene->b, format, 5, 8);
+	backing_init(&scene->backing, BLOCKS * 8);
+}
+
+static void scene_release(struct scene *scene)
+{
+	backing_release(&scene->backing);
+	build_release(&scene->b);
+}
+
+static void break_seal(struct build *b, uint64_t id)
+{
+	memset(build_at(b, wb_slot_of(&b->geometry, id)) + b->geometry.format->checksum.offset, 0x77, 4);
+}
+
+static void decide_with(struct scene *scene, struct wb_decide_options options)
+{
+	const struct wb_replay_options replay = { .capacity = ROOM, .verify = true };
+
+	options.capacity = ROOM;
+	assert_int_equal(wb_decide(&scene->b.ring, scene->backing.dev, &options, &scene->decision, NULL, NULL), 0);
+	assert_int_equal(wb_replay(&scene->b.ring, &scene->decision.scope, scene->backing.dev, &replay, &scene->result, NULL,
+				   NULL), 0);
+}
+
+static void decide(struct scene *scene, enum wb_policy policy)
+{
+	decide_with(scene, (struct wb_decide_options){ .policy = policy });
+}
+
+static unsigned status_of(struct scene *scene, enum wb_policy policy)
+{
+	const struct wb_decide_options options = { .policy = policy };
+
+	return wb_decision_status(&scene->b.ring, &options, &scene->decision, &scene->result);
+}
+
+static bool may_end(struct scene *scene, enum wb_policy policy)
+{
+	const struct wb_decide_options options = { .policy = policy };
+
+	return wb_decision_may_end(&scene->b.ring, &options, &scene->decision, &scene->result);
+}
+
+/* ---- a torn tail that was written back ---- */
+
+/* Ids 9 ... 16 write block id and blocks 0, 1 or 2; 17 is torn and bears three of those blocks. */
+static void tail_scene(struct scene *scene)
+{
+	scene_init(scene, "v1");
+	for (uint64_t id = 9; id <= 16; id++)
+		build_segment(&scene->b, id, PUTS({ id, 0xff, 0 }, { id % 3, 0xff, 0 }));
+	build_segment(&scene->b, 17, PUTS({ 0, 0xff, 0 }, { 1, 0xff, 0 }, { 2, 0xff, 0 }));
+	break_seal(&scene->b, 17);
+}
+
+static void bring_up_to(struct scene *scene, uint64_t id)
+{
+	for (uint64_t i = 9; i <= 16 && i <= id; i++) {
+		backing_write(&scene->backing, i, 0xff, i);
+		backing_write(&scene->backing, i % 3, 0xff, i);
+	}
+	for (uint64_t block = 0; block < 3 && id >= 17; block++)
+		backing_write(&scene->backing, block, 0xff, 17);
+}
+
+static void torn_tail_that_was_written_back_is_rotten(void **state)
+{
+	static const struct {
+		const char *name;
+		uint64_t up_to;
+		unsigned tail_blocks; /* so many blocks of 17 are on BACKING all the same */
+		bool rotten;
+	} cases[] = {
+		{ "nothing was", 8, 0, false },       { "all before it was", 16, 0, false },
+		{ "it was", 17, 0, true },            { "a part of it was", 16, 1, false },
+		{ "most of it was", 16, 2, true },    { "but nothing before it", 8, 3, false },
+		{ "and hardly anything before it", 11, 3, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct scene scene;
+
+		tail_scene(&scene);
+		bring_up_to(&scene, cases[i].up_to);
+		for (unsigned block = 0; block < cases[i].tail_blocks; block++)
+			backing_write(&scene.backing, block, 0xff, 17);
+		build_load(&scene.b, BLOCKS * 8);
+		assert_class(&scene.b, 0, WB_TORN_TAIL);
+		decide(&scene, WB_STRICT);
+		if ((class_at(&scene.b, 0) == WB_ROTTEN) != cases[i].rotten)
+			fail_msg("%s: %s", cases[i].name, wb_class_name(class_at(&scene.b, 0)));
+		assert_int_equal(scene.decision.refused, cases[i].rotten ? WB_REFUSE_ROTTEN : 0);
+		for (uint64_t block = 0; block < 3 && cases[i].rotten; block++)
+			assert_true(backing_holds(&scene.backing, block * 8, block < cases[i].tail_blocks || cases[i].up_to == 17 ?
+						  17 : 14 + (block + 1) % 3));
+		scene_release(&scene);
+	}
+}
+
+static void salvage_writes_nothing_below_a_tail_that_was_written_back(void **state)
+{
+	struct scene scene;
+
+	(void)state;
+	tail_scene(&scene);
+	bring_up_to(&scene, 17);
+	build_load(&scene.b, BLOCKS * 8);
+	decide(&scene, WB_SALVAGE);
+	assert_int_equal(scene.decision.cut, 17);
+	assert_int_equal(scene.result.planned_sectors, 0);
+	assert_int_equal(status_of(&scene, WB_SALVAGE), 5);
+	assert_false(may_end(&scene, WB_SALVAGE));
+	scene_release(&scene);
+}
+
+/* Only the header landed: below it are metablocks and data of 9, which was written back; 16 was not. */
+static void header_of_a_torn_tail_over_what_was_written_back_is_no_damage(void **state)
+{
+	struct scene scene;
+
+	(void)state;
+	scene_init(&scene, "v1");
+	for (uint64_t id = 9; id <= 16; id++)
+		build_segment(&scene.b, id, PUTS({ id % 3, 0xff, 0 }, { id, 0xff, 0 }));
+	wb_put_le(build_id_at(&scene.b, 0), 8, 17);
+	break_seal(&scene.b, 17);
+	backing_write(&scene.backing, 0, 0xff, 9);
+	backing_write(&scene.backing, 9, 0xff, 9);
+	build_load(&scene.b, BLOCKS * 8);
+	decide(&scene, WB_STRICT);
+	assert_class(&scene.b, 0, WB_TORN_TAIL);
+	assert_int_equal(scene.decision.refused, 0);
+	assert_true(backing_holds(&scene.backing, 0, 15));
+	assert_int_equal(status_of(&scene, WB_STRICT), 0);
+	assert_true(may_end(&scene, WB_STRICT));
+	scene_release(&scene);
+}
+
+/* A run that was cut off has changed BACKING, and what it decided stands. */
+static void resumed_run_does_not_compare_the_tail_again(void **state)
+{
+	struct scene scene;
+
+	(void)state;
+	tail_scene(&scene);
+	bring_up_to(&scene, 17);
+	build_load(&scene.b, BLOCKS * 8);
+	decide_with(&scene, (struct wb_decide_options){ .policy = WB_PREFIX, .resumed = true, .force_regress = true });
+	assert_class(&scene.b, 0, WB_TORN_TAIL);
+	scene_release(&scene);
+}
+
+/* ---- what a hole's own metablocks protect ---- */
+
+/* Block 1: written by 10 and by 13, which is rotten; BACKING holds what the case says. */
+static void a_readable_hole_protects_what_may_be_its_own(void **state)
+{
+	static const struct {
+		const char *name;
+		uint64_t held;  /* 0: one repeated byte */
+		bool written;
+	} cases[] = {
+		{ "one repeated byte", 0, true },      { "an older version", 9, true },  { "the planned version", 10, true },
+		{ "the hole's version", 13, false },   { "unknown bytes", 77, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct scene scene;
+
+		scene_init(&scene, "v1");
+		build_log(&scene.b, 9, 16, 1000);
+		build_segment(&scene.b, 9, PUTS({ 1, 0xff, 0 }));
+		build_segment(&scene.b, 10, PUTS({ 1, 0xff, 0 }));
+		build_segment(&scene.b, 13, PUTS({ 1, 0x0f, 0 }));
+		break_seal(&scene.b, 13);
+		if (cases[i].held)
+			backing_write(&scene.backing, 1, 0xff, cases[i].held);
+		else
+			memset(scene.backing.bytes + WB_BLOCK, 0xa5, WB_BLOCK);
+		build_load(&scene.b, BLOCKS * 8);
+		decide(&scene, WB_SALVAGE);
+		assert_int_equal(scene.decision.cut, 0);
+		if (backing_holds(&scene.backing, 8, 10) != cases[i].written)
+			fail_msg("%s: sector 8 of BACKING", cases[i].name);
+		assert_true(backing_holds(&scene.backing, 8 + 4, 10)); /* which the hole does not claim */
+		assert_int_equal(scene.result.contested_sectors, cases[i].written ? 0 : 4);
+		assert_int_equal(status_of(&scene, WB_SALVAGE), 5);
+		scene_release(&scene);
+	}
+}
+
+/* More versions of one block than are read together, and a newer claim among them. */
+static void very_many_versions_of_a_block_do_not_hide_a_claim(void **state)
+{
+	static const struct { uint64_t held, hole; bool written; } cases[] = {
+		{ 1150, 1150, false }, { 1150, 0, true }, { 50, 1150, true }, { 600, 1150, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct scene scene;
+
+		memset(&scene, 0, sizeof(scene));
+		build_init(&scene.b, "v1", 4, 1200);
+		backing_init(&scene.backing, BLOCKS * 8);
+		for (uint64_t id = 1; id <= 1200; id++)
+			build_segment(&scene.b, id, PUTS({ id > 1150 ? 5 : 0, 0xff, 0 }));
+		if (cases[i].hole)
+			break_seal(&scene.b, cases[i].hole);
+		backing_write(&scene.backing, 0, 0xff, cases[i].held);
+		build_load(&scene.b, BLOCKS * 8);
+		decide(&scene, WB_SALVAGE);
+		assert_int_equal(backing_holds(&scene.backing, 0, cases[i].hole ? 1149 : 1150), cases[i].written);
+		assert_int_equal(scene.result.contested_sectors, cases[i].written ? 0 : 8);
+		scene_release(&scene);
+	}
+}
+
+/* A clean copy tells that BACKING held this when it was made. */
+static void a_clean_copy_above_a_hole_is_evidence(void **state)
+{
+	struct scene scene;
+
+	(void)state;
+	memset(&scene, 0, sizeof(scene));
+	build_init(&scene.b, "v2", 10, 4);
+	backing_init(&scene.backing, BLOCKS * 8);
+	build_segment(&scene.b, 1, PUTS({ 0, 0xff, 0 }));
+	build_segment(&scene.b, 3, PUTS({ 0, 0x00, 2 }));
+	build_segment(&scene.b, 4, PUTS({ 9, 0xff, 0 }));
+	backing_write(&scene.backing, 0, 0xff, 2);
+	build_load(&scene.b, BLOCKS * 8);
+	decide(&scene, WB_PREFIX);
+	assert_int_equal(scene.decision.refused, WB_REFUSE_REGRESS);
+	assert_int_equal(scene.decision.evidence, 8);
+	assert_true(backing_holds(&scene.backing, 0, 2));
+	scene_release(&scene);
+}
+
+/* ---- the rule in the replay itself ---- */
+
+static void replay_refuses_what_was_not_decided(void **state)
+{
+	static const struct { int guard; int ret; uint64_t holds; } cases[] = {
+		{ WB_GUARD_REFUSE, -WB_ENEWER, 14 }, { WB_GUARD_PROTECT, 0, 14 }, { WB_GUARD_OFF, 0, 10 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		const struct wb_replay_options replay = { .capacity = ROOM };
+		struct wb_scope scope = { .low = 9, .high = 12, .claims = true };
+		struct wb_error err = { 0 };
+		struct scene scene;
+
+		scene_init(&scene, "v1");
+		build_log(&scene.b, 9, 16, 1000);
+		build_segment(&scene.b, 10, PUTS({ 1, 0xff, 0 }));
+		build_segment(&scene.b, 14, PUTS({ 1, 0xff, 0 }));
+		backing_write(&scene.backing, 1, 0xff, 14);
+		build_load(&scene.b, BLOCKS * 8);
+		scope.guard = (__typeof__(scope.guard))cases[i].guard;
+		assert_int_equal(wb_replay(&scene.b.ring, &scope, scene.backing.dev, &replay, &scene.result, NULL, &err),
+				 cases[i].ret);
+		assert_int_equal(err.offset, cases[i].ret ? WB_BLOCK : err.offset);
+		assert_true(backing_holds(&scene.backing, 8, cases[i].holds));
+		scene_release(&scene);
+	}
+}
+
+/* ---- the record of v0 ---- */
+
+static void record_is_contradicted_by_what_backing_lacks(void **state)
+{
+	static const struct {
+		uint64_t on_backing; /* up to this id */
+		uint64_t zeroed;     /* and so are the data of these */
+		bool contradicted;
+	} cases[] = {
+		{ 0, 0, true }, { 2, 0, true }, { 3, 0, false }, { 6, 0, false }, { 0, 3, false }, { 1, 2, false }, { 1, 1, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct scene scene;
+
+		scene_init(&scene, "v0");
+		build_log(&scene.b, 1, 7, 1000);
+		build_record(&scene.b, 6);
+		for (uint64_t id = 1; id <= cases[i].on_backing; id++)
+			backing_write(&scene.backing, id, 0xff, id);
+		for (uint64_t id = 1; id <= cases[i].zeroed; id++)
+			memset(build_at(&scene.b, (uint32_t)(cases[i].on_backing + id - 1)) + WB_BLOCK, 0, WB_BLOCK);
+		build_load(&scene.b, BLOCKS * 8);
+		decide(&scene, WB_STRICT);
+		assert_int_equal(scene.decision.record_contradicted, cases[i].contradicted);
+		assert_int_equal(scene.decision.refused, cases[i].contradicted ? WB_REFUSE_CONTRADICTED : 0);
+		decide(&scene, WB_SALVAGE);
+		assert_int_equal(scene.decision.refused, 0);
+		assert_int_equal(scene.result.planned_sectors, 8); /* the record is honoured */
+		assert_int_equal(status_of(&scene, WB_SALVAGE), cases[i].contradicted ? 5 : 0);
+		assert_int_equal(may_end(&scene, WB_SALVAGE), !cases[i].contradicted);
+		scene_release(&scene);
+	}
+}
+
+/* ---- the account ---- */
+
+struct noted {
+	struct wb_left left[8];
+	unsigned count;
+};
+
+static void note_left(void *context, const struct wb_left *left)
+{
+	struct noted *noted = context;
+
+	assert_true(noted->count < LENGTH_OF(noted->left));
+	noted->left[noted->count++] = *left;
+}
+
+static void segments_beyond_the_given_slots_refuse_every_policy(void **state)
+{
+	static const struct { const char *format; bool intact; } cases[] = {
+		{ "v0", true }, { "v0", false }, { "v1", true }, { "v1", false }, { "v2", true }, { "v2", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++)
+		for (enum wb_policy policy = WB_STRICT; policy <= WB_SALVAGE; policy++) {
+			unsigned order = wb_format_find(cases[i].format)->order_min;
+			struct noted noted = { .count = 0 };
+			const struct wb_decide_options options = { .policy = policy, .context = &noted, .left = note_left };
+			const struct wb_ring_options load = { .backing_sectors = BLOCKS * 8, .sums_memory = 1 << 20, .jobs = 1 };
+			struct wb_overrides overrides = { .slots = 4 };
+			struct scene scene;
+
+			memset(&scene, 0, sizeof(scene));
+			build_init(&scene.b, cases[i].format, order, 6);
+			backing_init(&scene.backing, BLOCKS * 8);
+			build_log(&scene.b, 1, 4, 1000);
+			build_segment_at(&scene.b, 5, 18, PUTS({ 18, 0xff, 0 }));
+			if (!cases[i].intact) /* a lap, or a bit of the data that the checksum covers */
+				build_at(&scene.b, 5)[*cases[i].format == 'v' && cases[i].format[1] == '0' ? 9 : 5000] ^= 1;
+			assert_int_equal(wb_dev_memory(&scene.b.dev, scene.b.bytes, scene.b.geometry.bytes, NULL), 0);
+			assert_int_equal(wb_cache_open(&scene.b.cache, scene.b.dev, &overrides, NULL), 0);
+			assert_int_equal(wb_ring_load(&scene.b.ring, &scene.b.cache, &load, NULL, NULL), 0);
+			decide_with(&scene, options);
+			assert_int_equal(scene.decision.refused, cases[i].intact ? WB_REFUSE_GEOMETRY : 0);
+			assert_int_equal(noted.count > 0 && noted.left[0].reason == WB_LEFT_BEYOND_SLOTS, cases[i].intact);
+			if (cases[i].intact) {
+				assert_int_equal(noted.left[0].slot, 5);
+				assert_int_equal(noted.left[0].id, 18);
+			}
+			scene_release(&scene);
+		}
+}
+
+/* One slot each of what is left out, and what is said of it. */
+static void each_slot_left_out_is_told_with_its_reason(void **state)
+{
+	struct noted noted = { .count = 0 };
+	struct scene scene;
+
+	(void)state;
+	scene_init(&scene, "v1");
+	build_log(&scene.b, 9, 16, 1000);
+	wb_put_le(build_id_at(&scene.b, 2), 8, 0x12345678); /* 11 */
+	break_seal(&scene.b, 14);
+	wb_put_le(build_at(&scene.b, 6) + 512, 8, BLOCKS * 8); /* 15, beyond BACKING */
+	build_seal(&scene.b, 6);
+	build_load(&scene.b, BLOCKS * 8);
+	decide_with(&scene, (struct wb_decide_options){ .policy = WB_SALVAGE, .context = &noted, .left = note_left });
+	assert_int_equal(noted.count, 3);
+	assert_int_equal(noted.count, scene.decision.left_segments);
+	assert_int_equal(noted.left[0].slot, 2);
+	assert_int_equal(noted.left[0].id, 0x12345678);
+	assert_int_equal(noted.left[0].class_, WB_ALIEN_ID);
+	assert_int_equal(noted.left[1].slot, 5);
+	assert_int_equal(noted.left[1].class_, WB_ROTTEN);
+	assert_int_equal(noted.left[2].slot, 6);
+	assert_int_equal(noted.left[2].reason, WB_LEFT_METABLOCKS);
+	assert_int_equal(noted.left[2].sectors, 8);
+	noted.count = 0;
+	decide_with(&scene, (struct wb_decide_options){ .policy = WB_PREFIX, .context = &noted, .left = note_left });
+	assert_int_equal(noted.count, 6); /* 11 and all above it */
+	assert_int_equal(noted.left[1].reason, WB_LEFT_CUT);
+	assert_string_equal(wb_left_name(noted.left[1].reason), "cut");
+	assert_int_equal(status_of(&scene, WB_PREFIX), 5);
+	scene_release(&scene);
+}
+
+static void until_0_writes_nothing_and_says_so(void **state)
+{
+	const struct wb_decide_options options = { .policy = WB_PREFIX, .until_given = true };
+	struct scene scene;
+
+	(void)state;
+	scene_init(&scene, "v0");
+	build_log(&scene.b, 1, 1, 1000);
+	build_load(&scene.b, BLOCKS * 8);
+	decide_with(&scene, options);
+	assert_int_equal(scene.decision.refused, 0);
+	assert_int_equal(scene.result.planned_sectors, 0);
+	assert_int_equal(wb_decision_status(&scene.b.ring, &options, &scene.decision, &scene.result), 5);
+	assert_false(wb_decision_may_end(&scene.b.ring, &options, &scene.decision, &scene.result));
+	scene_release(&scene);
+}
+
+static void everything_is_beyond_a_backing_device_of_no_size(void **state)
+{
+	const struct wb_ring_options load = { .backing_sectors = WB_NO_SECTORS };
+	struct scene scene;
+
+	(void)state;
+	scene_init(&scene, "v1");
+	build_log(&scene.b, 9, 16, 1000);
+	build_load_on(&scene.b, NULL, &load);
+	decide(&scene, WB_STRICT);
+	assert_int_equal(scene.decision.refused, WB_REFUSE_BEYOND);
+	decide(&scene, WB_PREFIX);
+	assert_int_equal(scene.decision.refused, 0);
+	assert_int_equal(scene.result.planned_sectors, 0);
+	assert_int_equal(status_of(&scene, WB_PREFIX), 5);
+	scene_release(&scene);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(torn_tail_that_was_written_back_is_rotten),
+		cmocka_unit_test(salvage_writes_nothing_below_a_tail_that_was_written_back),
+		cmocka_unit_test(header_of_a_torn_tail_over_what_was_written_back_is_no_damage),
+		cmocka_unit_test(resumed_run_does_not_compare_the_tail_again),
+		cmocka_unit_test(a_readable_hole_protects_what_may_be_its_own),
+		cmocka_unit_test(very_many_versions_of_a_block_do_not_hide_a_claim),
+		cmocka_unit_test(a_clean_copy_above_a_hole_is_evidence),
+		cmocka_unit_test(replay_refuses_what_was_not_decided),
+		cmocka_unit_test(record_is_contradicted_by_what_backing_lacks),
+		cmocka_unit_test(segments_beyond_the_given_slots_refuse_every_policy),
+		cmocka_unit_test(each_slot_left_out_is_told_with_its_reason),
+		cmocka_unit_test(until_0_writes_nothing_and_says_so),
+		cmocka_unit_test(everything_is_beyond_a_backing_device_of_no_size),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
