@@ -276,7 +276,7 @@ static void next_with_backing(const struct work *work, const char *tool, const c
 	const char *const operands[] = { work->cache_path, work->backing_path ? work->backing_path : "BACKING", NULL };
 	char options[1200];
 
-	if (says_steps(work))
+	if (says_steps(work) && !wb_dev_pack_info(work->cache_dev)) /* a pack holds nothing that could be written back */
 		next_step(common_of(work), tool, NULL, with_part(work, add, options, sizeof(options)), operands, purpose);
 }
 

@@ -250,7 +250,8 @@ static void say_verdict(const struct work *work)
 		say_damaged_verdict(work);
 	} else if (work->ring.dirty_sectors) {
 		say_one_verdict(common, "no damage; up to %s dirty, needed until written back", dirty);
-		next_step(common, "wb-flush-dirty", NULL, "-n", pair, NULL);
+		if (!wb_dev_pack_info(work->dev))
+			next_step(common, "wb-flush-dirty", NULL, "-n", pair, NULL);
 	} else {
 		say_one_verdict(common, "no damage; nothing is dirty");
 	}

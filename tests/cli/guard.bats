@@ -97,7 +97,7 @@ refused() {
 	before=$(sha256sum ./*.img)
 	run script -qec "wb-flush-dirty -q cache.img data.img" /dev/null <<<n
 	[ "$status" -eq 8 ]
-	[[ $output == *"BACKING is data.img, "*"ext4 \"data\" UUID"*"Write to it? [y/N]"* ]]
+	[[ $output == *"data.img, "*"ext4 \"data\" UUID"*"Write to it? [y/N]"* ]]
 	[ "$(sha256sum ./*.img)" = "$before" ]
 }
 

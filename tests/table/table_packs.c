@@ -15,6 +15,15 @@ static void without(char *from, const char *name)
 	}
 }
 
+/* The steps of the summary, which name devices too. */
+static void without_next(char *from)
+{
+	char *at = strstr(from, "\"next\":["), *end = at ? strchr(at, ']') : NULL;
+
+	if (end)
+		memmove(at, end + 2, strlen(end + 2) + 1);
+}
+
 /* What wb-check says, without names of devices and what else is not to be compared, and its exit status; to be freed. */
 static char *findings(const char *options, const char *path, const char *besides)
 {
@@ -24,6 +33,8 @@ static char *findings(const char *options, const char *path, const char *besides
 	if (asprintf(&said, "%sexit status %d\n", out, status) < 0)
 		abort();
 	without(said, "device");
+	without(said, "cache");
+	without_next(said); /* a pack can be looked at only */
 	if (*besides)
 		without(said, besides);
 	return said;
