@@ -276,7 +276,7 @@ int wb_plan_next(struct wb_plan *plan, const struct wb_progress *progress, struc
 	if (ret)
 		return ret;
 	settle(plan, true);
-	if (!plan->count && !plan->passes)
+	if (!plan->count && !plan->passes && plan->end == UINT64_MAX) /* a range may be empty: nothing but claims was in it */
 		return 0;
 	plan->passes++;
 	return 1;

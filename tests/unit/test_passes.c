@@ -373,6 +373,32 @@ static void claims_are_entries_where_they_are_above_something_planned(void **sta
 	}
 }
 
+static void ranges_of_nothing_but_claims_do_not_end_the_plan(void **state)
+{
+	static const size_t capacities[] = { 16, 20, 40 };
+	const struct wb_scope scope = { .low = 1, .high = UINT64_MAX, .claims = true };
+	struct collected *one = malloc(sizeof(*one)), *several = malloc(sizeof(*several));
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v1", 4, 100);
+	for (uint64_t id = 1; id <= 100; id++) /* lowest addresses: those of 51 to 90, all of which are rotten */
+		build_segment(&b, id, PUTS({ id > 50 && id <= 90 ? id - 50 : 100 + id, 0xff, 0 }));
+	for (uint32_t slot = 50; slot < 90; slot++)
+		memset(build_at(&b, slot) + 8, 0x77, 4);
+	build_load(&b, 0);
+	assert_int_equal(b.ring.classes[WB_ROTTEN], 40);
+	collect(&b, &scope, ROOM, one);
+	assert_int_equal(one->count, 60);
+	for (size_t i = 0; i < LENGTH_OF(capacities); i++) {
+		collect(&b, &scope, capacities[i], several);
+		expect_same(one, several);
+	}
+	free(one);
+	free(several);
+	build_release(&b);
+}
+
 static void entries_carry_the_sums_of_the_load(void **state)
 {
 	struct build b;
@@ -454,6 +480,7 @@ int main(void)
 		cmocka_unit_test(scope_and_window_bound_the_plan),
 		cmocka_unit_test(ids_near_the_largest_are_planned),
 		cmocka_unit_test(claims_are_entries_where_they_are_above_something_planned),
+		cmocka_unit_test(ranges_of_nothing_but_claims_do_not_end_the_plan),
 		cmocka_unit_test(entries_carry_the_sums_of_the_load),
 		cmocka_unit_test(planning_can_be_stopped),
 		cmocka_unit_test(metadata_that_cannot_be_read_any_more_is_an_error),
