@@ -6,7 +6,7 @@ load helpers
 
 # explain STATUS ARGUMENT...: exit status and the forecast as got_KEY; the words in $words
 explain() {
-	expect "$1" wb-check --json --explain-kernel "${@:2}"
+	expect "$1" wb-check --json -v --explain-kernel "${@:2}"
 	words=$stderr
 	eval "$(record forecast | jq -r 'to_entries[] | "got_\(.key)=\(.value | tojson | @sh)"')"
 }
@@ -85,7 +85,7 @@ explain() {
 
 @test "the forecast comes before the summary, and only when asked for" {
 	make_cache v2-simple
-	expect 0 wb-check --json --explain-kernel cache.img
+	expect 0 wb-check --json -v --explain-kernel cache.img
 	[ "$(tail -n 3 <<<"$output" | jq -r '[.type, .drivers] | join(" ")')" = "forecast 2.0.2 to 2.2.18
 forecast-other 2.0.0 to 2.0.1
 summary " ]

@@ -85,7 +85,7 @@ static const struct {
 	{ "12", "padding", "padding" },
 	{ "0", "rotten-lap", "rotten" },
 	{ "0", "zeroed", "zeroed" },
-	{ "2", "mixed-checksums", "mixed-checksums" },
+	{ "2", "mixed-checksums", "mixed-checksums restarted" },
 	{ "2", "pair-contradicted", "backing-mismatch" },
 };
 
@@ -224,7 +224,7 @@ static const struct fault {
 	{ "record-garbage", "v2-record-garbage", NULL, NULL },
 	{ "record-missing", "v2-record-missing", NULL, NULL },
 	{ "record-hazard", "v2-record-sound", NULL, NULL },
-	{ "mixed-checksums", "v2-mixed-checksums", NULL, NULL },
+	{ "mixed-checksums", "v2-mixed-checksums", "restarted", NULL }, /* two dialects are two time lines */
 	{ "torn-tail", "v2-torn-tail", NULL, NULL },
 	{ "torn-head", "v2-torn-head", NULL, NULL },
 	{ "ahead", "v2-ahead", NULL, NULL },
@@ -277,6 +277,19 @@ static const char *expected_of(const char *rule)
 	return rule;
 }
 
+/* Whether one of these classes, one blank between two, is damage. */
+static bool damage_among(const char *names)
+{
+	char *list = strdup(names), *rest = NULL;
+	bool damage = false;
+
+	for (char *name = strtok_r(list, " ", &rest); name; name = strtok_r(NULL, " ", &rest))
+		for (size_t k = 0; k < sizeof(rules) / sizeof(*rules); k++)
+			damage |= !strcmp(rules[k].name, name) && !strcmp(rules[k].severity, "DAMAGE");
+	free(list);
+	return damage;
+}
+
 static void every_rule_is_found_alone_by_one_job_and_by_two(void **state)
 {
 	(void)state;
@@ -285,7 +298,7 @@ static void every_rule_is_found_alone_by_one_job_and_by_two(void **state)
 		run("wb-check --json -j 1 %scache.img backing.img", options);
 		if (strcmp(classes(NULL), expected_of(rules[k].name)))
 			fail_msg("%s: found '%s'", rules[k].name, classes(NULL));
-		assert_int_equal(status, strcmp(rules[k].severity, "DAMAGE") ? 0 : 4);
+		assert_int_equal(status, damage_among(expected_of(rules[k].name)) ? 4 : 0);
 		char *one = strdup(out);
 
 		run("wb-check --json -j 2 %scache.img backing.img", options);
