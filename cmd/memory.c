@@ -130,11 +130,14 @@ uint64_t memory_cgroup_limit(const char *root)
 
 /* ---- the budget ---- */
 
-static uint64_t resource_limit(int resource)
+static uint64_t resource_limits(void)
 {
-	struct rlimit limit;
+	struct rlimit space = { RLIM_INFINITY, 0 }, data = space;
 
-	return getrlimit(resource, &limit) || limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
+	getrlimit(RLIMIT_AS, &space);
+	getrlimit(RLIMIT_DATA, &data);
+	return smaller(space.rlim_cur == RLIM_INFINITY ? UINT64_MAX : space.rlim_cur,
+		       data.rlim_cur == RLIM_INFINITY ? UINT64_MAX : data.rlim_cur);
 }
 
 uint64_t default_memory(void)
@@ -142,7 +145,7 @@ uint64_t default_memory(void)
 	uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 
 	all = smaller(all ? all : UINT64_MAX, memory_cgroup_limit(""));
-	all = smaller(all, smaller(resource_limit(RLIMIT_AS), resource_limit(RLIMIT_DATA)));
+	all = smaller(all, resource_limits());
 	all = smaller(all / 4, MEMORY_MAX);
 	return all < MEMORY_MIN ? MEMORY_MIN : all;
 }
