@@ -129,10 +129,15 @@ static int read_super(struct wb_cache *cache, struct wb_error *err)
 	return 0;
 }
 
-/* The marker says where its segments lay. */
+/* The marker says where its segments lay. One of a device that was larger, or of none that could be, is no help. */
 static bool knows_geometry(const struct wb_cache *cache)
 {
-	return cache->super == WB_SUPER_ENDED && cache->marker.format;
+	const struct wb_marker *marker = &cache->marker;
+	struct wb_geometry whole;
+
+	return cache->super == WB_SUPER_ENDED && marker->format &&
+	       !wb_geometry_init(&whole, marker->format, marker->order, wb_dev_size(cache->dev), 0, NULL) &&
+	       marker->slots <= whole.slots;
 }
 
 /* Neither sector 0 nor any segment says that this is a cache. */
