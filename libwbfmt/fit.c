@@ -169,7 +169,7 @@ static bool is_whole(const struct wb_slot *slot)
 	return slot->id && slot->flags & WB_SLOT_SEALED;
 }
 
-static struct misfit measure(const struct wb_ring *ring)
+static struct misfit measure(const struct wb_ring *ring, bool misplaced_only)
 {
 	struct misfit misfit = { .high = ring->lap_high };
 	uint64_t min_id = UINT64_MAX, max_id = 0, first_place = 0;
@@ -177,7 +177,7 @@ static struct misfit measure(const struct wb_ring *ring)
 	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++) {
 		const struct wb_slot *slot = &ring->slots[i];
 
-		if (!is_whole(slot))
+		if (!is_whole(slot) || (misplaced_only && wb_ring_stands(ring, i)))
 			continue;
 		uint64_t place = slot->id - 1 - i; /* modulo 2^64 */
 
@@ -250,9 +250,20 @@ static void find_starts(struct wb_ring *ring, const struct misfit *misfit)
 			add_start(ring, n, at % n, misfit);
 }
 
+/* Most whole segments are out of place: where those agree on a number of slots, the rest is what lost writes left in place
+ * by chance, or out of the window. One alone agrees with any. */
+static void find_most(struct wb_ring *ring)
+{
+	struct misfit misfit = measure(ring, true);
+
+	misfit.ids = misfit.last_slot + 1;
+	if (misfit.misplaced > 1)
+		find_candidates(ring, &misfit);
+}
+
 void wb_ring_fit(struct wb_ring *ring)
 {
-	struct misfit misfit = measure(ring);
+	struct misfit misfit = measure(ring, false);
 
 	ring->candidate_count = ring->start_count = 0;
 	ring->resized = ring->shifted = false;
@@ -261,6 +272,8 @@ void wb_ring_fit(struct wb_ring *ring)
 	find_candidates(ring, &misfit);
 	if (!ring->candidate_count)
 		find_starts(ring, &misfit);
+	if (!ring->candidate_count && !ring->start_count && misfit.misplaced > misfit.whole - misfit.misplaced)
+		find_most(ring);
 	ring->shifted = ring->start_count > 0;
 	/* where nothing is in place the number is wrong, even if no other one explains all */
 	ring->resized = ring->candidate_count || (!ring->shifted && !ring->head);

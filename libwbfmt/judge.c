@@ -341,6 +341,9 @@ static enum wb_class class_of_unsealed(const struct wb_ring *ring, uint32_t inde
 
 	if (!due && !slot->id && !(slot->flags & WB_SLOT_GARBAGE))
 		return WB_EMPTY;
+	/* it may be whole, and newer than anything that could be read */
+	if (!due && slot->flags & WB_SLOT_NO_DATA && wb_ring_in_place(ring, index) && length_in_range(ring, index))
+		return WB_PART_READABLE;
 	if (!due)
 		return ring->destroyed && wb_ring_in_place(ring, index) ? WB_ROTTEN : WB_FOREIGN;
 	/* here it is the oldest slot, which the next write goes over; v0 never gets here, its oldest slot is old */

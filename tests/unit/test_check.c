@@ -86,6 +86,13 @@ static void foreign(struct build *b)
 	memset(build_at(b, 6), 0xa5, WB_BLOCK);
 }
 
+static void misplaced(struct build *b)
+{
+	empty(b);
+	build_log(b, 1, 3, 1000);
+	build_segment_at(b, 6, 4, PUTS({ 40, 0xff, 0 }));
+}
+
 static void record_hazard(struct build *b)
 {
 	build_segment(b, 13, PUTS({ 13, 0x0f, 0 }));
@@ -166,6 +173,8 @@ static const struct fault {
 	{ "clean beyond", "v1", clean_beyond, WB_RULE_BEYOND_BACKING, 4, 13, 13 },
 	{ "padding", "v1", padding, WB_RULE_PADDING, 4, 13, 13 },
 	{ "foreign", "v1", foreign, WB_RULE_FOREIGN, 6, UINT64_C(0xa5a5a5a5a5a5a5a5), UINT64_C(0xa5a5a5a5a5a5a5a5) },
+	{ "whole, where nothing was written", "v1", misplaced, WB_RULE_ALIEN_ID, 6, 4, 4 },
+	{ "the same of v0", "v0", misplaced, WB_RULE_ALIEN_ID, 6, 4, 4 },
 	{ "record garbage", "v1", record_garbage, WB_RULE_RECORD_GARBAGE, WB_NO_SLOT, 25, 0 },
 	{ "record missing", "v1", record_missing, WB_RULE_RECORD_MISSING, WB_NO_SLOT, 24, 0 },
 	{ "record hazard", "v1", record_hazard, WB_RULE_RECORD_HAZARD, WB_NO_SLOT, 11, 0 },

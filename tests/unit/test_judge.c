@@ -1257,6 +1257,65 @@ static void resized_devices(void **state)
 	}
 }
 
+/* A lost write left a segment in place by chance, or there is an id of no such ring: the others are no less out of place. */
+static void most_segments_out_of_place_are_a_resized_ring(void **state)
+{
+	static const struct { const char *format; uint32_t slot; uint64_t id, head; } odd[] = {
+		{ "v0", 0, 1, 16 }, { "v2", 0, 1, 16 }, { "v2", 5, 6, 16 }, { "v2", 7, 41, 16 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(odd); i++) {
+		struct table t;
+
+		table_init(&t, odd[i].format, 11);
+		seen_as(&t, 8, odd[i].head, 0);
+		blank(&t, 1);
+		stand(&t, odd[i].slot, odd[i].id, WB_SLOT_SEALED | WB_SLOT_LAP);
+		judge(&t);
+		assert_true(t.ring.resized);
+		assert_int_equal(t.ring.candidate_count, 1);
+		assert_int_equal(t.ring.candidates[0], 8);
+		table_release(&t);
+	}
+}
+
+static void one_segment_out_of_place_beside_one_in_place_is_no_resized_ring(void **state)
+{
+	struct table t;
+
+	(void)state;
+	table_init(&t, "v2", 9);
+	valid(&t, 1);
+	stand(&t, 2, 15, WB_SLOT_SEALED | WB_SLOT_LAP);
+	judge(&t);
+	assert_false(t.ring.resized || t.ring.shifted);
+	table_release(&t);
+}
+
+/* Whether the segment is whole cannot be known, and it is newer than all that could be read. */
+static void unreadable_data_where_nothing_was_written_is_no_garbage(void **state)
+{
+	static const struct { uint64_t id; unsigned flags, length; const char *classes; } cases[] = {
+		{ 8, WB_SLOT_LAP | WB_SLOT_NO_DATA, 1, "L..p" },
+		{ 8, WB_SLOT_LAP, 1, "L..f" }, /* as far as it can be seen, it is none */
+		{ 11, WB_SLOT_LAP | WB_SLOT_NO_DATA, 1, "L..f" },
+		{ 8, WB_SLOT_LAP | WB_SLOT_NO_DATA, 16, "L..f" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct table t;
+
+		table_init(&t, "v2", 4);
+		valid(&t, 1);
+		stand(&t, 3, cases[i].id, cases[i].flags);
+		t.ring.slots[3].length = (uint8_t)cases[i].length;
+		expect(&t, 1, 1, 0, cases[i].classes);
+		table_release(&t);
+	}
+}
+
 static void candidate_fits_the_ring_it_names(void **state)
 {
 	uint64_t seed = 1;
@@ -1763,6 +1822,9 @@ int main(void)
 		cmocka_unit_test(rings_that_did_not_restart),
 		cmocka_unit_test(restart_needs_valid_segments_on_both_sides),
 		cmocka_unit_test(resized_devices),
+		cmocka_unit_test(most_segments_out_of_place_are_a_resized_ring),
+		cmocka_unit_test(one_segment_out_of_place_beside_one_in_place_is_no_resized_ring),
+		cmocka_unit_test(unreadable_data_where_nothing_was_written_is_no_garbage),
 		cmocka_unit_test(candidate_fits_the_ring_it_names),
 		cmocka_unit_test(stored_laps_narrow_the_candidates),
 		cmocka_unit_test(only_so_many_candidates_are_listed),
