@@ -721,7 +721,7 @@ static int end_log(struct work *work)
 	if (status)
 		return status;
 	marker.left_sectors = dirty_sectors(work);
-	marker.partial = may_be_dirty(work) && hiding(work);
+	marker.partial = may_be_dirty(work);
 	if (wb_cache_end(work->dev, &marker, &err)) {
 		status = undo_file_failure(common_of(work), &work->undo);
 		return status ? status : common_failed(common_of(work), work->path, &err,

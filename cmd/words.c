@@ -81,7 +81,7 @@ const char *words_marker(const struct wb_marker *marker, bool written_since)
 	static const char *const sentences[] = {
 		[WB_END_FLUSHED] = "the log was ended on %s: everything was on the backing device",
 		[WB_END_FORMAT] = "a format that began on %s was interrupted; run wb-format again",
-		[WB_END_RESET] = "the log was ended on %s by wb-format --reset%s%s",
+		[WB_END_RESET] = "the log was ended on %s by wb-format --reset",
 	};
 	static char text[400];
 	time_t time = (time_t)marker->time;
@@ -96,8 +96,7 @@ const char *words_marker(const struct wb_marker *marker, bool written_since)
 		snprintf(text, sizeof(text), "the log was ended on %s by wb-utils 0.1, which did not record whether something was "
 			 "left out", date);
 	else
-		snprintf(text, sizeof(text), sentences[marker->reason], date,
-			 marker->left_sectors ? ", which gave up " : "", marker->left_sectors ? words_left_out(marker) : "");
+		snprintf(text, sizeof(text), sentences[marker->reason], date);
 	if (marker->partial && !written_since)
 		snprintf(text, sizeof(text), "the log was ended on %s%s; left out: %s", date,
 			 marker->reason == WB_END_RESET ? " by wb-format --reset" : ", and not all of it had been written back",

@@ -81,6 +81,15 @@ write_after_end() {
 	expect 4 wb-check --require-ended cache.img
 }
 
+@test "what wb-format --reset gave up is said, and is not clean" {
+	pair_of 9
+	expect 0 wb-format --reset --force=dirty -y cache.img
+	expect 0 wb-check cache.img
+	[[ $output == *"ended on "*" by wb-format --reset; left out: up to "*" dirty sectors"* ]]
+	expect 4 wb-check --require-clean cache.img
+	expect 4 wb-check --require-ended cache.img
+}
+
 @test "a marker of version 1 does not say whether something was left out" {
 	pair_of 9
 	{
