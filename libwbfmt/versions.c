@@ -14,10 +14,12 @@ static bool has_metablocks(const struct wb_ring *ring, uint32_t slot)
 	       wb_length_in_range(&ring->cache->geometry, at->length) && wb_slot_of(&ring->cache->geometry, at->id) == slot;
 }
 
-/* Of the time line that was not chosen; only a newer one claims, and only with what is intact. */
+/* Of the time line that was not chosen; only a newer one claims. Its ids are of the first lap: a broken one of a later lap is
+ * what its writes left of the old line. */
 static bool other_line_claims(const struct wb_ring *ring, uint32_t slot)
 {
-	return ring->options.timeline == WB_TIMELINE_OLD && wb_slot_valid(&ring->slots[slot]);
+	return ring->options.timeline == WB_TIMELINE_OLD &&
+	       (wb_slot_valid(&ring->slots[slot]) || ring->slots[slot].id == slot + UINT64_C(1));
 }
 
 bool wb_slot_claims(const struct wb_ring *ring, uint32_t slot)

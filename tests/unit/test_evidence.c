@@ -445,9 +445,36 @@ static void everything_is_beyond_a_backing_device_of_no_size(void **state)
 	scene_release(&scene);
 }
 
+/* Ids 9 to 16, then 1 to 3 over them; 1 wrote block 40, and its seal is broken. BACKING has it. */
+static void broken_segment_of_the_new_line_keeps_the_old_one_away(void **state)
+{
+	static const struct wb_ring_options options = { .timeline = WB_TIMELINE_OLD };
+	struct scene scene;
+
+	(void)state;
+	scene_init(&scene, "v1");
+	for (uint64_t id = 12; id <= 16; id++)
+		build_segment(&scene.b, id, PUTS({ id, 0xff, 0 }, { 40, 0xff, 0 }));
+	build_log(&scene.b, 1, 3, 1000);
+	build_segment(&scene.b, 1, PUTS({ 40, 0xff, 1001 }));
+	break_seal(&scene.b, 1);
+	backing_write(&scene.backing, 40, 0xff, 1001);
+	build_load_on(&scene.b, NULL, &options);
+	decide(&scene, WB_STRICT);
+	assert_int_equal(status_of(&scene, WB_STRICT), 4);
+	assert_true(backing_holds(&scene.backing, 40 * 8, 1001));
+	assert_false(backing_holds(&scene.backing, 12 * 8, 12));
+	decide(&scene, WB_SALVAGE);
+	assert_int_equal(status_of(&scene, WB_SALVAGE), 5);
+	assert_true(backing_holds(&scene.backing, 40 * 8, 1001));
+	assert_true(backing_holds(&scene.backing, 12 * 8, 12));
+	scene_release(&scene);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(broken_segment_of_the_new_line_keeps_the_old_one_away),
 		cmocka_unit_test(torn_tail_that_was_written_back_is_rotten),
 		cmocka_unit_test(salvage_writes_nothing_below_a_tail_that_was_written_back),
 		cmocka_unit_test(header_of_a_torn_tail_over_what_was_written_back_is_no_damage),
