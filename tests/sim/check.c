@@ -20,7 +20,7 @@ const char *const limit_texts[LIMIT_COUNT] = {
 
 const char *const refusal_names[REFUSALS] = {
 	"hole", "ahead", "rotten", "alien-id", "bounds", "beyond-backing", "zeroed", "geometry", "restarted",
-	"destroyed", "record", "regress", "unreadable",
+	"destroyed", "record", "regress", "unreadable", "record-unreadable", "contradicted",
 };
 
 static const char *const policy_names[] = { "strict", "prefix", "salvage" };
@@ -65,7 +65,7 @@ struct job {
 	struct wb_decision decision;
 	struct wb_replay_result result;
 	uint64_t head, first, corrections;
-	bool patterned;
+	bool patterned, complete;
 	uint8_t *classes;
 	uint16_t *flags;
 	unsigned int found[WB_RULES];
@@ -135,6 +135,12 @@ static int replay(struct job *job, struct wb_ring *ring, struct wb_dev *cache, s
 	return ret || !job->end ? ret : wb_cache_end(cache, &marker, &job->err);
 }
 
+/* The run says that every slot is accounted for, and every dirty sector on BACKING. */
+static bool says_complete(const struct job *job, const struct wb_ring *ring, const struct wb_decide_options *options)
+{
+	return wb_decision_may_end(ring, options, &job->decision, &job->result);
+}
+
 static int with_ring(struct job *job, struct wb_ring *ring, struct wb_dev *cache, struct wb_dev *backing)
 {
 	struct wb_decide_options options = { .policy = job->policy, .capacity = 64, .resumed = job->resumed,
@@ -148,10 +154,6 @@ static int with_ring(struct job *job, struct wb_ring *ring, struct wb_dev *cache
 	job->head = ring->head;
 	job->first = ring->first;
 	job->patterned = ring->resized || ring->shifted || ring->restarted || ring->destroyed;
-	for (uint32_t i = 0; i < ring->cache->geometry.slots && job->classes && !job->scene->wild; i++) {
-		job->classes[i] = ring->slots[i].class_;
-		job->flags[i] = ring->slots[i].flags;
-	}
 	if (job->classes)
 		ret = wb_pair_prove(ring, backing, 64, 0, &proof, NULL, &job->err);
 	job->pair = proof.pair;
@@ -159,11 +161,15 @@ static int with_ring(struct job *job, struct wb_ring *ring, struct wb_dev *cache
 		ret = wb_check(ring, &proof, count_finding, job, &job->err);
 	if (!ret)
 		ret = wb_decide(ring, backing, &options, &job->decision, NULL, &job->err);
-	for (uint32_t i = 0; i < ring->cache->geometry.slots && job->classes && !job->scene->wild; i++)
-		job->flags[i] |= ring->slots[i].flags & WB_SLOT_ON_BACKING;
+	/* BACKING may have told more of a torn tail by now */
+	for (uint32_t i = 0; i < ring->cache->geometry.slots && job->classes && !job->scene->wild; i++) {
+		job->classes[i] = ring->slots[i].class_;
+		job->flags[i] = ring->slots[i].flags;
+	}
 	job->corrections = job->decision.corrected;
 	if (!ret && !job->decision.refused)
 		ret = replay(job, ring, cache, backing);
+	job->complete = !ret && !job->decision.refused && says_complete(job, ring, &options);
 	return ret;
 }
 
@@ -208,6 +214,7 @@ struct case_ {
 	struct counts *counts;
 	struct verdict *verdict;
 	struct truth truth;
+	struct inquest inquest;	/* with no options */
 	const struct oracle *oracle;
 	unsigned int sectors;
 	uint32_t *before, *after;
@@ -266,25 +273,6 @@ static bool any_copy(const struct case_ *c, unsigned int sector, uint64_t low, u
 				return true;
 		}
 	}
-	return false;
-}
-
-static bool anything(const struct case_ *c, unsigned int sector, const uint8_t *copy, int64_t unused)
-{
-	(void)c;
-	(void)sector;
-	(void)copy;
-	(void)unused;
-	return true;
-}
-
-/* A hole whose metablocks can be read has this sector: then salvage may leave it as it is. */
-static bool hole_claims(const struct case_ *c, unsigned int sector)
-{
-	for (unsigned int slot = 0; slot < c->truth.driver->config->slots; slot++)
-		for (unsigned int i = 0; c->truth.places[slot].hole_copy && i < c->truth.places[slot].length; i++)
-			if (truth_copy(&c->truth, slot, i, sector))
-				return true;
 	return false;
 }
 
@@ -379,14 +367,13 @@ static void check_durable(struct case_ *c, const struct job *job, unsigned int s
 
 	if (held && record_hid(c, sector))
 		meet(c, LIMIT_RECORD_HID);
+	else if (job->policy == WB_SALVAGE && inquest_hole_claims(&c->inquest, sector))
+		meet(c, LIMIT_LEFT_ALONE);
 	else if (held && c->truth.newest_ahead && job->policy == WB_SALVAGE)
 		meet(c, LIMIT_AHEAD);
 	else if (held && c->truth.holes && job->policy == WB_SALVAGE &&
 	    !any_copy(c, sector, 0, UINT64_MAX, true, is_version, c->before[sector]))
 		meet(c, LIMIT_EVIDENCE_GONE);
-	else if (job->policy == WB_SALVAGE && c->after[sector] == c->before[sector] &&
-		 (hole_claims(c, sector) || job->decision.cut > c->truth.head))
-		meet(c, LIMIT_SALVAGE_CUT);
 	else if (held && newest_is_damaged(c))
 		meet(c, LIMIT_NEWEST_DAMAGED);
 	else if (held || any_copy(c, sector, low, UINT64_MAX, false, ranks, rank))
@@ -449,11 +436,7 @@ static void explain_moment(struct case_ *c, const struct job *job)
 			continue;
 		if (c->after[i] == c->before[i] && (!written || c->before[i] > written->closed ||
 						    c->truth.driver->foreground[i])) {
-			if (any_copy(c, i, last, UINT64_MAX, true, is_version, c->before[i]) && job->policy == WB_PREFIX &&
-			    any_copy(c, i, 0, last, false, anything, 0))
-				wrong(c, property, "sector %u holds version %u, which a segment behind the cut has",
-				      i, c->before[i]);
-			meet(c, LIMIT_BACKING_AHEAD);
+			meet(c, LIMIT_BACKING_AHEAD); /* and nothing below the cut is about that sector */
 		} else if (c->before[i] == expected && record_hid(c, i)) {
 			meet(c, LIMIT_RECORD_HID);
 		} else if (any_copy(c, i, 0, last, false, is_version, expected) || c->before[i] == expected) {
@@ -496,6 +479,8 @@ static void check_classes(struct case_ *c, const struct job *job)
 	for (unsigned int i = 0; i < truth->driver->config->slots; i++) {
 		int expected = truth->places[i].class_;
 
+		if (expected == WB_TORN_TAIL && c->inquest.witnesses[i].written_back)
+			expected = WB_ROTTEN;
 		c->counts->classes[job->classes[i]]++;
 		if (truth->places[i].one_bit && !c->scene->damage_count)
 			meet(c, LIMIT_CHANCE_BIT);
@@ -504,7 +489,7 @@ static void check_classes(struct case_ *c, const struct job *job)
 		if (job->classes[i] == WB_ROTTEN && job->flags[i] & WB_SLOT_ONE_BIT && !truth->places[i].one_bit)
 			meet(c, LIMIT_CHANCE_BIT);
 		else
-			wrong(c, "check-classes", "slot %u with id %u is %s, not %s", i, (unsigned int)truth->places[i].id,
+			wrong(c, "check-classes", "slot %u with id %u is %s, and not %s as they say", i, (unsigned int)truth->places[i].id,
 			      wb_class_name((enum wb_class)expected), wb_class_name((enum wb_class)job->classes[i]));
 	}
 	if (job->head != truth->head || job->first != truth->first)
@@ -521,6 +506,9 @@ static void check_classes(struct case_ *c, const struct job *job)
 			      wb_rule_info((enum wb_rule)rule)->name);
 }
 
+/* What an honest v0 log at or below the record holds may have been overwritten in RAM, by what the cut then took. */
+#define REFUSE_CONTRADICTED WB_REFUSE_CONTRADICTED
+
 static unsigned int expected_refusal(const struct case_ *c, const struct job *job)
 {
 	const struct truth *truth = &c->truth;
@@ -529,11 +517,11 @@ static unsigned int expected_refusal(const struct case_ *c, const struct job *jo
 	bits |= truth->record > truth->head && truth->record - truth->head <= truth->driver->config->slots ?
 			WB_REFUSE_RECORD : 0;
 	bits |= truth->zeroed && job->zeroed != 1 ? WB_REFUSE_ZEROED : 0;
+	for (unsigned int i = 0; i < truth->driver->config->slots; i++)
+		bits |= c->inquest.witnesses[i].written_back ? WB_REFUSE_ROTTEN : 0;
+	if (!truth->driver->config->generation && truth->record && truth->record <= truth->head)
+		bits |= REFUSE_CONTRADICTED & job->decision.refused;
 	bits |= c->met[LIMIT_CHANCE_BIT] ? WB_REFUSE_ROTTEN | WB_REFUSE_HOLE : 0;
-	for (unsigned int i = 0; job->flags && i < truth->driver->config->slots; i++) /* BACKING seems to hold the torn tail */
-		bits |= job->flags[i] & WB_SLOT_ON_BACKING ? WB_REFUSE_ROTTEN : 0;
-	/* durable before what it names, or foreground writes went over that */
-	bits |= truth->driver->config->generation == 0 && truth->record ? WB_REFUSE_CONTRADICTED : 0;
 	return bits;
 }
 
@@ -549,7 +537,7 @@ static void check_strict(struct case_ *c, const struct job *job)
 	for (unsigned int i = 0; i < truth->driver->config->slots; i++)
 		for (unsigned int k = 0; k < sizeof(damaged) / sizeof(*damaged); k++)
 			must |= truth->places[i].class_ == damaged[k];
-	must |= (expected_refusal(c, job) & ~(unsigned int)(WB_REFUSE_ROTTEN | WB_REFUSE_HOLE | WB_REFUSE_CONTRADICTED)) != 0;
+	must |= (expected_refusal(c, job) & ~(unsigned int)(WB_REFUSE_ROTTEN | WB_REFUSE_HOLE)) != 0;
 	if (must && !job->decision.refused)
 		wrong(c, "strict-refuses-damage", "strict takes a log that is damaged");
 	if (c->scene->survivable && job->decision.refused & ~expected_refusal(c, job))
@@ -568,15 +556,19 @@ static uint64_t first_gap(const struct truth *truth)
 	return 0;
 }
 
-static uint64_t last_hole_with_evidence(const struct case_ *c)
+/* The end counts as well, and holes whose own headers say what they hold do not. */
+static uint64_t last_cut_with_evidence(const struct case_ *c)
 {
 	const struct truth *truth = &c->truth;
 	bool record = truth->driver->config->generation && truth->record <= truth->head;
 
-	for (uint64_t id = truth->head; id >= truth->first && id; id--)
-		if (truth_is_hole(truth, id) &&
-		    ((record && truth->record >= id) || truth_evidence(truth, c->scene->backing, id)))
+	for (uint64_t id = truth->head + 1; id >= truth->first && id; id--) {
+		const struct place *place = &truth->places[slot_of(truth->driver, id)];
+
+		if ((id > truth->head || (truth_is_hole(truth, id) && !place->hole_copy)) &&
+		    ((record && truth->record >= id) || inquest_evidence(&c->inquest, c->scene->backing, id)))
 			return id;
+	}
 	return 0;
 }
 
@@ -586,14 +578,32 @@ static void check_prefix(struct case_ *c, const struct job *job)
 	uint64_t hole = first_gap(truth);
 	bool evident;
 
-	if (job->patterned || truth->patterned || job->decision.refused & WB_REFUSE_RECORD || !hole ||
-	    c->met[LIMIT_CHANCE_BIT])
+	if (!hole)
+		hole = truth->head + 1;
+	if (job->patterned || truth->patterned || job->decision.refused & WB_REFUSE_RECORD ||
+	    c->met[LIMIT_CHANCE_BIT] || hole == truth->first)
 		return;
-	evident = truth_evidence(truth, c->scene->backing, hole) ||
+	evident = inquest_evidence(&c->inquest, c->scene->backing, hole) ||
 		  (truth->driver->config->generation && truth->record >= hole && truth->record <= truth->head);
-	if (evident != !!(job->decision.refused & WB_REFUSE_REGRESS))
-		wrong(c, "prefix-evidence", "prefix %s at hole %u although BACKING %s", evident ? "goes on" : "refuses",
-		      (unsigned int)hole, evident ? "is newer" : "shows nothing");
+	if (evident && !job->decision.refused)
+		wrong(c, "prefix-evidence", "prefix goes on at hole %u although BACKING is newer", (unsigned int)hole);
+	else if (!evident && job->decision.refused & WB_REFUSE_REGRESS)
+		meet(c, LIMIT_NEEDLESS);
+}
+
+static const char *told(const struct job *job, char *text, size_t size)
+{
+	static const char *const records[] = { "", " --trust-record", " --ignore-record" };
+	static const char *const lines[] = { "", " --timeline=new", " --timeline=old" };
+	static const char *const zeroed[] = { "", " --zeroed=skip", " --zeroed=replay" };
+	int n = snprintf(text, size, "--policy=%s%s%s%s", policy_names[job->policy], records[job->record_use],
+			 lines[job->timeline], zeroed[job->zeroed]);
+
+	if (job->until && n > 0)
+		n += snprintf(text + n, size - (size_t)n, " --until-id=%u", (unsigned int)job->until);
+	if (job->slots && n > 0)
+		snprintf(text + n, size - (size_t)n, " --slots=%u", job->slots);
+	return text;
 }
 
 /* ---- runs ---- */
@@ -637,7 +647,7 @@ static void cut_flush(struct case_ *c, const struct job *whole, const uint8_t *f
 	memcpy(job.cache, c->scene->cache, SECTOR);
 	job.power = NULL;
 	job.end = false;
-	job.resumed = job.policy == WB_SALVAGE;
+	job.resumed = job.policy != WB_STRICT;
 	job.resume_cut = whole->decision.cut;
 	run(&job);
 	if (job.ret || job.decision.refused || memcmp(job.backing, final, c->scene->backing_size))
@@ -648,15 +658,18 @@ static void cut_flush(struct case_ *c, const struct job *whole, const uint8_t *f
 static void flush_twice(struct case_ *c, const struct job *whole, const uint8_t *final)
 {
 	struct job job = *whole;
+	char options[128];
 
 	job.classes = NULL;
 	job.written_to = 0;
 	job.seed = random_next(&c->scene->random);
+	job.resumed = job.policy != WB_STRICT; /* what the first run has written is no evidence */
+	job.resume_cut = whole->decision.cut;
 	memcpy(job.backing, final, c->scene->backing_size);
 	run(&job);
 	if (job.ret || job.decision.refused || memcmp(job.backing, final, c->scene->backing_size))
-		wrong(c, "two-runs-equal-one", "%s: the second run changes something, or fails: %s",
-		      policy_names[job.policy], job.err.text);
+		wrong(c, "two-runs-equal-one", "%s: the second run refuses (%#x), changes something, or fails: %s",
+		      told(&job, options, sizeof(options)), job.decision.refused, job.err.text);
 }
 
 static void spoil_backing(struct case_ *c, const struct job *whole)
@@ -702,31 +715,22 @@ static void judge_policy(struct case_ *c, const struct job *job)
 		check_prefix(c, job);
 }
 
-/* The run says that every slot is accounted for, and every dirty sector on BACKING. */
-static bool says_complete(const struct job *job)
+static struct pair pair_of(const struct case_ *c)
 {
-	const struct wb_decision *decision = &job->decision;
+	const struct scene *scene = c->scene;
 
-	if (job->policy == WB_PREFIX && decision->cut)
-		return false;
-	return !decision->left_segments && !decision->stale_sectors && !decision->unknown_holes &&
-	       !decision->zeroed_skipped && !job->result.unreadable_sectors && job->timeline == WB_TIMELINE_NONE &&
-	       job->record_use != WB_RECORD_TRUST && !job->until;
+	return (struct pair){ .driver = scene->driver, .cache = scene->cache, .backing = scene->backing,
+			      .cache_size = scene->cache_size, .damage = scene->damage, .damage_count = scene->damage_count,
+			      .truth = c->truth.places ? &c->truth : NULL };
 }
 
-static const char *told(const struct job *job, char *text, size_t size)
+static uint64_t record_of(const struct case_ *c)
 {
-	static const char *const records[] = { "", " --trust-record", " --ignore-record" };
-	static const char *const lines[] = { "", " --timeline=new", " --timeline=old" };
-	static const char *const zeroed[] = { "", " --zeroed=skip", " --zeroed=replay" };
-	int n = snprintf(text, size, "--policy=%s%s%s%s", policy_names[job->policy], records[job->record_use],
-			 lines[job->timeline], zeroed[job->zeroed]);
-
-	if (job->until && n > 0)
-		n += snprintf(text + n, size - (size_t)n, " --until-id=%u", (unsigned int)job->until);
-	if (job->slots && n > 0)
-		snprintf(text + n, size - (size_t)n, " --slots=%u", job->slots);
-	return text;
+	for (unsigned int i = 0; i < c->scene->damage_count; i++)
+		if (c->scene->damage[i].sectors && c->scene->damage[i].offset <= RECORD_AT &&
+		    c->scene->damage[i].offset + (uint64_t)c->scene->damage[i].sectors * SECTOR > RECORD_AT)
+			return 0;
+	return get_le(c->scene->cache + RECORD_AT, 8);
 }
 
 /* Both invariants, from outside. */
@@ -735,18 +739,17 @@ static void hold_invariants(struct case_ *c, const struct job *job)
 	const struct scene *scene = c->scene;
 	enum line line = job->timeline == WB_TIMELINE_NEW ? LINE_NEW :
 			 job->timeline == WB_TIMELINE_OLD ? LINE_OLD : LINE_NONE;
-	uint64_t record = get_le(scene->cache + RECORD_AT, 8);
+	const struct pair pair = pair_of(c);
 	struct inquest inquest;
 	char why[160], options[128];
 
 	if (job->ret || job->decision.refused || !scene->invariants)
 		return;
 	c->counts->inquests++;
-	inquest_open(&inquest, scene->driver, scene->cache, scene->cache_size, scene->damage, scene->damage_count, job->slots,
-		     line, job->record_use == WB_RECORD_IGNORE ? 0 : record);
+	inquest_open(&inquest, &pair, job->slots, line, job->record_use == WB_RECORD_IGNORE ? 0 : record_of(c));
 	if (inquest_regress(&inquest, scene->backing, job->backing, job->corrections, why, sizeof(why)) >= 0)
 		wrong(c, "never-older-over-newer", "%s: %s", told(job, options, sizeof(options)), why);
-	if (says_complete(job) &&
+	if (job->complete &&
 	    inquest_left(&inquest, job->backing, job->corrections, job->zeroed == 1, why, sizeof(why)) >= 0)
 		wrong(c, "nothing-left-silently", "%s: %s", told(job, options, sizeof(options)), why);
 	inquest_close(&inquest);
@@ -832,8 +835,11 @@ void check_scene(struct scene *scene, struct counts *counts, struct verdict *ver
 		truth_find(&c.truth, scene->driver, scene->cache, scene->damage, scene->damage_count);
 	else
 		c.truth.driver = scene->driver;
+	const struct pair pair = pair_of(&c);
+
+	inquest_open(&c.inquest, &pair, 0, LINE_NONE, record_of(&c));
 	if (!scene->wild)
-		c.salvage_cut = last_hole_with_evidence(&c);
+		c.salvage_cut = last_cut_with_evidence(&c);
 	for (enum wb_policy policy = WB_STRICT; policy <= WB_SALVAGE; policy++) {
 		check_policy(&c, &(struct job){ .policy = policy }, cache, final);
 		if (policy == WB_STRICT && c.truth.zeroed)
@@ -847,6 +853,7 @@ void check_scene(struct scene *scene, struct counts *counts, struct verdict *ver
 	counts->wild += scene->wild;
 	for (int i = 0; i < LIMIT_COUNT; i++)
 		counts->limits[i] += c.met[i];
+	inquest_close(&c.inquest);
 	truth_release(&c.truth);
 	free(c.before);
 	free(c.after);

@@ -18,6 +18,8 @@
 	X(SUPERSEDED, "the driver threw away its only copy: overwritten in RAM, and never written") \
 	X(NEWEST_DAMAGED, "the newest segment is damaged: it looks like a write that was cut off") \
 	X(SALVAGE_CUT, "salvage left out what lies below evidence, as it says") \
+	X(NEEDLESS, "prefix refuses although BACKING shows nothing newer that it would write over") \
+	X(LEFT_ALONE, "salvage left alone what a segment that is not intact claims, as it says") \
 	X(UNVERIFIED, "rot in a segment that cannot be read whole: salvage takes its sectors unverified, as it says") \
 	X(CHANCE_BIT, "a torn or rotten segment that one flipped bit explains by chance") \
 	X(PATTERN, "lost writes make the ring look restarted, resized or destroyed")
@@ -29,7 +31,7 @@ enum limit {
 	LIMIT_COUNT
 };
 
-#define REFUSALS 13u
+#define REFUSALS 15u
 
 struct counts {
 	uint64_t runs, operations, restarts, cuts, shutdowns, flips, unreadable, misdirected, resized, flushes_cut, checks;

@@ -165,17 +165,17 @@ static void find_window(struct inquest *inquest, uint64_t record)
 	inquest->first = (gone < head ? gone : head) + 1;
 }
 
-/* The usual traces of a power cut, and what they prove to have been written back. */
-static void find_torn(struct inquest *inquest)
+/* The usual traces of a power cut. A segment whose single bit flipped is none. */
+static void find_torn(struct inquest *inquest, const struct truth *truth)
 {
 	uint64_t n = inquest->ring, head = inquest->head;
 
 	for (uint64_t id = head + 1; id < head + n; id++) {
 		struct witness *witness = &inquest->witnesses[place_of_id(inquest, id)];
 
-		if (witness->id != id || witness->whole || witness->part || !witness->fits)
+		if (witness->id != id || witness->whole || (witness->part && !is_v0(inquest)) || !witness->fits)
 			break;
-		witness->torn = true;
+		witness->torn = id != head + 1 || !truth || !truth->places[place_of_id(inquest, id)].one_bit;
 	}
 	if (!is_v0(inquest) && head >= n) {
 		struct witness *oldest = &inquest->witnesses[place_of_id(inquest, head + 1)];
@@ -197,28 +197,10 @@ static void find_claims(struct inquest *inquest)
 			near = true;
 			witness->age += inquest->line == LINE_OLD ? FAR : -FAR;
 		}
-		/* a torn tail claims nothing, unless most of it is on BACKING; that is not looked into here */
+		/* a torn tail claims nothing, unless it was written back */
 		witness->claims = witness->readable && witness->in_place && witness->fits && near &&
 				  !(witness->torn && witness->id > head);
 	}
-}
-
-void inquest_open(struct inquest *inquest, const struct driver *driver, const uint8_t *cache, uint64_t cache_size,
-		  const struct damage *damage, unsigned int damage_count, unsigned int ring, enum line line, uint64_t record)
-{
-	unsigned int slots = (unsigned int)((cache_size - FIRST_SLOT) / driver->slot_bytes);
-
-	*inquest = (struct inquest){ .driver = driver, .cache = cache, .damage = damage, .damage_count = damage_count,
-				     .slots = slots, .ring = ring ? ring : slots, .line = line };
-	inquest->witnesses = calloc(slots > inquest->ring ? slots : inquest->ring, sizeof(*inquest->witnesses));
-	assert(inquest->witnesses);
-	for (unsigned int i = 0; i < slots; i++)
-		look_at(inquest, i);
-	find_lines(inquest);
-	find_head(inquest);
-	find_window(inquest, record);
-	find_torn(inquest);
-	find_claims(inquest);
 }
 
 void inquest_close(struct inquest *inquest)
@@ -300,6 +282,16 @@ static int64_t demonstrated(const struct inquest *inquest, unsigned int sector, 
 	return least == INT64_MAX ? INT64_MIN : least;
 }
 
+/* The bytes lie somewhere on CACHE, whatever a flipped bit says what they are. */
+static bool on_cache(const struct inquest *inquest, unsigned int sector, const uint8_t *bytes)
+{
+	for (unsigned int i = 0; i < inquest->slots; i++)
+		for (unsigned int k = 0; k < inquest->driver->capacity; k++)
+			if (!memcmp(slot_at(inquest, i) + BLOCK * (k + 1) + sector % 8 * SECTOR, bytes, SECTOR))
+				return true;
+	return false;
+}
+
 /* The newest version that was or could have been written there; INT64_MIN: none. */
 static int64_t source(const struct inquest *inquest, unsigned int sector, const uint8_t *bytes, bool corrected)
 {
@@ -319,6 +311,8 @@ static int64_t source(const struct inquest *inquest, unsigned int sector, const 
 				most = age > most ? age : most;
 		}
 	}
+	if (most == INT64_MIN && corrected && on_cache(inquest, sector, bytes))
+		return INT64_MAX;
 	return most;
 }
 
@@ -352,6 +346,102 @@ int64_t inquest_regress(const struct inquest *inquest, const uint8_t *before, co
 				   (long long)wrote);
 	}
 	return -1;
+}
+
+/* ---- torn tails that were written back ---- */
+
+/* What the newest intact segment of the window has for a sector, dirty or not; NULL: none. */
+static const uint8_t *newest_of_window(const struct inquest *inquest, unsigned int sector, bool *is_dirty)
+{
+	const uint8_t *found = NULL;
+
+	for (uint64_t id = inquest->first; id <= inquest->head; id++) {
+		unsigned int slot = place_of_id(inquest, id);
+		bool dirty;
+
+		if (!is_valid(inquest, slot) || inquest->witnesses[slot].id != id)
+			continue;
+		for (unsigned int k = 0; k < inquest->witnesses[slot].length; k++) {
+			const uint8_t *copy = copy_of(inquest, slot, k, sector, &dirty);
+
+			if (copy) {
+				found = copy;
+				*is_dirty = dirty;
+			}
+		}
+	}
+	return found;
+}
+
+/* The last copy of a sector with its dirty bit that a slot has. */
+static const uint8_t *dirty_copy(const struct inquest *inquest, unsigned int slot, unsigned int sector)
+{
+	const uint8_t *found = NULL;
+	bool dirty;
+
+	for (unsigned int k = 0; k < inquest->witnesses[slot].length; k++) {
+		const uint8_t *copy = copy_of(inquest, slot, k, sector, &dirty);
+
+		found = copy && dirty ? copy : found;
+	}
+	return found;
+}
+
+/* More of its sectors are on BACKING than not, and no more of what is below it is missing there than is there. */
+static bool was_written_back(const struct inquest *inquest, unsigned int slot, const uint8_t *backing)
+{
+	unsigned int held = 0, differs = 0, there = 0, missing = 0;
+
+	for (unsigned int sector = 0; sector < inquest->driver->config->sectors; sector++) {
+		const uint8_t *at = backing + (uint64_t)sector * SECTOR, *copy = dirty_copy(inquest, slot, sector);
+		bool dirty = false;
+		const uint8_t *newest = newest_of_window(inquest, sector, &dirty);
+
+		if (!newest)
+			continue;
+		if (!copy) {
+			there += dirty && !memcmp(newest, at, SECTOR);
+			missing += dirty && memcmp(newest, at, SECTOR) != 0;
+		} else if (memcmp(newest, copy, SECTOR) && !one_byte(copy)) {
+			differs += memcmp(copy, at, SECTOR) != 0;
+			held += !memcmp(copy, at, SECTOR) && demonstrated(inquest, sector, at, false) == INT64_MIN;
+		}
+	}
+	return held > differs && missing <= there;
+}
+
+static void weigh_tails(struct inquest *inquest, const uint8_t *backing)
+{
+	for (unsigned int i = 0; i < inquest->ring; i++) {
+		struct witness *witness = &inquest->witnesses[i];
+
+		if (witness->torn && witness->id > inquest->head && was_written_back(inquest, i, backing))
+			witness->written_back = true;
+	}
+	for (unsigned int i = 0; i < inquest->ring; i++)
+		if (inquest->witnesses[i].written_back) {
+			inquest->witnesses[i].torn = false;
+			inquest->witnesses[i].claims = true;
+		}
+}
+
+void inquest_open(struct inquest *inquest, const struct pair *pair, unsigned int ring, enum line line, uint64_t record)
+{
+	unsigned int slots = (unsigned int)((pair->cache_size - FIRST_SLOT) / pair->driver->slot_bytes);
+
+	*inquest = (struct inquest){ .driver = pair->driver, .cache = pair->cache, .damage = pair->damage,
+				     .damage_count = pair->damage_count, .slots = slots, .ring = ring ? ring : slots,
+				     .line = line };
+	inquest->witnesses = calloc(slots > inquest->ring ? slots : inquest->ring, sizeof(*inquest->witnesses));
+	assert(inquest->witnesses);
+	for (unsigned int i = 0; i < slots; i++)
+		look_at(inquest, i);
+	find_lines(inquest);
+	find_head(inquest);
+	find_window(inquest, record);
+	find_torn(inquest, ring ? NULL : pair->truth);
+	find_claims(inquest);
+	weigh_tails(inquest, pair->backing);
 }
 
 /* ---- what was left ---- */
@@ -394,6 +484,18 @@ static int64_t missing_sector(const struct inquest *inquest, unsigned int slot, 
 	return -1;
 }
 
+/* Not all of it can be read, and all that is dirty and not superseded can. */
+static bool dirty_is_readable(const struct inquest *inquest, unsigned int slot)
+{
+	for (unsigned int k = 0; k < inquest->witnesses[slot].length; k++)
+		for (unsigned int j = 0; j < 8; j++)
+			if (metablock_at(inquest, slot, k)[8] >> j & 1 &&
+			    !readable(inquest, slot_offset(inquest->driver, slot) + BLOCK * (k + 1) + j * SECTOR, SECTOR) &&
+			    !covered_by_newer(inquest, slot, k, (unsigned int)get_le(metablock_at(inquest, slot, k), 8) + j))
+				return false;
+	return true;
+}
+
 static bool all_zero_data(const struct inquest *inquest, unsigned int slot)
 {
 	const uint8_t *at = slot_at(inquest, slot);
@@ -420,6 +522,12 @@ static bool is_older(const struct inquest *inquest, unsigned int slot)
 	return is_at_hand(inquest, slot) && witness->in_place && witness->id < inquest->first;
 }
 
+/* v0: what an older lap left there may have been damaged long ago. */
+static bool is_older_lap(const struct inquest *inquest, unsigned int slot)
+{
+	return is_v0(inquest) && get_le(slot_at(inquest, slot) + 9, 4) < lap_of_id(inquest, (uint64_t)expected_age(inquest, slot));
+}
+
 int64_t inquest_left(const struct inquest *inquest, const uint8_t *after, bool corrected, bool zeroed_skipped, char *why,
 		     size_t size)
 {
@@ -431,10 +539,12 @@ int64_t inquest_left(const struct inquest *inquest, const uint8_t *after, bool c
 			return say(i, why, size, "the header of slot %u cannot be read", i);
 		if (!witness->whole || !witness->id || is_older(inquest, i) || corrected)
 			continue;
+		if (!witness->in_place && is_older_lap(inquest, i))
+			continue;
 		if (!witness->in_place)
 			return say(i, why, size, "slot %u holds a whole segment out of place, id %llu", i,
 				   (unsigned long long)witness->id);
-		if (!is_at_hand(inquest, i) || inquest->line != LINE_NONE)
+		if (inquest->new_slots)
 			return say(i, why, size, "slot %u belongs to one of two time lines", i);
 		if (zeroed_skipped && is_v0(inquest) && all_zero_data(inquest, i))
 			continue;
@@ -446,9 +556,56 @@ int64_t inquest_left(const struct inquest *inquest, const uint8_t *after, bool c
 	for (uint64_t id = inquest->first; id <= inquest->head && !corrected; id++) {
 		const struct witness *witness = &inquest->witnesses[place_of_id(inquest, id)];
 
-		if (!(witness->whole && witness->id == id) && !begun_again(inquest, id))
+		bool part = witness->part && witness->id == id && dirty_is_readable(inquest, place_of_id(inquest, id)) &&
+			    missing_sector(inquest, place_of_id(inquest, id), after) < 0;
+
+		/* what an older lap left there was written back: the newer write never came to it, and is lost without a trace */
+		if (!(witness->whole && witness->id <= id) && !part && !begun_again(inquest, id))
 			return say((int64_t)place_of_id(inquest, id), why, size, "segment %llu of the window is missing",
 				   (unsigned long long)id);
 	}
 	return -1;
+}
+
+/* ---- what BACKING tells of a cut ---- */
+
+static bool is_written(const struct inquest *inquest, unsigned int slot)
+{
+	const struct witness *witness = &inquest->witnesses[slot];
+
+	return is_valid(inquest, slot) && is_at_hand(inquest, slot) && witness->id >= inquest->first &&
+	       witness->id <= inquest->head && !(is_v0(inquest) && all_zero_data(inquest, slot));
+}
+
+uint64_t inquest_evidence(const struct inquest *inquest, const uint8_t *before, uint64_t cut)
+{
+	uint64_t sectors = 0;
+	bool dirty;
+
+	for (unsigned int sector = 0; sector < inquest->driver->config->sectors; sector++) {
+		bool covered = false;
+
+		if (demonstrated(inquest, sector, before + (uint64_t)sector * SECTOR, false) < (int64_t)cut)
+			continue;
+		for (unsigned int i = 0; i < inquest->ring && !covered; i++)
+			for (unsigned int k = 0; k < inquest->witnesses[i].length && is_written(inquest, i) &&
+					     inquest->witnesses[i].id < cut; k++)
+				covered |= copy_of(inquest, i, k, sector, &dirty) && dirty;
+		sectors += covered;
+	}
+	return sectors;
+}
+
+bool inquest_hole_claims(const struct inquest *inquest, unsigned int sector)
+{
+	bool dirty;
+
+	for (unsigned int i = 0; i < inquest->ring; i++) {
+		const struct witness *witness = &inquest->witnesses[i];
+
+		for (unsigned int k = 0; k < witness->length && witness->claims && !witness->whole; k++)
+			if (copy_of(inquest, i, k, sector, &dirty))
+				return true;
+	}
+	return false;
 }

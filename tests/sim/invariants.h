@@ -22,6 +22,7 @@ struct witness {
 	bool in_place, fits;	/* the length */
 	bool raw, complemented;
 	bool torn;		/* a torn tail or head, as a power cut leaves it */
+	bool written_back;	/* a torn tail that BACKING holds: it was whole once */
 	bool claims;
 	int64_t age;		/* of its versions, in the line at hand */
 };
@@ -39,9 +40,18 @@ struct inquest {
 	uint64_t head, first;	/* of the line at hand */
 };
 
+/* The pair as it was before the run. */
+struct pair {
+	const struct driver *driver;
+	const uint8_t *cache, *backing;
+	uint64_t cache_size;
+	const struct damage *damage;
+	unsigned int damage_count;
+	const struct truth *truth;	/* knows where a single bit flipped; NULL: nothing known */
+};
+
 /* ring: the number of slots that the run was told, 0: those of the device. record: R as the run uses it. */
-void inquest_open(struct inquest *inquest, const struct driver *driver, const uint8_t *cache, uint64_t cache_size,
-		  const struct damage *damage, unsigned int damage_count, unsigned int ring, enum line line, uint64_t record);
+void inquest_open(struct inquest *inquest, const struct pair *pair, unsigned int ring, enum line line, uint64_t record);
 void inquest_close(struct inquest *inquest);
 /* 1. A sector that was overwritten with something older than what BACKING demonstrably held, or with what CACHE does not hold:
  * its number; else -1. corrected: the run took flipped bits as right. The text says why. */
@@ -50,5 +60,10 @@ int64_t inquest_regress(const struct inquest *inquest, const uint8_t *before, co
 /* 2. The first slot that a run left behind that says it left nothing: its number; else -1. */
 int64_t inquest_left(const struct inquest *inquest, const uint8_t *after, bool corrected, bool zeroed_skipped, char *why,
 		     size_t size);
+
+/* Sectors of BACKING that demonstrably hold version `cut` or a newer one, and that an intact segment below it would overwrite. */
+uint64_t inquest_evidence(const struct inquest *inquest, const uint8_t *before, uint64_t cut);
+/* A segment of the window that is not intact, but whose own header says what it holds, claims a sector. */
+bool inquest_hole_claims(const struct inquest *inquest, unsigned int sector);
 
 #endif

@@ -363,6 +363,8 @@ void truth_find(struct truth *truth, const struct driver *driver, const uint8_t 
 {
 	*truth = (struct truth){ .driver = driver, .bytes = bytes, .damage = damage, .damage_count = damage_count,
 				 .record = get_le(bytes + RECORD_AT, 8) };
+	if (!truth_readable(truth, RECORD_AT, SECTOR))
+		truth->record = 0;
 	truth->places = calloc(driver->config->slots, sizeof(*truth->places));
 	assert(truth->places);
 	for (unsigned int i = 0; i < slots_of(truth); i++)
@@ -377,7 +379,7 @@ void truth_find(struct truth *truth, const struct driver *driver, const uint8_t 
 
 		truth->holes += truth_is_hole(truth, id);
 		place->hole_copy = truth_is_hole(truth, id) && place->id == id && !place->header_lost &&
-				   place->length <= driver->capacity && (place->length || !is_v0(truth));
+				   place->length <= driver->capacity && place->length;
 	}
 	find_patterns(truth);
 	find_history(truth);
@@ -398,64 +400,4 @@ const uint8_t *truth_copy(const struct truth *truth, unsigned int slot, unsigned
 	    !truth_readable(truth, slot_offset(truth->driver, slot) + offset, SECTOR))
 		return NULL;
 	return at + offset;
-}
-
-/* What a slot claims for a sector, dirty or clean, whatever its checksum; NULL: nothing. */
-static const uint8_t *claim_of(const struct truth *truth, unsigned int slot, unsigned int index, unsigned int sector)
-{
-	const uint8_t *at = slot_bytes(truth, slot);
-	const uint8_t *mb = at + (is_v0(truth) ? 13 + 13 * index : 512 + 16 * index);
-	uint64_t offset = BLOCK * (index + 1u) + sector % 8 * SECTOR, lap = (truth->places[slot].id - 1) / truth->driver->config->slots + 1;
-	unsigned int bits = mb[8] || is_v0(truth) ? mb[8] : 0xff;
-
-	if (get_le(mb, 8) != sector - sector % 8 || !(bits >> sector % 8 & 1) ||
-	    (is_v0(truth) && get_le(mb + 9, 4) != (uint32_t)lap) ||
-	    !truth_readable(truth, slot_offset(truth->driver, slot) + offset, SECTOR))
-		return NULL;
-	return at + offset;
-}
-
-/* The oldest header in its place within a lap of the newest that claims just this for a sector, 0: none. */
-static uint64_t oldest_equal(const struct truth *truth, unsigned int sector, const uint8_t *bytes)
-{
-	uint64_t slots = truth->driver->config->slots;
-
-	for (uint64_t id = truth->head < slots ? 1 : truth->head - slots + 1; id < truth->head + slots; id++) {
-		const struct place *place = place_of(truth, id);
-
-		if (place->id != id || place->header_lost || place->length > truth->driver->capacity ||
-		    place->class_ == WB_TORN_TAIL || !memcmp(bytes, bytes + 1, SECTOR - 1))
-			continue;
-		for (unsigned int i = 0; i < place->length; i++) {
-			const uint8_t *copy = claim_of(truth, slot_of(truth->driver, id), i, sector);
-
-			if (copy && !memcmp(copy, bytes, SECTOR))
-				return id;
-		}
-	}
-	return 0;
-}
-
-/* Some segment below the hole would write the sector. */
-static bool covered_below(const struct truth *truth, unsigned int sector, uint64_t hole)
-{
-	for (uint64_t id = truth->first; id < hole; id++) {
-		const struct place *place = place_of(truth, id);
-
-		if (place->id != id || place->class_ != WB_LIVE)
-			continue;
-		for (unsigned int i = 0; i < place->length; i++)
-			if (truth_copy(truth, slot_of(truth->driver, id), i, sector))
-				return true;
-	}
-	return false;
-}
-
-uint64_t truth_evidence(const struct truth *truth, const uint8_t *backing, uint64_t hole)
-{
-	uint64_t sectors = 0;
-
-	for (unsigned int i = 0; i < truth->driver->config->sectors; i++)
-		sectors += oldest_equal(truth, i, backing + (uint64_t)i * SECTOR) >= hole && covered_below(truth, i, hole);
-	return sectors;
 }

@@ -49,7 +49,4 @@ bool truth_is_hole(const struct truth *truth, uint64_t id);
 bool truth_readable(const struct truth *truth, uint64_t offset, uint32_t length);
 /* A sector's copy in the index-th block of a slot, NULL when the metablock there is about another or does not hold it. */
 const uint8_t *truth_copy(const struct truth *truth, unsigned int slot, unsigned int index, unsigned int sector);
-/* Sectors of BACKING that show that the driver had written back beyond a hole. */
-uint64_t truth_evidence(const struct truth *truth, const uint8_t *backing, uint64_t hole);
-
 #endif
