@@ -51,7 +51,7 @@ struct job {
 	uint64_t seed;
 	enum wb_policy policy;
 	bool resumed, end, spoil;
-	uint64_t resume_cut;
+	uint64_t resume_cut, resume_ids;
 	/* what else is told: */
 	int zeroed;		/* WB_ZEROED_AUTO ... */
 	enum wb_record_use record_use;
@@ -144,7 +144,7 @@ static bool says_complete(const struct job *job, const struct wb_ring *ring, con
 static int with_ring(struct job *job, struct wb_ring *ring, struct wb_dev *cache, struct wb_dev *backing)
 {
 	struct wb_decide_options options = { .policy = job->policy, .capacity = 64, .resumed = job->resumed,
-					     .cut = job->resume_cut,
+					     .cut = job->resume_cut, .ids = job->resume_ids,
 					     .until_given = job->until, .until = job->until };
 	struct wb_proof proof = { .pair = WB_PAIR_UNPROVEN };
 	int ret = 0;
@@ -649,6 +649,7 @@ static void cut_flush(struct case_ *c, const struct job *whole, const uint8_t *f
 	job.end = false;
 	job.resumed = job.policy != WB_STRICT;
 	job.resume_cut = whole->decision.cut;
+	job.resume_ids = whole->decision.ids;
 	run(&job);
 	if (job.ret || job.decision.refused || memcmp(job.backing, final, c->scene->backing_size))
 		wrong(c, "two-runs-equal-one", "%s: a run after a cut comes to another end: %s", policy_names[job.policy],
@@ -665,6 +666,7 @@ static void flush_twice(struct case_ *c, const struct job *whole, const uint8_t 
 	job.seed = random_next(&c->scene->random);
 	job.resumed = job.policy != WB_STRICT; /* what the first run has written is no evidence */
 	job.resume_cut = whole->decision.cut;
+	job.resume_ids = whole->decision.ids;
 	memcpy(job.backing, final, c->scene->backing_size);
 	run(&job);
 	if (job.ret || job.decision.refused || memcmp(job.backing, final, c->scene->backing_size))

@@ -453,7 +453,7 @@ static bool covered_by_newer(const struct inquest *inquest, unsigned int slot, u
 	for (unsigned int i = 0; i < inquest->ring; i++) {
 		const struct witness *witness = &inquest->witnesses[i];
 
-		if (!witness->claims || !witness->whole || (i != slot && witness->age < inquest->witnesses[slot].age))
+		if (!witness->claims || !(witness->whole || witness->part) || (i != slot && witness->age < inquest->witnesses[slot].age))
 			continue;
 		for (unsigned int k = i == slot ? index + 1 : 0; k < witness->length; k++)
 			if (copy_of(inquest, i, k, sector, &dirty))
