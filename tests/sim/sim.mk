@@ -22,8 +22,9 @@ $(LINK_PLANTED)/test_%: tests/unit/test_%.c $(LINK_PLANTED)/$(PLANTED_FILE).o $(
 	$(Q)$(COMPILE) -Ilibwbfmt -o $@ $^ $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs $(LIB_PKGS)) $(CMOCKA)
 endif
 
-# At least 100,000 operations of an application, and every planted bug.
+# At least 100,000 operations of an application, 400 runs with each kind of fault, and every planted bug.
 check-sim: export WB_OPERATIONS := 120000
+check-sim: export WB_KIND_RUNS := 400
 check-sim: export WB_PROOF := $(CURDIR)/build/proof/sim
 check-sim:
 	@mkdir -p build/proof

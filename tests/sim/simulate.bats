@@ -8,6 +8,14 @@ load ../cli/helpers
 	[ "$status" -eq 0 ] || { echo "$output"; cat failed.wbt; false; }
 }
 
+@test "both invariants hold for faults of each kind, under options that are drawn" {
+	local kind
+	for kind in identical bits misdirected targeted lying mixed several geometry options; do
+		run "$BUILD/tests/simulate" --kinds "$kind" --runs "${WB_KIND_RUNS:-8}" --fixture failed.wbt
+		[ "$status" -eq 0 ] || { echo "$kind: $output"; cat failed.wbt; false; }
+	done
+}
+
 # what every policy makes of a pair
 outcomes() {
 	local policy
