@@ -252,6 +252,13 @@ static void next_reading(const struct work *work, const char *add, const char *p
 		next_step(common_of(work), NULL, "repair dry-run", add, NULL, purpose);
 }
 
+/* With another number of slots; NULL: that of the device. */
+static void next_slots(const struct work *work, const char *add, const char *purpose)
+{
+	if (says_steps(work))
+		next_step(common_of(work), NULL, "repair dry-run slots", add, NULL, purpose);
+}
+
 /* The options, and those that name the part of a disk that was taken for the cache. */
 static const char *with_part(const struct work *work, const char *add, char *options, size_t size)
 {
@@ -288,15 +295,17 @@ static void next_flush(const struct work *work, const char *options, const char 
 	next_with_backing(work, "wb-flush-dirty", add, purpose);
 }
 
-/* One of them is right, and --slots did not say yet which. */
+/* One of them is right; a --slots that was given is not. */
 static void next_geometries(const struct work *work)
 {
 	const struct wb_ring *ring = &work->ring;
 	char add[48];
 
-	for (unsigned i = 0; i < ring->candidate_count && i < WB_CANDIDATES && !common_of(work)->overrides.slots; i++) {
+	if (!ring->candidate_count && common_of(work)->overrides.slots)
+		next_slots(work, NULL, "takes as many slots as the device has");
+	for (unsigned i = 0; i < ring->candidate_count && i < WB_CANDIDATES; i++) {
 		snprintf(add, sizeof(add), "--slots=%" PRIu64, ring->candidates[i]);
-		next_reading(work, add, NULL);
+		next_slots(work, add, NULL);
 	}
 }
 

@@ -174,7 +174,7 @@ static int say_choices(struct work *work, unsigned refused)
 		next_step(common_of(work), "wb-dump", NULL, "--segments", (const char *const[]){ work->cache_path, NULL },
 			  "shows what headers are left");
 	} else if (refused & WB_REFUSE_GEOMETRY) {
-		next_step(common_of(work), "wb-check", NULL, NULL, NULL, "lists the geometries that fit");
+		next_step(common_of(work), "wb-check", "slots", NULL, NULL, "lists the geometries that fit");
 	} else if (refused & WB_REFUSE_RESTARTED) {
 		status = say_timeline_choices(work);
 	} else if (refused & WB_REFUSE_RECORD) {

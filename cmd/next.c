@@ -73,27 +73,29 @@ static size_t smaller(size_t a, size_t b)
 	return a < b ? a : b;
 }
 
-/* Letters to insert, remove or replace. */
+/* Letters to insert, remove or replace, and neighbours to exchange. */
 static size_t distance_of(const char *a, const char *b)
 {
-	size_t row[NAME_MAX_LENGTH + 1], n = strlen(b);
+	size_t rows[3][NAME_MAX_LENGTH + 1], *last = rows[0], *before = rows[1], *row = rows[2], n = strlen(b);
 
 	if (strlen(a) > NAME_MAX_LENGTH || n > NAME_MAX_LENGTH)
 		return SIZE_MAX;
 	for (size_t j = 0; j <= n; j++)
-		row[j] = j;
+		last[j] = j;
 	for (size_t i = 0; a[i]; i++) {
-		size_t diagonal = row[0];
+		size_t *free_row = before;
 
 		row[0] = i + 1;
 		for (size_t j = 0; j < n; j++) {
-			size_t replaced = diagonal + (a[i] != b[j]);
-
-			diagonal = row[j + 1];
-			row[j + 1] = smaller(replaced, smaller(row[j], diagonal) + 1);
+			row[j + 1] = smaller(last[j] + (a[i] != b[j]), smaller(row[j], last[j + 1]) + 1);
+			if (i && j && a[i] == b[j - 1] && a[i - 1] == b[j])
+				row[j + 1] = smaller(row[j + 1], before[j - 1] + 1);
 		}
+		before = last;
+		last = row;
+		row = free_row;
 	}
-	return row[n];
+	return last[n];
 }
 
 static bool is_nearer(void *context, const struct poptOption *option)
@@ -145,7 +147,7 @@ static bool is_needed(const char *tool, const char *drop, const char *name)
 {
 	if (lists("json quiet verbose progress jobs", name))
 		return false;
-	return tool ? goes_along(tool, name) : !lists(drop, name);
+	return !lists(drop, name) && (!tool || goes_along(tool, name));
 }
 
 static void put_quoted(FILE *to, const char *word)

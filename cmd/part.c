@@ -117,7 +117,7 @@ static int refuse_member(const struct common *common, const char *path, const st
 	char line[WORDS / 2];
 
 	signature_line(member, line, sizeof(line));
-	return common_refuse(common, path, "CACHE is part of something larger, and not a cache by itself: %s. %s (%s)", line,
+	return common_refuse(common, path, "CACHE is part of something larger, and not a cache by itself: %s; %s (%s)", line,
 			     way_to_the_whole(member), use == PART_WRITE ? "--force=signature overrides this" :
 			     "--start=0 shows this part alone");
 }

@@ -631,6 +631,7 @@ struct wb_ring {
 	uint64_t restarted;             /* valid segments of the new line of a restarted ring; else 0 */
 	uint32_t new_slots;             /* restarted: they are all in slots below this one */
 	bool restarted_again;           /* restarted: what is above them is itself more than one line */
+	uint64_t beyond;                /* segments behind the last slot that are whole, or cannot be read: --slots left them out */
 	bool resized, shifted;          /* the geometry does not fit the segments */
 	uint64_t candidates[WB_CANDIDATES]; /* numbers of slots that would make it fit, ascending */
 	unsigned candidate_count;       /* may exceed WB_CANDIDATES; that many are listed */

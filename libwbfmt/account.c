@@ -19,7 +19,7 @@ const char *wb_left_name(enum wb_left_reason reason)
 
 static void tell(const struct wb_decide_options *options, const struct wb_left *left)
 {
-	if (options->left)
+	if (options && options->left)
 		options->left(options->context, left);
 }
 

@@ -10,7 +10,7 @@ int wb_account(struct wb_ring *ring, const struct wb_decide_options *options, st
 	       const struct wb_progress *progress, struct wb_error *err);
 
 /* *count: intact segments, and headers that cannot be read, in slots of the device beyond those of the ring, which --slots
- * made smaller. Tells each to the options' callback when it is not NULL. */
+ * made smaller. Tells each to the callback of the options; either may be NULL. */
 int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *options, uint64_t *count,
 		      const struct wb_progress *progress, struct wb_error *err);
 

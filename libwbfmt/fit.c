@@ -267,6 +267,7 @@ void wb_ring_fit(struct wb_ring *ring)
 
 	ring->candidate_count = ring->start_count = 0;
 	ring->resized = ring->shifted = false;
+	ring->resized = ring->beyond;
 	if (!misfit.misplaced)
 		return;
 	find_candidates(ring, &misfit);
@@ -276,5 +277,5 @@ void wb_ring_fit(struct wb_ring *ring)
 		find_most(ring);
 	ring->shifted = ring->start_count > 0;
 	/* where nothing is in place the number is wrong, even if no other one explains all */
-	ring->resized = ring->candidate_count || (!ring->shifted && !ring->head);
+	ring->resized = ring->beyond || ring->candidate_count || (!ring->shifted && !ring->head);
 }

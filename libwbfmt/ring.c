@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "account.h"
 #include "bytes.h"
 #include "error.h"
 #include "helper.h"
@@ -268,6 +269,8 @@ int wb_ring_load(struct wb_ring *ring, struct wb_cache *cache, const struct wb_r
 		ret = wb_ring_verify(ring, progress, err);
 	if (!ret && !ring->options.metadata_only)
 		ret = wb_ring_find_bits(ring, progress, err);
+	if (!ret)
+		ret = wb_account_beyond(ring, NULL, &ring->beyond, progress, err);
 	if (!ret)
 		ret = wb_ring_judge(ring, err);
 	if (ret)

@@ -103,6 +103,7 @@ static void options_that_mean_nothing_are_not_offered_and_the_nearest_is_named(v
 		{ "wb-undo --slots=3 x", "unknown option" },          { "wb-undo --jobs=2 x", "unknown option" },
 		{ "wb-format --generation=v2 x", "unknown option" },  { "wb-dump -y x", "unknown option" },
 		{ "wb-dump --force=pair x", "unknown option" },       { "wb-flush-dirty --polcy=strict a b", "did you mean --policy?" },
+		{ "wb-flush-dirty --hlep a b", "did you mean --help?" },
 		{ "wb-check --repiar x", "did you mean --repair?" },  { "wb-check --meta x", "did you mean --metadata-only?" },
 		{ "wb-check --json=1 x", "does not take an argument" }, { "wb-check -n x", "--dry-run is for --repair" },
 	};
@@ -131,6 +132,19 @@ static void repair_n_says_what_would_be_changed_and_exits_like_the_repair(void *
 		if (status != predicted)
 			fail_msg("%s: -n exits %d, the repair %d", sets[i], predicted, status);
 	}
+}
+
+static void a_number_of_slots_that_leaves_whole_segments_out_is_damage_and_no_step_repeats_it(void **state)
+{
+	(void)state;
+	make_cache_of("slots 8\nbacking 65536\nrange 1 12 blocks 2 seed 1 span 64\n");
+	expect(4, "wb-check --slots=4 cache.img backing.img");
+	assert_true(has(out, "the geometry is wrong"));
+	assert_true(has(out, "resized"));
+	assert_true(has(out, "wb-check cache.img backing.img"));
+	expect(4, "wb-flush-dirty -n --slots=4 cache.img backing.img");
+	assert_true(has(out, "wb-check cache.img backing.img"));
+	expect(0, "wb-check cache.img backing.img");
 }
 
 static void until_id_0_is_not_advised(void **state)
@@ -168,6 +182,7 @@ int main(void)
 		table_test(json_alone_is_json_alone_with_verdict_next_step_and_devices),
 		table_test(options_that_mean_nothing_are_not_offered_and_the_nearest_is_named),
 		table_test(repair_n_says_what_would_be_changed_and_exits_like_the_repair),
+		table_test(a_number_of_slots_that_leaves_whole_segments_out_is_damage_and_no_step_repeats_it),
 		table_test(until_id_0_is_not_advised),
 		table_test(control_characters_in_names_reach_no_terminal),
 	};
