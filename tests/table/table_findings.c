@@ -118,7 +118,7 @@ static void interrupt_format(void)
 static void make_ended(void)
 {
 	make_cache("v2-simple");
-	expect(0, "wb-format -q --reset -y --force=dirty cache.img");
+	expect(0, "wb-flush-dirty -q -y cache.img backing.img");
 }
 
 static void make_ended_partial(void)

@@ -251,7 +251,7 @@ static void versions_that_do_not_count_say_why(void **state)
 		const char *fixture, *arguments, *has, *and, *has_not;
 	} rows[] = {
 		{ "v2-evidence", "cache.img backing.img", "beyond-hole", "rotten", NULL },
-		{ "v2-evidence", "--policy=salvage cache.img backing.img", "contested", NULL, "beyond-hole" },
+		{ "v2-evidence", "--policy=salvage cache.img backing.img", "wins", "rotten", "beyond-hole" },
 		{ "v0-evidence", "--policy=salvage cache.img backing.img", "below-evidence", NULL, "beyond-hole" },
 		{ "v2-evidence", "--until-id=4 cache.img", "beyond-until", NULL, NULL },
 		{ "v2-stale-lap", "cache.img", "older-lap", NULL, NULL },
@@ -266,6 +266,16 @@ static void versions_that_do_not_count_say_why(void **state)
 		assert_true(!rows[k].and || has(fates(), rows[k].and));
 		assert_false(rows[k].has_not && has(fates(), rows[k].has_not));
 	}
+}
+
+/* BACKING holds what the damaged 3 wrote over all that 2 has for the block. */
+static void version_below_what_backing_holds_is_contested(void **state)
+{
+	(void)state;
+	make_cache_of("generation v2\nslots 4\nbacking 64\nsegment 1\nblock 16 ff\nsegment 2\nblock 8 0f\n"
+		      "segment 3\nblock 8 ff\nsegment 4\nblock 24 ff\nwriteback 3\nflip 2 4200 3\nflip 2 7000 5\n");
+	expect(0, "wb-dump --json --sector=8-15 --policy=salvage cache.img backing.img");
+	assert_string_equal(fates(), "3:0 rotten,2:0 contested,");
 }
 
 static void winners_of_sectors_are_what_is_listed(void **state)
@@ -311,6 +321,7 @@ int main(void)
 		table_test(without_backing_only_what_depends_on_evidence_may_change),
 		table_test(every_version_is_told_newest_first_with_which_one_wins_and_why),
 		table_test(versions_that_do_not_count_say_why),
+		table_test(version_below_what_backing_holds_is_contested),
 		table_test(winners_of_sectors_are_what_is_listed),
 	};
 	static char *names[1024];
