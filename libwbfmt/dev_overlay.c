@@ -16,7 +16,7 @@ struct sector {
 struct overlay {
 	struct wb_dev dev;
 	struct wb_dev *inner;
-	struct sector **sectors; /* ascending */
+	struct sector *sectors; /* ascending */
 	size_t count;
 };
 
@@ -28,7 +28,7 @@ static size_t find(const struct overlay *overlay, uint64_t lba)
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (overlay->sectors[middle]->lba < lba)
+		if (overlay->sectors[middle].lba < lba)
 			low = middle + 1;
 		else
 			high = middle;
@@ -36,35 +36,30 @@ static size_t find(const struct overlay *overlay, uint64_t lba)
 	return low;
 }
 
-/* The sector as it is to be seen, for writing into it. *result: a negative errno with NULL. */
+/* The sector as it is to be seen, for writing into it, until the next is taken. *result: a negative errno with NULL. */
 static struct sector *take_sector(struct overlay *overlay, uint64_t lba, int *result)
 {
 	size_t at = find(overlay, lba);
 	uint64_t offset = lba * WB_SECTOR;
 	struct wb_io io = { .offset = offset, .length = (uint32_t)wb_min(WB_SECTOR, wb_dev_size(overlay->inner) - offset) };
-	struct sector **list, *sector;
+	struct sector *list, sector = { .lba = lba };
 
-	if (at < overlay->count && overlay->sectors[at]->lba == lba)
-		return overlay->sectors[at];
+	if (at < overlay->count && overlay->sectors[at].lba == lba)
+		return &overlay->sectors[at];
 	*result = -ENOMEM;
 	list = realloc(overlay->sectors, (overlay->count + 1) * sizeof(*list));
 	if (!list)
 		return NULL;
 	overlay->sectors = list;
-	sector = calloc(1, sizeof(*sector));
-	if (!sector)
-		return NULL;
-	sector->lba = lba;
-	io.buffer = sector->bytes;
+	io.buffer = sector.bytes;
 	if (wb_dev_submit(overlay->inner, &io, 1, NULL)) {
 		*result = io.result;
-		free(sector);
 		return NULL;
 	}
 	memmove(list + at + 1, list + at, (overlay->count - at) * sizeof(*list));
 	list[at] = sector;
 	overlay->count++;
-	return sector;
+	return &list[at];
 }
 
 static int keep(struct overlay *overlay, const struct wb_io *io)
@@ -88,7 +83,7 @@ static void show(const struct overlay *overlay, const struct wb_io *io)
 	uint64_t end = io->offset + io->length;
 
 	for (size_t i = find(overlay, io->offset / WB_SECTOR); i < overlay->count; i++) {
-		const struct sector *sector = overlay->sectors[i];
+		const struct sector *sector = &overlay->sectors[i];
 		uint64_t begin = wb_max(sector->lba * WB_SECTOR, io->offset);
 		uint64_t stop = wb_min((sector->lba + 1) * WB_SECTOR, end);
 
@@ -125,8 +120,6 @@ static void overlay_close(struct wb_dev *dev)
 {
 	struct overlay *overlay = (struct overlay *)dev;
 
-	for (size_t i = 0; i < overlay->count; i++)
-		free(overlay->sectors[i]);
 	free(overlay->sectors);
 	wb_dev_close(overlay->inner);
 	free(overlay);

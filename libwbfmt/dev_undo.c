@@ -114,27 +114,18 @@ static const struct wb_dev_ops undo_ops = {
 	.close = undo_close,
 };
 
-static int wrap_beneath(struct wb_dev *window, struct wb_undo *undo, unsigned device, struct wb_error *err)
-{
-	struct wb_dev **inner = wb_window_inner(window);
-	int ret = wb_dev_undo(inner, *inner, undo, device, err);
-
-	window->parallel = (*inner)->parallel;
-	return ret;
-}
-
 int wb_dev_undo(struct wb_dev **dev, struct wb_dev *inner, struct wb_undo *undo, unsigned device, struct wb_error *err)
 {
-	if (wb_window_inner(inner)) {
-		*dev = inner;
-		return wrap_beneath(inner, undo, device, err);
-	}
+	struct wb_dev *whole = inner, **place = dev;
 	struct recorder *recorder;
 	void *old;
 
-	if (device >= undo->device_count || undo->devices[device].size != wb_dev_size(inner))
+	/* below a window, so that places on the whole device are recorded */
+	for (; wb_window_inner(whole); whole = *place)
+		place = wb_window_inner(whole);
+	if (device >= undo->device_count || undo->devices[device].size != wb_dev_size(whole))
 		return wb_fail(err, WB_EINVAL, 0, WB_NO_OFFSET, "the undo file knows no device %u of %llu bytes", device,
-			       (unsigned long long)wb_dev_size(inner));
+			       (unsigned long long)wb_dev_size(whole));
 	if (undo->cut)
 		return wb_fail(err, WB_ECUT, 0, undo->cut_at, "the undo file lacks records and cannot be continued");
 	recorder = calloc(1, sizeof(*recorder));
@@ -142,9 +133,13 @@ int wb_dev_undo(struct wb_dev **dev, struct wb_dev *inner, struct wb_undo *undo,
 		free(recorder);
 		return wb_no_memory(err, "a device");
 	}
-	*recorder = (struct recorder){ .dev = *inner, .inner = inner, .undo = undo, .device = device, .old = old };
+	*recorder = (struct recorder){ .dev = *whole, .inner = whole, .undo = undo, .device = device, .old = old };
 	recorder->dev.ops = &undo_ops;
 	recorder->dev.parallel = false;
-	*dev = &recorder->dev;
+	if (place != dev)
+		*dev = inner;
+	for (struct wb_dev *window = inner; window != whole; window = *wb_window_inner(window))
+		window->parallel = false;
+	*place = &recorder->dev;
 	return 0;
 }

@@ -42,7 +42,8 @@ uint64_t wb_sectors_after_end(const struct wb_ring *ring)
 	return sectors;
 }
 
-static int look(struct wb_cache *cache, bool metadata_only, bool *written, const struct wb_progress *progress,
+/* *same: the headers are those whose digest the marker has. */
+static int look(struct wb_cache *cache, bool metadata_only, bool *written, bool *same, const struct wb_progress *progress,
 		struct wb_error *err)
 {
 	const struct wb_ring_options options = { .metadata_only = metadata_only };
@@ -52,10 +53,9 @@ static int look(struct wb_cache *cache, bool metadata_only, bool *written, const
 	if (ret)
 		return ret;
 	*written = wb_ring_written_after_end(&ring);
-	if (!*written && metadata_only && ring.digest != cache->marker.digest)
-		ret = look(cache, false, written, progress, err);
+	*same = ring.digest == cache->marker.digest;
 	wb_ring_release(&ring);
-	return ret;
+	return 0;
 }
 
 int wb_cache_written_after_end(struct wb_dev *dev, const struct wb_overrides *overrides, bool *written,
@@ -63,6 +63,7 @@ int wb_cache_written_after_end(struct wb_dev *dev, const struct wb_overrides *ov
 {
 	struct wb_overrides how = *overrides;
 	struct wb_cache cache;
+	bool same;
 	int ret;
 
 	*written = false;
@@ -74,5 +75,7 @@ int wb_cache_written_after_end(struct wb_dev *dev, const struct wb_overrides *ov
 		return 0;
 	if (ret || cache.super != WB_SUPER_ENDED || cache.marker.reason == WB_END_FORMAT || !cache.marker.digest)
 		return ret;
-	return look(&cache, true, written, progress, err);
+	ret = look(&cache, true, written, &same, progress, err);
+	/* headers alone do not tell a torn write from a whole one */
+	return ret || *written || same ? ret : look(&cache, false, written, &same, progress, err);
 }

@@ -100,20 +100,31 @@ static void add_prime(struct factors *factors, uint64_t prime)
 	factors->power[i]++;
 }
 
-/* Splits what has no small prime. A part that cannot be split has no prime up to SLOTS_MAX but itself. */
-static void split(struct factors *factors, uint64_t n)
+/* A divisor of what has no small prime, 0 where none is found: then it has no prime up to SLOTS_MAX but itself. */
+static uint64_t divisor_of(uint64_t n)
 {
 	uint64_t divisor = 0;
 
 	for (uint64_t c = 1; c <= 4 && n > SLOTS_MAX && !divisor; c++)
 		divisor = find_divisor(n, c);
-	if (!divisor) {
-		if (n > 1)
-			add_prime(factors, n);
-		return;
+	return divisor;
+}
+
+/* Splits what has no small prime, as far as it can be split. */
+static void split(struct factors *factors, uint64_t n)
+{
+	uint64_t parts[64] = { n };
+
+	for (unsigned count = 1; count;) {
+		uint64_t part = parts[--count], divisor = divisor_of(part);
+
+		if (divisor) {
+			parts[count++] = part / divisor;
+			parts[count++] = divisor;
+		} else if (part > 1) {
+			add_prime(factors, part);
+		}
 	}
-	split(factors, divisor);
-	split(factors, n / divisor);
 }
 
 static struct factors factor(uint64_t n)

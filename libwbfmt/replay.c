@@ -304,11 +304,11 @@ static int refuse_older(const struct composer *composer, const struct wb_view *v
 {
 	unsigned sector = (unsigned)__builtin_ctz(newer);
 	const struct wb_slot *slots = composer->ring->slots;
+	uint64_t lba = view->block * WB_SECTORS_PER_BLOCK + sector;
 
 	return wb_fail(err, WB_ENEWER, 0, view->block * WB_BLOCK + sector * WB_SECTOR,
 		       "internal error: sector %llu of the backing device holds segment %llu, and segment %llu was to be written over it",
-		       (unsigned long long)(view->block * WB_SECTORS_PER_BLOCK + sector),
-		       (unsigned long long)slots[composer->held[sector]].id,
+		       (unsigned long long)lba, (unsigned long long)slots[composer->held[sector]].id,
 		       (unsigned long long)slots[composer->owner[sector]].id);
 }
 
