@@ -122,7 +122,7 @@ static struct text holes_words(const struct wb_ring *ring)
 {
 	struct text text = { .used = 0 };
 	uint64_t id = ring->first, shown = 0;
-	struct range run;
+	struct range run = { .first = 0 };
 
 	if (!ring->holes)
 		add(&text, "none");
@@ -366,7 +366,7 @@ static void summarise_holes(struct json_object *summary, const struct wb_ring *r
 {
 	struct json_object *runs = json_object_new_array();
 	uint64_t id = ring->first, seen = 0;
-	struct range run;
+	struct range run = { .first = 0 };
 
 	for (unsigned i = 0; i < 64 && next_holes(ring, &id, &seen, &run); i++) {
 		struct json_object *pair = json_object_new_array();

@@ -180,12 +180,13 @@ static void add_container(struct signatures *signatures, int fd, uint64_t start,
 	if (!container)
 		return;
 	list = realloc(signatures->list, (signatures->count + 1) * sizeof(*list));
+	if (list)
+		signatures->list = list;
 	char *type = list ? strdup(container->type) : NULL;
 
-	signatures->list = list ? list : signatures->list;
 	signatures->incomplete |= !type;
 	if (type)
-		list[signatures->count++] = (struct signature){
+		signatures->list[signatures->count++] = (struct signature){
 			.type = type, .size = container->length, .advice = container->advice,
 			.offset = container->offset == AT_END ? size - WB_SECTOR : container->offset };
 }

@@ -152,14 +152,25 @@ static void keep_divisor(struct divisors *divisors, uint64_t d)
 	divisors->least[at] = d;
 }
 
-static void each_divisor(struct divisors *divisors, const struct factors *factors, unsigned i, uint64_t d)
+/* Counts through the powers of the primes, as far as the products are not too large. */
+static void each_divisor(struct divisors *divisors, const struct factors *factors)
 {
-	if (i == factors->count) {
-		keep_divisor(divisors, d);
-		return;
+	unsigned power[PRIMES] = { 0 };
+	uint64_t d = 1;
+
+	keep_divisor(divisors, d);
+	for (unsigned i = 0; i < factors->count;) {
+		if (power[i] < factors->power[i] && d <= divisors->high / factors->prime[i]) {
+			d *= factors->prime[i];
+			power[i]++;
+			keep_divisor(divisors, d);
+			i = 0;
+			continue;
+		}
+		for (; power[i]; power[i]--)
+			d /= factors->prime[i];
+		i++;
 	}
-	for (unsigned power = 0; power <= factors->power[i] && d <= divisors->high; power++, d *= factors->prime[i])
-		each_divisor(divisors, factors, i + 1, d);
 }
 
 static void find_divisors(struct divisors *divisors, uint64_t n)
@@ -169,7 +180,7 @@ static void find_divisors(struct divisors *divisors, uint64_t n)
 		return;
 	struct factors factors = factor(n);
 
-	each_divisor(divisors, &factors, 0, 1);
+	each_divisor(divisors, &factors);
 }
 
 /* ---- what fits ---- */

@@ -32,7 +32,7 @@ setup_file() {
 	where
 	cd "$BATS_FILE_TMPDIR" || return 1
 	pair v2/partial
-	for ((HALF = 5; HALF < 200; HALF += 3)); do
+	for ((HALF = 20; HALF < 200; HALF++)); do
 		! try_to_stop $HALF || break
 	done
 	export HALF

@@ -28,7 +28,7 @@ big() {
 
 # end_log SIZE: cache.img, whose log is about the last three blocks of a BACKING of that size
 end_log() {
-	last=$(($1 / 4096 * 8 - ($1 % 4096 ? 0 : 8)))
+	last=$((8 * ($1 / 4096 - ($1 % 4096 ? 0 : 1))))
 	printf 'generation v2\nslots 3\nsegment 1\nblock %d ff\nblock %d ff\nsegment 2\nblock %d ff\nblock %d 0f\n' \
 		$((last - 8)) $((last - 16)) $last $((last - 16)) | "$BUILD/tests/mkcache" - cache.img
 }
