@@ -399,7 +399,9 @@ static int read_notes(struct wb_undo *undo, uint64_t at, struct wb_error *err)
 	ret = wb_dev_read(undo->file, at, sectors, sizeof(sectors), err);
 	undo->notes = at;
 	undo->begin = undo->end = at + sizeof(sectors);
-	if (!ret && !(take_note(undo, sectors) | take_note(undo, sectors + WB_SECTOR))) {
+	bool first = !ret && take_note(undo, sectors), second = !ret && take_note(undo, sectors + WB_SECTOR);
+
+	if (!ret && !first && !second) {
 		undo->cut = true;
 		undo->cut_at = at;
 	}
