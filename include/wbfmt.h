@@ -635,7 +635,7 @@ struct wb_ring {
 	bool resized, shifted;          /* the geometry does not fit the segments */
 	uint64_t candidates[WB_CANDIDATES]; /* numbers of slots that would make it fit, ascending */
 	unsigned candidate_count;       /* may exceed WB_CANDIDATES; that many are listed */
-	/* shifted: with so many slots (0: any number, in the first lap) the device began so many slots before its present
+	/* shifted: with .slots slots (0: any number, in the first lap) the device began .start slots before its present
 	 * start; negative where it began after it. The part of the device from byte -start * wb_slot_size() on, see
 	 * wb_dev_window(), has all segments in place */
 	struct { uint64_t slots; int64_t start; } starts[WB_CANDIDATES];

@@ -73,7 +73,7 @@ static uint32_t end_by_lap(const struct wb_ring *ring)
 }
 
 /* The slot behind the last segment that is sealed as the lowest one, when there are any above it that are not; else 0. No
- * driver goes on with a log across the change. *again: below those of the other dialect there is more than one line. */
+ * driver continues a log across the change. *again: there is more than one line below those of the other dialect. */
 static uint32_t end_by_dialect(const struct wb_ring *ring, bool *again)
 {
 	uint32_t end = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * manyslots KIND SLOTS: judges and checks a table of so many slots, most of which are broken in the way that KIND says. Nothing
+ * manyslots KIND SLOTS: judges and checks a table of SLOTS slots, most of which are broken in the way that KIND says. Nothing
  * is read, so that tests/cli/steps.bats can count the instructions of a million slots.
  */
 #include <stdio.h>
