@@ -151,6 +151,8 @@ int main(void)
 	for (char **name = names; *name; name++)
 		if (!is_special(*name))
 			*kept++ = *name;
+		else
+			free(*name);
 	*kept = NULL;
 	struct CMUnitTest *tests = test_for_each(names, fixture_does_what_its_first_line_says, &count);
 

@@ -102,6 +102,8 @@ int main(void)
 	for (char **name = names; *name; name++)
 		if (strcmp(*name, "v0-tie") && **name == 'v')
 			*kept++ = *name;
+		else
+			free(*name);
 	*kept = NULL;
 	struct CMUnitTest *tests = test_for_each(names, fixture, &count);
 
