@@ -30,7 +30,8 @@ struct work {
 	struct wb_decision decision;
 	struct wb_replay_result result;
 	bool ended;
-	bool cache_read_only;     /* the log cannot be ended */
+	const char *no_end;       /* why the log cannot be ended, as far as a dry run can tell; NULL: it can */
+	bool busy;                /* of a dry run: CACHE or BACKING is in use */
 	struct wb_marker marker;  /* that ends the log, or would */
 	struct wb_map clone_map; /* what was not rescued when CACHE, a clone, was made */
 	struct wb_map failed;    /* what could not be read of CACHE */

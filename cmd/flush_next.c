@@ -221,7 +221,7 @@ void flush_say_next(const struct work *work)
 
 	if (options->dry_run && (work->decision.oldest || flush_log_may_end(work)))
 		next_real_run(work);
-	else if (!work->ended && !options->detach && work->result.unreadable_sectors + work->then.unreadable == 0)
+	else if (!work->ended && !options->detach && !work->no_end && work->result.unreadable_sectors + work->then.unreadable == 0)
 		next_step(common_of(work), NULL, "dry-run keep report failed", "-n --detach", NULL,
 			  "only when nothing more is wanted from this log: ends it, although something was left out");
 }

@@ -36,23 +36,17 @@ static void report_identity(const char *role, const char *path, const struct ide
 	report_emit(record);
 }
 
-/* Says what a device is, and refuses one that is in use; a dry run goes on. */
-static int guard_device(const struct work *work, bool is_backing, struct identity *identity)
+/* Says what a device is, and refuses one that is in use; a dry run shows its plan first. */
+static int guard_device(struct work *work, bool is_backing, struct identity *identity)
 {
 	const char *path = is_backing ? work->backing_path : work->cache_path;
-	const char *operand = is_backing ? "BACKING" : "CACHE";
 	char holder[WORDS];
-	bool busy = holder_of(path, holder, sizeof(holder));
+	int status = refuse_held(common_of(work), path, is_backing ? "BACKING" : "CACHE", work->options->dry_run, holder, sizeof(holder));
 
+	work->busy |= holder[0];
 	identify(path, identity);
 	report_identity(is_backing ? "backing" : "cache", path, identity, holder);
-	if (busy && work->options->dry_run)
-		common_warn(common_of(work), "%s: %s is used: %s; a dry run goes on, but what it shows may be moving", path,
-			    operand, holder);
-	else if (busy)
-		return common_refuse(common_of(work), path, "%s is used: %s; end that (unmount it, take down the mapping or "
-				     "the loop device), then run this again", operand, holder);
-	return 0;
+	return status;
 }
 
 static int refuse_signature(const struct work *work)
@@ -99,14 +93,14 @@ static bool cache_is_read_only(const struct work *work)
 	return read_only || (access(work->cache_path, W_OK) && errno == EROFS);
 }
 
-static int refuse_marker(struct work *work)
+static int warn_of_no_end(struct work *work)
 {
 	const struct common *common = common_of(work);
 
 	if (work->options->detach)
-		return common_refuse(common, work->cache_path, "--detach must write the end of the log to CACHE, which is read-only: make it "
-				     "writable, or leave --detach out");
-	common_warn(common, "%s: is read-only; the log %s not be ended", work->cache_path,
+		return common_refuse(common, work->cache_path, "--detach must write the end of the log to CACHE, and %s: leave "
+				     "--detach out", work->no_end);
+	common_warn(common, "%s: %s; the log %s not be ended", work->cache_path, work->no_end,
 		    work->options->dry_run ? "would" : "will");
 	return 0;
 }
@@ -115,20 +109,22 @@ static int refuse_marker(struct work *work)
 int flush_open_marker(struct work *work)
 {
 	const struct flush_options *options = work->options;
-	struct wb_error err = { .offset = WB_NO_OFFSET, .text = "its sector 0 is not on this device" };
+	struct wb_error err;
 
 	if (options->keep)
 		return 0;
-	work->cache_read_only = cache_is_read_only(work);
-	if (work->cache_read_only)
-		return refuse_marker(work);
+	work->no_end = wb_dev_start(work->cache_dev) < 0 ? "its sector 0 is not on this device" :
+		       cache_is_read_only(work)		 ? "it is read-only" : NULL;
+	if (work->no_end)
+		return warn_of_no_end(work);
 	if (options->dry_run)
 		return 0;
-	if (wb_dev_start(work->cache_dev) >= 0 && !wb_dev_open(&work->marker_dev, work->cache_path, WB_OPEN_WRITE, &err))
+	if (!wb_dev_open(&work->marker_dev, work->cache_path, WB_OPEN_WRITE, &err))
 		return narrow_marker(work);
 	if (options->detach)
 		return common_failed(common_of(work), work->cache_path, &err,
 				     "--detach must write the end of the log to CACHE: make it writable, or leave --detach out");
+	work->no_end = "it cannot be written";
 	common_warn(common_of(work), "%s: cannot be written (%s); the log will not be ended", work->cache_path, err.text);
 	return 0;
 }

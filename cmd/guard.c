@@ -1088,3 +1088,21 @@ bool holder_of(const char *path, char *text, size_t size)
 	make_printable(text);
 	return held;
 }
+
+int refuse_held(const struct common *common, const char *path, const char *operand, bool dry_run, char *holder, size_t size)
+{
+	if (!holder_of(path, holder, size))
+		return 0;
+	if (!dry_run)
+		return common_refuse(common, path, "%s is used: %s; release it first (umount, dmsetup remove, losetup -d), then run this "
+				     "again", operand, holder);
+	common_warn(common, "%s: %s is used: %s; the dry run continues, but it may be changing", path, operand, holder);
+	return 0;
+}
+
+int refuse_used_dry_run(const struct common *common, const char *path, int status)
+{
+	if (status & ~(EXIT_REPAIRED | EXIT_PROBLEMS))
+		return status;
+	return common_refuse(common, path, "in use: without -n this would be refused until it is released");
+}

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a block device or an image is, and who holds it: to be asked before anything is written. Nothing here fails or
- * prints. Where /proc, /sys or /dev/disk are missing, or may not be read, the answers say less, and the exclusive open
+ * What a block device or an image is, and who holds it: to be asked before anything is written. Where /proc, /sys or /dev/disk are missing, or may not be read, the answers say less, and the exclusive open
  * that follows still refuses what is in use.
  *
  * Order of use, for each device that a command is going to write: devices_overlap(), holder_of(), identify(),
@@ -11,6 +10,8 @@
 #define GUARD_H
 
 #include "signatures.h"
+
+struct common;
 
 /* As found: not yet fit for a terminal, see identity_line(). */
 struct identity {
@@ -46,6 +47,12 @@ const char *dangerous_signature(const struct identity *identity);
  * is mounted on /srv", "its partition sdb1 is in use as swap", "the backing file of /dev/loop2". False, and an empty
  * text, when nobody does as far as can be seen. An idle loop device counts as a user of its file, not of itself. */
 bool holder_of(const char *path, char *text, size_t size);
+
+/* Refuses a device or image that is used: EXIT_REFUSED; operand is what it is called. A dry run only warns, and is refused by
+ * refuse_used_dry_run() when it has shown its plan. holder: as of holder_of(). */
+int refuse_held(const struct common *common, const char *path, const char *operand, bool dry_run, char *holder, size_t size);
+/* The exit status of a dry run on a device that is in use: what the real run would be refused for. */
+int refuse_used_dry_run(const struct common *common, const char *path, int status);
 
 /* The first device-mapper mapping of a device, by its name; false when there is none or nothing can be seen. */
 bool mapping_of(const char *path, char *name, size_t size);

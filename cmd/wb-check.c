@@ -76,20 +76,18 @@ static const struct command command = {
 
 /* ---- opening and looking ---- */
 
-/* --repair writes to CACHE, so nobody else may use it. */
+/* --repair writes to CACHE, so nothing else may use it; with -n neither, so that both exit alike. */
 static int open_device(struct work *work)
 {
 	const struct common *common = common_of(work);
-	bool writes = work->options->repair && !work->options->dry_run;
-	unsigned flags = writes ? WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE : work->options->repair ? WB_OPEN_READ : WB_OPEN_READ | WB_OPEN_PACK;
+	bool repairs = work->options->repair, writes = repairs && !work->options->dry_run;
+	unsigned flags = (writes ? WB_OPEN_WRITE : WB_OPEN_READ) | (repairs ? WB_OPEN_EXCLUSIVE : WB_OPEN_PACK);
 	struct wb_error err;
-	char words[1024];
+	char holder[1024];
+	int status = repairs ? refuse_held(common, work->cache_path, "CACHE", false, holder, sizeof(holder)) : 0;
 
-	if (writes && holder_of(work->cache_path, words, sizeof(words)))
-		return common_refuse(common, work->cache_path, "CACHE is used: %s; end that (unmount it, take down the mapping or "
-				     "the loop device), then run this again", words);
-	int status = common_open(common, &work->cache_dev, work->cache_path, flags);
-
+	if (!status)
+		status = common_open(common, &work->cache_dev, work->cache_path, flags);
 	if (!status)
 		status = part_choose(common, &work->cache_dev, work->cache_path, work->options->repair ? PART_WRITE : PART_LOOK,
 				     work->foreign, sizeof(work->foreign));

@@ -242,7 +242,7 @@ static int end_log(struct work *work)
 /* A driver would replay the log again, although it is not wanted any more. */
 static bool end_is_missing(const struct work *work)
 {
-	return flush_log_may_end(work) && (work->options->dry_run ? work->cache_read_only : !work->ended);
+	return flush_log_may_end(work) && (work->options->dry_run ? work->no_end != NULL : !work->ended);
 }
 
 static int status_of_replay(const struct work *work)
@@ -353,7 +353,7 @@ static int nothing_to_do(struct work *work)
 	return EXIT_FINE;
 }
 
-static int flush(struct work *work)
+static int take_steps(struct work *work)
 {
 	static int (*const steps[])(struct work *) = {
 		flush_open_backing, flush_open_marker, create_failed, load, flush_warn_of_holes, take_sum, refuse_wrong_disk,
@@ -379,6 +379,20 @@ static int flush(struct work *work)
 	flush_say_next(work);
 	status = refuse_stateless_dry_run(work);
 	return status ? status : undo_file_finish(common_of(work), &work->undo) | status_of(work);
+}
+
+static bool is_busy(const struct work *work)
+{
+	return work->busy || wb_dev_busy(work->cache_dev) || wb_dev_busy(work->backing);
+}
+
+static int flush(struct work *work)
+{
+	int status = take_steps(work);
+
+	if (!work->options->dry_run || !is_busy(work))
+		return status;
+	return refuse_used_dry_run(common_of(work), work->cache_path, status);
 }
 
 /* What follows from several options together. */

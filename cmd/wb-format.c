@@ -100,6 +100,7 @@ struct work {
 	struct undo_file undo;
 	bool formatted, ended, discarded;
 	bool written_after_end; /* the log was ended, and counts all the same */
+	bool held;              /* of a dry run: the device is in use */
 };
 
 static const struct common *common_of(const struct work *work)
@@ -130,7 +131,7 @@ static void report_device(const struct work *work, const char *holder)
 	report_emit(record);
 }
 
-/* Before it is opened: who uses it, and what others have written on it. A dry run goes on. */
+/* Before it is opened: who uses it, and what others have written on it. */
 static int guard(struct work *work)
 {
 	char words[WORDS];
@@ -138,17 +139,12 @@ static int guard(struct work *work)
 
 	if (backing_path && devices_overlap(work->path, backing_path, words, sizeof(words)))
 		return common_refuse(common_of(work), backing_path, "CACHE and BACKING are %s", words);
-	bool busy = holder_of(work->path, words, sizeof(words));
+	int status = refuse_held(common_of(work), work->path, "CACHE", work->options->dry_run, words, sizeof(words));
 
+	work->held = words[0];
 	identify(work->path, &work->identity);
 	report_device(work, words);
-	if (busy && work->options->dry_run)
-		common_warn(common_of(work), "%s: it is used: %s; a dry run goes on, but what it shows may be moving",
-			    work->path, words);
-	else if (busy)
-		return common_refuse(common_of(work), work->path, "it is used: %s; end that (unmount it, take down the "
-				     "mapping or the loop device), then run this again", words);
-	return 0;
+	return status;
 }
 
 /* What is given up by a format: all signatures, wherever the device is that they are about. */
@@ -829,6 +825,8 @@ static int run(struct work *work)
 	if (!is_reset)
 		say_plan(work);
 	status = is_reset ? reset(work) : format(work);
+	if (work->options->dry_run && (work->held || wb_dev_busy(work->dev)))
+		status = refuse_used_dry_run(common, work->path, status);
 	summarise(work);
 	return status;
 }

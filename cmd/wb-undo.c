@@ -55,6 +55,7 @@ struct work {
 	struct wb_undo undo;
 	const char *paths[WB_UNDO_DEVICES];
 	struct wb_dev *devs[WB_UNDO_DEVICES];
+	const char *held;         /* of a dry run: a device that is in use, or NULL */
 	struct wb_undo_result result;
 };
 
@@ -133,19 +134,6 @@ static void say_devices(const struct work *work)
 	}
 }
 
-static int refuse_held(const struct work *work, const char *path)
-{
-	char holder[WORDS];
-
-	if (!holder_of(path, holder, sizeof(holder)))
-		return 0;
-	if (!work->options->dry_run)
-		return common_refuse(common_of(work), path, "the device is used: %s; end that (unmount it, take down the mapping or the "
-				     "loop device), then run this again", holder);
-	common_warn(common_of(work), "%s: the device is used: %s; what is shown may be moving", path, holder);
-	return 0;
-}
-
 static int refuse_overlap(const struct work *work, unsigned device)
 {
 	char text[WORDS];
@@ -160,12 +148,15 @@ static int open_device(struct work *work, unsigned device)
 {
 	unsigned flags = work->options->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE;
 	const char *path = work->paths[device];
+	char holder[WORDS] = "";
 	int status = refuse_overlap(work, device);
 
 	if (!status)
-		status = refuse_held(work, path);
+		status = refuse_held(common_of(work), path, "the device", work->options->dry_run, holder, sizeof(holder));
 	if (!status)
 		status = common_open(common_of(work), &work->devs[device], path, flags);
+	if (!status && (holder[0] || wb_dev_busy(work->devs[device])))
+		work->held = path;
 	if (status || wb_dev_size(work->devs[device]) == work->undo.devices[device].size)
 		return status;
 	return common_refuse(common_of(work), path, "this device has %" PRIu64 " bytes, and the one that was recorded (%s) had %" PRIu64
@@ -242,7 +233,10 @@ static int restore(struct work *work)
 		return EXIT_FINE;
 	if ((work->undo.cut || work->result.unrecorded_end) && !(force & WB_UNDO_CUT))
 		return refuse_cut(work);
-	return work->result.changed_sectors && !(force & WB_UNDO_CHANGED) ? EXIT_REFUSED : EXIT_FINE;
+	if (!work->result.changed_sectors || force & WB_UNDO_CHANGED)
+		return EXIT_FINE;
+	return common_refuse(common_of(work), work->path, "sectors were changed since they were written, and would lose that: without -n "
+			     "this is refused (--force=changed overrides this)");
 }
 
 static int undo(struct work *work)
@@ -256,7 +250,9 @@ static int undo(struct work *work)
 		return nothing_to_do(work);
 	for (unsigned i = 0; i < work->undo.device_count && !status; i++)
 		status = open_device(work, i);
-	return status ? status : restore(work);
+	if (!status)
+		status = restore(work);
+	return work->options->dry_run && work->held ? refuse_used_dry_run(common_of(work), work->held, status) : status;
 }
 
 static void summarise(const struct work *work)

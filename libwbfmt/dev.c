@@ -29,7 +29,7 @@ bool wb_dev_is_block(const struct wb_dev *dev)
 
 bool wb_dev_busy(const struct wb_dev *dev)
 {
-	return dev->busy;
+	return dev && dev->busy;
 }
 
 int wb_dev_lock_error(const struct wb_dev *dev)

@@ -315,19 +315,19 @@ guards() {
 
 # ---- guard: who holds it ----
 
-@test "guard: mounted is refused and the holder named; a dry run goes on" {
+@test "guard: mounted is refused and the holder named, by a dry run too" {
 	truncate -s 16M ext4.img
 	mkfs.ext4 -q -F ext4.img
 	attach ext4.img
 	mount_on mnt -o ro,noload "$LOOP"
 	before=$(sum ext4.img)
 	expect 8 wb-format -y --force=signature "$LOOP"
-	[[ $stderr == *"$LOOP: it is used: mounted on $PWD/mnt; end that"* ]]
+	[[ $stderr == *"$LOOP: CACHE is used: mounted on $PWD/mnt; release it first"* ]]
 	expect 8 wb-format -y --force=signature ext4.img
-	[[ $stderr == *"ext4.img: it is used: the backing file of $LOOP, which is mounted on $PWD/mnt; end that"* ]]
+	[[ $stderr == *"ext4.img: CACHE is used: the backing file of $LOOP, which is mounted on $PWD/mnt; release it first"* ]]
 	expect 8 wb-format -y --reset "$LOOP"
-	expect 0 wb-format -n --force=signature "$LOOP"
-	[[ $stderr == *"a dry run goes on"* ]]
+	expect 8 wb-format -n --force=signature "$LOOP"
+	[[ $stderr == *"the dry run continues"* ]]
 	[ "$(sum ext4.img)" = "$before" ]
 }
 
@@ -339,7 +339,7 @@ guards() {
 	dmsetup create "wbformat$$" --table "0 2048 linear $LOOP 0" 2>/dev/null || skip "needs device-mapper"
 	MAPPED=wbformat$$
 	expect 8 wb-format "$LOOP"
-	[[ $stderr == *"it is used: mapped by dm-"*"(wbformat$$)"* ]]
+	[[ $stderr == *"CACHE is used: mapped by dm-"*"(wbformat$$)"* ]]
 }
 
 @test "guard: in swap is refused and the holder named" {
@@ -350,7 +350,7 @@ guards() {
 	run --separate-stderr wb-format -y --force=signature "$LOOP"
 	swapoff "$LOOP"
 	[ "$status" -eq 8 ]
-	[[ $stderr == *"$LOOP: it is used: in use as swap; end that"* ]]
+	[[ $stderr == *"$LOOP: CACHE is used: in use as swap; release it first"* ]]
 }
 
 @test "guard: held by another program is refused" {

@@ -131,15 +131,15 @@ refused() {
 	cmp direct.img backing.before.img
 }
 
-@test "a mounted BACKING is refused and its mount point named; a dry run goes on" {
+@test "a mounted BACKING is refused and its mount point named; a dry run shows its plan, then refuses too" {
 	need_loop
 	unpack v2/simple
 	make_ext4 data.img "$(stat -c %s backing.before.img)"
 	attach data.img
 	mount_quietly "$LOOP"
-	refused "$LOOP: BACKING is used: mounted on $PWD/mnt; end that" wb-flush-dirty -y --force=pair,signature cache.img "$LOOP"
-	expect 0 wb-flush-dirty -n --json cache.img "$LOOP"
-	[[ $stderr == *"$LOOP: BACKING is used: mounted on $PWD/mnt; a dry run goes on"* ]]
+	refused "$LOOP: BACKING is used: mounted on $PWD/mnt; release it first" wb-flush-dirty -y --force=pair,signature cache.img "$LOOP"
+	expect 8 wb-flush-dirty -n --json cache.img "$LOOP"
+	[[ $stderr == *"$LOOP: BACKING is used: mounted on $PWD/mnt; the dry run continues"* ]]
 	[ "$(record identity | jq -r '.busy, .holder' | tr '\n' ' ')" = "true mounted on $PWD/mnt " ]
 }
 

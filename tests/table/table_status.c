@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The exit statuses: a row for each that the contract of the command line lays down, and that a dry run has that of the run. */
+#include <fcntl.h>
+#include <time.h>
+
+#include "table.h"
+
+/* This one is linked instead of the C library's: no command waits for the locks of programs that were killed. */
+int nanosleep(const struct timespec *time, struct timespec *left)
+{
+	(void)time;
+	(void)left;
+	return 0;
+}
+
+/* ---- what is done to a pair before the command ---- */
+
+static int machine = -1; /* holds an image, as a virtual machine does */
+
+static void hold(const char *path)
+{
+	static const off_t bytes[] = { 100, 201 };
+
+	machine = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(machine >= 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = bytes[i], .l_len = 1 };
+
+		assert_int_equal(fcntl(machine, F_OFD_SETLK, &lock), 0);
+	}
+}
+
+static void let_go(void)
+{
+	if (machine >= 0)
+		close(machine);
+	machine = -1;
+}
+
+static void held_cache(void)
+{
+	hold("cache.img");
+}
+
+static void held_backing(void)
+{
+	hold("backing.img");
+}
+
+static void zeroed(void)
+{
+	static const char zeroes[512];
+
+	put("cache.img", 0, zeroes, sizeof(zeroes));
+}
+
+static void not_a_cache(void)
+{
+	resize("cache.img", 0);
+	resize("cache.img", 4 << 20);
+}
+
+static void one_byte_of_all(void)
+{
+	size_t bytes;
+	char *image = load("cache.img", &bytes);
+
+	memset(image, 0xa5, bytes);
+	store("cache.img", image, bytes);
+	free(image);
+}
+
+/* The device begins 4 KiB after the cache. */
+static void without_start(void)
+{
+	size_t bytes;
+	char *image = load("cache.img", &bytes);
+
+	store("cache.img", image + 4096, bytes - 4096);
+	free(image);
+}
+
+static void flushed(void)
+{
+	expect(0, "wb-flush-dirty -q -y --undo=undo cache.img backing.img");
+}
+
+static void flushed_in_part(void)
+{
+	expect(5, "wb-flush-dirty -q -y --policy=prefix --detach --force=stateless cache.img backing.img");
+}
+
+static void kept(void)
+{
+	expect(0, "wb-flush-dirty -q -y --keep cache.img backing.img");
+}
+
+static void taken_back(void)
+{
+	flushed();
+	expect(0, "wb-undo undo");
+}
+
+static void changed_since(void)
+{
+	flushed();
+	put("backing.img", 8 * 512, "changed", 7);
+}
+
+static void cut_undo_file(void)
+{
+	flushed();
+	resize("undo", size_of_file("undo") - 1);
+}
+
+static void blank(void)
+{
+	not_a_cache();
+}
+
+/* ---- the table ---- */
+
+static const struct row {
+	int status;
+	const char *fixture;
+	void (*prepare)(void);
+	const char *command;
+	const char *says; /* on stderr */
+} rows[] = {
+	/* 0 fine, 1 repaired, 4 problems remain, 8 operational error or refused for safety, 16 usage */
+	{ 0, "v2-wrapped", NULL, "wb-check cache.img backing.img", NULL },
+	{ 1, "v2-torn-head", NULL, "wb-check -y --repair cache.img", NULL },
+	{ 1, "v2-rotten-data-bit", NULL, "wb-check -y --repair --find-bitflip cache.img", NULL },
+	{ 4, "v2-rotten-data-bit", NULL, "wb-check cache.img", NULL },
+	{ 8, "v2-wrapped", NULL, "wb-check nothing.img", "No such file" },
+	{ 8, "v2-wrapped", NULL, "wb-check backing.img cache.img", NULL },
+	{ 16, "v2-wrapped", NULL, "wb-check", NULL },
+	{ 16, "v2-wrapped", NULL, "wb-flush-dirty cache.img", NULL },
+	{ 16, "v2-wrapped", NULL, "wb-flush-dirty --policy=some cache.img backing.img", NULL },
+	/* a strict refusal is exactly 4, a safety refusal exactly 8 */
+	{ 4, "v2-rotten-data-bit", NULL, "wb-flush-dirty cache.img backing.img", NULL },
+	{ 8, "v2-wrapped", NULL, "wb-flush-dirty cache.img cache.img", NULL },
+	{ 8, "v2-wrapped", held_cache, "wb-flush-dirty cache.img backing.img", NULL },
+	{ 8, "v2-wrapped", held_backing, "wb-flush-dirty cache.img backing.img", NULL },
+	/* dirty data is no problem, nor are torn-tail, torn-head, the record hazard */
+	{ 0, "v2-torn-tail", NULL, "wb-check cache.img", NULL },
+	{ 0, "v2-torn-head", NULL, "wb-check cache.img", NULL },
+	{ 0, "v2-record-sound", NULL, "wb-check cache.img", NULL },
+	/* problems for wb-check */
+	{ 4, "v2-wiped-header", NULL, "wb-check cache.img", NULL },
+	{ 4, "v2-rotten-two-bits", NULL, "wb-check cache.img", NULL },
+	{ 4, "v2-ahead", NULL, "wb-check cache.img", NULL },
+	{ 4, "v2-id-zero", NULL, "wb-check cache.img", NULL },
+	{ 4, "v0-zeroed", NULL, "wb-check cache.img", NULL },
+	{ 4, "v2-grown", NULL, "wb-check cache.img", NULL },
+	{ 4, "v2-shifted", NULL, "wb-check cache.img", NULL },
+	{ 4, "v2-restarted", NULL, "wb-check cache.img", NULL },
+	{ 4, "v2-destroyed", NULL, "wb-check cache.img", NULL },
+	{ 4, "v2-record-missing", NULL, "wb-check cache.img", NULL },
+	{ 4, "v2-record-garbage", NULL, "wb-check cache.img", NULL },
+	{ 4, "v2-sector0-zero", NULL, "wb-check cache.img", NULL },
+	/* wb-flush-dirty: the status of the replay */
+	{ 0, "v2-wrapped", NULL, "wb-flush-dirty cache.img backing.img", NULL },
+	{ 0, "v2-torn-head", NULL, "wb-flush-dirty cache.img backing.img", NULL },
+	{ 0, "v2-record-garbage", NULL, "wb-flush-dirty cache.img backing.img", NULL },
+	{ 1, "v2-rotten-data-bit", NULL, "wb-flush-dirty --policy=salvage --force=stateless cache.img backing.img", NULL },
+	{ 5, "v2-rotten-two-bits", NULL, "wb-flush-dirty --policy=salvage --force=stateless cache.img backing.img", NULL },
+	{ 5, "v2-rotten-two-bits", NULL, "wb-flush-dirty --policy=prefix --force=stateless cache.img backing.img", NULL },
+	{ 5, "v2-wrapped", NULL, "wb-flush-dirty --until-id=8 cache.img backing.img", NULL },
+	{ 8, "v2-rotten-two-bits", NULL, "wb-flush-dirty --policy=prefix cache.img backing.img", "--state=FILE" },
+	{ 4, "v2-beyond-backing-dirty", NULL, "wb-flush-dirty --force=size cache.img backing.img", NULL },
+	{ 4, "v2-record-missing", NULL, "wb-flush-dirty cache.img backing.img", NULL },
+	{ 0, "v2-record-missing", NULL, "wb-flush-dirty --ignore-record cache.img backing.img", NULL },
+	{ 5, "v2-restarted", NULL, "wb-flush-dirty --timeline=new cache.img backing.img", NULL },
+	{ 4, "v2-evidence", NULL, "wb-flush-dirty --policy=prefix --force=stateless cache.img backing.img", NULL },
+	/* the log should have been ended and was not */
+	{ 4, "v2-wrapped", without_start, "wb-flush-dirty --start=-4096 --force=ended cache.img backing.img", "not be ended" },
+	{ 8, "v2-wrapped", without_start, "wb-flush-dirty --start=-4096 --force=ended --detach cache.img backing.img", "leave --detach out" },
+	{ 0, "v2-wrapped", without_start, "wb-flush-dirty --start=-4096 --force=ended --keep cache.img backing.img", NULL },
+	/* a contradicted pair */
+	{ 4, "v2-pair-contradicted", NULL, "wb-check cache.img backing.img", NULL },
+	{ 8, "v2-pair-contradicted", NULL, "wb-flush-dirty cache.img backing.img", "--force=pair" },
+	{ 0, "v2-pair-contradicted", NULL, "wb-flush-dirty --force=pair cache.img backing.img", NULL },
+	/* ended logs */
+	{ 0, "v2-wrapped", flushed, "wb-flush-dirty cache.img backing.img", NULL },
+	{ 0, "v2-wrapped", flushed, "wb-check --require-clean --require-ended cache.img backing.img", NULL },
+	{ 0, "v2-rotten-two-bits", flushed_in_part, "wb-flush-dirty cache.img backing.img", NULL },
+	{ 0, "v2-rotten-two-bits", flushed_in_part, "wb-check cache.img", NULL },
+	{ 4, "v2-rotten-two-bits", flushed_in_part, "wb-check --require-clean cache.img", NULL },
+	{ 4, "v2-rotten-two-bits", flushed_in_part, "wb-check --require-ended cache.img", NULL },
+	/* sector 0 */
+	{ 8, "v2-sector0-zero", NULL, "wb-flush-dirty cache.img backing.img", "sector 0 is all zero" },
+	{ 0, "v2-sector0-zero", NULL, "wb-flush-dirty --force=ended cache.img backing.img", NULL },
+	{ 8, "v2-sector0-garbage", NULL, "wb-flush-dirty cache.img backing.img", "whose --repair can restore" },
+	{ 0, "v2-pair-proven", zeroed, "wb-check --require-clean cache.img backing.img", NULL },
+	{ 8, "v2-wrapped", not_a_cache, "wb-check cache.img", "not a writeboost cache" },
+	{ 8, "v2-wrapped", not_a_cache, "wb-dump cache.img", "not a writeboost cache" },
+	{ 8, "v2-wrapped", not_a_cache, "wb-flush-dirty cache.img backing.img", "not a writeboost cache" },
+	{ 8, "v2-wrapped", not_a_cache, "wb-format --reset cache.img", "not a writeboost cache" },
+	/* --require-clean, --require-ended */
+	{ 4, "v2-wrapped", NULL, "wb-check --require-clean cache.img backing.img", NULL },
+	{ 0, "v2-wrapped", kept, "wb-check --require-clean cache.img backing.img", NULL },
+	{ 4, "v2-wrapped", kept, "wb-check --require-ended cache.img backing.img", NULL },
+	/* wb-check --repair */
+	{ 8, "v2-torn-head", held_cache, "wb-check --repair cache.img", NULL },
+	/* wb-format */
+	{ 0, "v2-wrapped", blank, "wb-format cache.img", NULL },
+	{ 0, "v2-wrapped", flushed, "wb-format cache.img", NULL },
+	{ 8, "v2-wrapped", NULL, "wb-format cache.img", "--force=dirty" },
+	{ 0, "v2-wrapped", NULL, "wb-format --force=dirty cache.img", NULL },
+	{ 8, "v2-wrapped", NULL, "wb-format --reset cache.img", "--force=dirty" },
+	{ 8, "v2-wrapped", NULL, "wb-format --reset --backing=backing.img cache.img", NULL },
+	{ 0, "v2-wrapped", kept, "wb-format --reset --backing=backing.img cache.img", NULL },
+	{ 8, "v2-wrapped", held_cache, "wb-format --force=dirty cache.img", NULL },
+	{ 16, "v2-wrapped", NULL, "wb-format --generation=v2 cache.img", NULL },
+	{ 16, "v2-wrapped", NULL, "wb-format --slots=8 cache.img", NULL },
+	{ 16, "v2-wrapped", NULL, "wb-format --discard --undo=undo cache.img", NULL },
+	/* wb-undo */
+	{ 0, "v2-wrapped", flushed, "wb-undo undo", NULL },
+	{ 0, "v2-wrapped", taken_back, "wb-undo undo", NULL },
+	{ 8, "v2-wrapped", changed_since, "wb-undo undo", "--force=changed" },
+	{ 0, "v2-wrapped", changed_since, "wb-undo --force=changed undo", NULL },
+	{ 8, "v2-wrapped", cut_undo_file, "wb-undo undo", "--force=cut" },
+	{ 0, "v2-wrapped", cut_undo_file, "wb-undo --force=cut undo", NULL },
+	/* wb-dump: what is damaged is shown */
+	{ 0, "v2-rotten-two-bits", NULL, "wb-dump cache.img", NULL },
+	{ 0, "v2-wrapped", one_byte_of_all, "wb-format cache.img", NULL },
+};
+
+static bool writes(const char *command)
+{
+	return has(command, "wb-flush-dirty") || has(command, "wb-format") || has(command, "--repair") || has(command, "wb-undo");
+}
+
+static void run_row(const struct row *row, const char *option)
+{
+	const char *rest = row->command + strcspn(row->command, " ");
+
+	remove_if_there("undo");
+	make_cache(row->fixture);
+	if (row->prepare)
+		row->prepare();
+	const char *cache = sum("cache.img"), *backing = sum("backing.img");
+
+	run("%.*s%s%s", (int)(rest - row->command), row->command, option, rest);
+	let_go();
+	if (status != row->status || (row->says && !has(words, row->says)))
+		fail_msg("%s:%s %s exits %d, and not %d: %s%s", row->fixture, option, row->command, status, row->status, out, words);
+	if ((status >= 8 || has(option, "-n")) && (strcmp(cache, sum("cache.img")) || strcmp(backing, sum("backing.img"))))
+		fail_msg("%s:%s %s changed something", row->fixture, option, row->command);
+}
+
+static void statuses_are_those_of_the_contract(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(*rows); i++)
+		run_row(&rows[i], writes(rows[i].command) && !has(rows[i].command, " -y") && !has(rows[i].command, "wb-undo") ? " -y" : "");
+}
+
+static void dry_runs_exit_as_the_run_would_with_yes(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(*rows); i++)
+		if (writes(rows[i].command))
+			run_row(&rows[i], " -n");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		table_test(statuses_are_those_of_the_contract),
+		table_test(dry_runs_exit_as_the_run_would_with_yes),
+	};
+
+	return run_tables("table_status", tests, sizeof(tests) / sizeof(tests[0]));
+}
