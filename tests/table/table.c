@@ -486,10 +486,11 @@ static int by_name(const void *a, const void *b)
 
 char **fixtures(const char *prefix)
 {
-	char **names = calloc(4096, sizeof(*names));
+	static char **names; /* for the whole run */
 	DIR *directory = opendir(source("tests/fixtures"));
 	size_t count = 0;
 
+	names = calloc(4096, sizeof(*names));
 	if (!names || !directory) {
 		fprintf(stderr, "no fixtures\n");
 		exit(1);
