@@ -156,8 +156,9 @@ int flush_describe(struct work *work)
 
 static int open_undo(struct work *work)
 {
-	const struct wb_undo_device devices[] = { { work->state.cache, wb_dev_size(wb_dev_whole(work->cache_dev)) },
-						  { work->state.backing, work->state.backing_bytes } };
+	const struct wb_undo_device devices[] = { { work->state.cache, wb_dev_size(wb_dev_whole(work->cache_dev)),
+						    wb_dev_start(work->cache_dev) },
+						  { work->state.backing, work->state.backing_bytes, 0 } };
 	int status = undo_file_open(common_of(work), &work->undo, devices, 2);
 
 	work->state.undo = work->undo.undo.id;

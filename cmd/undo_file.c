@@ -18,7 +18,8 @@ static bool same_devices(const struct wb_undo *undo, const struct wb_undo_device
 	bool same = undo->device_count == count;
 
 	for (unsigned i = 0; i < count && same; i++)
-		same = undo->devices[i].size == devices[i].size && strcmp(undo->devices[i].name, devices[i].name) == 0;
+		same = undo->devices[i].size == devices[i].size && strcmp(undo->devices[i].name, devices[i].name) == 0 &&
+		       (undo->version < 3 || undo->devices[i].start == devices[i].start);
 	return same;
 }
 
@@ -36,7 +37,7 @@ static int go_on(const struct common *common, struct undo_file *undo, const stru
 		return common_refuse(common, undo->path, "the file is there already, and records are missing from byte %" PRIu64
 				     " on: it cannot be continued; give --undo a new name", undo->undo.cut_at);
 	if (!same_devices(&undo->undo, devices, count))
-		return common_refuse(common, undo->path, "the file is there already and was recorded for %s; give --undo a new name",
+		return common_refuse(common, undo->path, "the file is there already and was recorded for %s, or another part of it; give --undo a new name",
 				     undo->undo.device_count ? undo->undo.devices[0].name : "another device");
 	return 0;
 }
@@ -90,7 +91,7 @@ int undo_file_wrap(const struct common *common, struct undo_file *undo, struct w
 
 int undo_file_record(const struct common *common, struct undo_file *undo, const char *path, struct wb_dev **dev)
 {
-	struct wb_undo_device device = { .size = wb_dev_size(wb_dev_whole(*dev)) };
+	struct wb_undo_device device = { .size = wb_dev_size(wb_dev_whole(*dev)), .start = wb_dev_start(*dev) };
 	struct identity identity;
 	int status;
 

@@ -317,7 +317,8 @@ void wb_dev_close(struct wb_dev *dev);
 /* A device that an undo file speaks of. */
 struct wb_undo_device {
 	char *name;    /* a stable name by which it can be opened again */
-	uint64_t size;
+	uint64_t size; /* of the whole device, in bytes */
+	int64_t start; /* byte of it at which the cache begins, as wb_dev_start(): 0 of BACKING */
 };
 
 #define WB_UNDO_DEVICES 4u
@@ -333,7 +334,7 @@ struct wb_undo {
 	unsigned device_count;
 	uint64_t count;                 /* records since it was put back last */
 	uint64_t sectors[WB_UNDO_DEVICES]; /* in those records, by device, every version */
-	unsigned version;               /* of its layout: 1 has no end note */
+	unsigned version;               /* of its layout: 1 has no end notes, 1 and 2 no starts of devices */
 	bool interrupted;               /* the run that recorded last did not come to its end, or has not yet; version 1: false */
 	bool cut;                       /* records that the file once had are missing, at its end or after damage */
 	uint64_t cut_at;                /* byte of the file where the first of them is missing */

@@ -116,6 +116,14 @@ static int look_at(struct restorer *restorer, const struct wb_undo_record *recor
 	return 0;
 }
 
+/* Whether a record covers sector 0 of the cache on that device. */
+static bool covers_super(const struct wb_undo *undo, const struct wb_undo_record *record)
+{
+	uint64_t start = (uint64_t)undo->devices[record->device].start;
+
+	return record->offset <= start && start - record->offset < record->length;
+}
+
 /* The log was ended after this file was begun, and the record of that is not here. */
 static void look_for_ends(struct restorer *restorer)
 {
@@ -125,11 +133,13 @@ static void look_for_ends(struct restorer *restorer)
 	struct wb_marker marker;
 
 	for (size_t i = 0; i < undo->count; i++)
-		covered[restorer->records[i].device] |= !restorer->records[i].offset;
+		covered[restorer->records[i].device] |= covers_super(undo, &restorer->records[i]);
 	for (unsigned i = 0; i < undo->device_count; i++) {
-		if (covered[i] || undo->devices[i].size < WB_SECTOR ||
-		    wb_dev_read(restorer->devs[i], 0, sector, WB_SECTOR, NULL) || !wb_marker_decode(sector, &marker) ||
-		    marker.time < undo->created)
+		const struct wb_undo_device *device = &undo->devices[i];
+
+		if (covered[i] || device->start < 0 || device->size < WB_SECTOR || (uint64_t)device->start > device->size - WB_SECTOR ||
+		    wb_dev_read(restorer->devs[i], (uint64_t)device->start, sector, WB_SECTOR, NULL) ||
+		    !wb_marker_decode(sector, &marker) || marker.time < undo->created)
 			continue;
 		restorer->result->unrecorded_end = true;
 		restorer->result->ended_device = i;

@@ -16,6 +16,7 @@
 static const char file_magic[8] = "WBundo";
 static const char record_magic[4] = { 'W', 'B', 'u', 'r' };
 enum { FILE_VERSION = 8, FILE_DEVICES = 12, FILE_ID = 16, FILE_CREATED = 24, FILE_LENGTH = 32, FILE_NAMES = 36 };
+enum { FILE_START = 8, FILE_VERSION_NOW = 3 }; /* bytes of a start, behind the names; none in versions 1 and 2 */
 enum { RECORD_KIND = 4, RECORD_FILE = 8, RECORD_SEQUENCE = 16, RECORD_DURABLE = 24, RECORD_OFFSET = 32,
        RECORD_DEVICE = 40, RECORD_LENGTH = 44, RECORD_STORED = 48, RECORD_PREVIOUS = 52, RECORD_PAYLOAD_SUM = 56,
        RECORD_SUM = 60, RECORD_HEADER = 64 };
@@ -80,7 +81,7 @@ static size_t header_size(const struct wb_undo_device *devices, unsigned count)
 	size_t size = FILE_NAMES + 4;
 
 	for (unsigned i = 0; i < count; i++)
-		size += 12 + strlen(devices[i].name);
+		size += 12 + strlen(devices[i].name) + FILE_START;
 	return size;
 }
 
@@ -120,6 +121,8 @@ static int write_header(struct wb_undo *undo, struct wb_error *err)
 	wb_put_le(header + FILE_LENGTH, 4, size);
 	for (unsigned i = 0; i < undo->device_count; i++)
 		at += put_device(header + at, &undo->devices[i]);
+	for (unsigned i = 0; i < undo->device_count; i++, at += FILE_START)
+		wb_put_le(header + at, FILE_START, (uint64_t)undo->devices[i].start);
 	undo->previous = wb_undo_sum(header, at);
 	undo->begin = undo->end = whole;
 	undo->notes = notes;
@@ -136,6 +139,7 @@ static int copy_devices(struct wb_undo *undo, const struct wb_undo_device *devic
 		struct wb_undo_device *device = &undo->devices[undo->device_count];
 
 		device->size = devices[undo->device_count].size;
+		device->start = devices[undo->device_count].start;
 		device->name = strdup(devices[undo->device_count].name);
 		if (!device->name)
 			return wb_no_memory(err, "a name");
@@ -148,7 +152,7 @@ int wb_undo_create(struct wb_undo *undo, struct wb_dev *file, const struct wb_un
 {
 	int ret;
 
-	*undo = (struct wb_undo){ .file = file, .id = id, .created = now, .version = 2 };
+	*undo = (struct wb_undo){ .file = file, .id = id, .created = now, .version = FILE_VERSION_NOW };
 	if (!count || count > WB_UNDO_DEVICES || header_size(devices, count) > HEADER_MAX)
 		return wb_fail(err, WB_EINVAL, 0, WB_NO_OFFSET, "an undo file speaks of 1 to %u devices with shorter names",
 			       WB_UNDO_DEVICES);
@@ -335,6 +339,15 @@ static int get_device(struct wb_undo_device *device, const uint8_t *header, size
 	return strlen(device->name) == length ? 0 : damaged_header(err, "a name in the header of the undo file holds a zero byte");
 }
 
+static int get_starts(struct wb_undo *undo, const uint8_t *header, size_t size, size_t *at, struct wb_error *err)
+{
+	if (size - *at < (size_t)undo->device_count * FILE_START)
+		return damaged_header(err, "the header of the undo file is shorter than it should be");
+	for (unsigned i = 0; i < undo->device_count; i++, *at += FILE_START)
+		undo->devices[i].start = (int64_t)wb_get_le(header + *at, FILE_START);
+	return 0;
+}
+
 /* header holds size bytes and the sum behind them has been checked. */
 static int parse_header(struct wb_undo *undo, const uint8_t *header, size_t size, struct wb_error *err)
 {
@@ -348,6 +361,8 @@ static int parse_header(struct wb_undo *undo, const uint8_t *header, size_t size
 	undo->created = wb_get_le(header + FILE_CREATED, 8);
 	for (; undo->device_count < count && !ret; undo->device_count++)
 		ret = get_device(&undo->devices[undo->device_count], header, size, &at, err);
+	if (!ret && wb_get_le(header + FILE_VERSION, 4) >= 3)
+		ret = get_starts(undo, header, size, &at, err);
 	return ret || at == size ? ret : damaged_header(err, "the header of the undo file is longer than it should be");
 }
 
@@ -362,9 +377,9 @@ static int read_start(const struct wb_undo *undo, uint8_t *start, struct wb_erro
 		return damaged_header(err, "this is no undo file");
 	uint64_t version = wb_get_le(start + FILE_VERSION, 4);
 
-	if (!version || version > 2)
-		return wb_fail(err, WB_EINVAL, 0, FILE_VERSION, "the undo file has version %llu, and only 1 and 2 are known",
-			       (unsigned long long)version);
+	if (!version || version > FILE_VERSION_NOW)
+		return wb_fail(err, WB_EINVAL, 0, FILE_VERSION, "the undo file has version %llu, and only 1 to %d are known",
+			       (unsigned long long)version, FILE_VERSION_NOW);
 	uint64_t size = wb_get_le(start + FILE_LENGTH, 4);
 
 	if (size < FILE_NAMES + 4 || size > HEADER_MAX)

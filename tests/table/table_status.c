@@ -113,6 +113,19 @@ static void cut_undo_file(void)
 	resize("undo", size_of_file("undo") - 1);
 }
 
+/* A cache within a disk: flushed with --undo, then flushed and ended without. */
+static void ended_unrecorded(void)
+{
+	size_t bytes;
+	char *image = load("cache.img", &bytes);
+
+	store("cache.img", "", 0);
+	put("cache.img", 1 << 20, image, bytes);
+	free(image);
+	expect(0, "wb-flush-dirty -q -y --keep --start=1M --undo=undo cache.img backing.img");
+	expect(0, "wb-flush-dirty -q -y --start=1M cache.img backing.img");
+}
+
 static void blank(void)
 {
 	not_a_cache();
@@ -222,6 +235,8 @@ static const struct row {
 	{ 0, "v2-wrapped", changed_since, "wb-undo --force=changed undo", NULL },
 	{ 8, "v2-wrapped", cut_undo_file, "wb-undo undo", "--force=cut" },
 	{ 0, "v2-wrapped", cut_undo_file, "wb-undo --force=cut undo", NULL },
+	{ 8, "v2-wrapped", ended_unrecorded, "wb-undo undo", "has no record of that" },
+	{ 0, "v2-wrapped", ended_unrecorded, "wb-undo --force=cut undo", NULL },
 	/* wb-dump: what is damaged is shown */
 	{ 0, "v2-rotten-two-bits", NULL, "wb-dump cache.img", NULL },
 	{ 0, "v2-wrapped", one_byte_of_all, "wb-format cache.img", NULL },

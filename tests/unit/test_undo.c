@@ -52,8 +52,8 @@ static void sum_record(uint8_t *record)
 #define RUN 65536u /* bytes of a large record */
 
 static char name_a[] = "/dev/disk/by-id/a", name_b[] = "b";
-static const struct wb_undo_device two_devices[] = { { name_a, SIZE }, { name_b, 4 * WB_SECTOR } };
-#define HEADER (36 + 12 + 17 + 12 + 1 + 4) /* of a file that speaks of these two */
+static const struct wb_undo_device two_devices[] = { { name_a, SIZE, 1 << 20 }, { name_b, 4 * WB_SECTOR, -4096 } };
+#define HEADER (36 + 12 + 17 + 12 + 1 + 2 * 8 + 4) /* of a file that speaks of these two */
 #define BEGIN (512 + 2 * 512)             /* where its records begin: after two end notes */
 
 struct play {
@@ -145,7 +145,7 @@ static void layout_is_what_wbfmt_5_says(void **state)
 
 	file = play.file.bytes;
 	assert_memory_equal(file, "WBundo\0\0", 8);
-	assert_int_equal(number(file + 8, 4), 2);
+	assert_int_equal(number(file + 8, 4), 3);
 	assert_int_equal(number(file + 12, 4), 2);
 	assert_int_equal(number(file + 16, 8), UNDO_ID);
 	assert_int_equal(number(file + 24, 8), CREATED);
@@ -156,7 +156,9 @@ static void layout_is_what_wbfmt_5_says(void **state)
 	assert_int_equal(number(file + 65, 8), 2048);
 	assert_int_equal(number(file + 73, 4), 1);
 	assert_int_equal(file[77], 'b');
-	assert_int_equal(number(file + 78, 4), crc32c_of(file, 78));
+	assert_int_equal(number(file + 78, 8), 1 << 20);
+	assert_int_equal(number(file + 86, 8), (uint64_t)-4096);
+	assert_int_equal(number(file + 94, 4), crc32c_of(file, 94));
 
 	const uint8_t *note = file + 512;
 
@@ -181,7 +183,7 @@ static void layout_is_what_wbfmt_5_says(void **state)
 	assert_int_equal(number(record + 32, 8), 512);
 	assert_int_equal(number(record + 40, 4), 1);
 	assert_int_equal(number(record + 44, 4), 1024);
-	assert_int_equal(number(record + 52, 4), number(file + 78, 4));
+	assert_int_equal(number(record + 52, 4), number(file + 94, 4));
 	assert_int_equal(number(record + 56, 4), crc32c_of(record + 64, stored));
 	assert_int_equal(number(record + 60, 4), crc32c_of(record, 60));
 	assert_int_equal(uncompress(payload, &size, record + 64, stored), Z_OK);
@@ -319,7 +321,7 @@ static void records_come_back_as_they_were(void **state)
 
 static void largest_record_comes_back(void **state)
 {
-	static const struct wb_undo_device device = { name_a, 2 * WB_UNDO_MAX };
+	static const struct wb_undo_device device = { name_a, 2 * WB_UNDO_MAX, 0 };
 	struct play play;
 	struct wb_undo_record record;
 	uint64_t at;
@@ -377,7 +379,7 @@ static void file_is_created_in_an_empty_file_for_one_to_four_devices(void **stat
 {
 	static char long_name[65536];
 	const struct wb_undo_device five[] = { two_devices[0], two_devices[0], two_devices[0], two_devices[0], two_devices[0] };
-	const struct wb_undo_device much = { long_name, 512 };
+	const struct wb_undo_device much = { long_name, 512, 0 };
 	struct medium file;
 	struct wb_dev *dev;
 	struct wb_undo undo;
@@ -749,13 +751,14 @@ static void loading_can_be_stopped(void **state)
 static void forged_header_is_refused(void **state)
 {
 	static const struct { unsigned offset, width; uint64_t value; } cases[] = {
-		{ 0, 1, 'w' },           { 7, 1, 1 },             { 8, 4, 0 },            { 8, 4, 3 },
+		{ 0, 1, 'w' },           { 7, 1, 1 },             { 8, 4, 2 },            { 8, 4, 4 },
 		{ 12, 4, 0 },            { 12, 4, 1 },            { 12, 4, 3 },           { 12, 4, 5 },
 		{ 12, 4, UINT32_MAX },   { 32, 4, 0 },            { 32, 4, 39 },          { 32, 4, 40 },
 		{ 32, 4, HEADER - 1 },   { 32, 4, HEADER + 1 },   { 32, 4, 65536 },       { 32, 4, 65537 },
 		{ 32, 4, UINT32_MAX },   { 44, 4, 16 },           { 44, 4, 18 },          { 44, 4, 30 },
 		{ 44, 4, UINT32_MAX },   { 44, 4, 0x80000000u },  { 50, 1, 0 },           { 73, 4, 0 },
-		{ 73, 4, 2 },            { 73, 4, UINT32_MAX },   { 77, 1, 0 },
+		{ 73, 4, 2 },            { 73, 4, UINT32_MAX },   { 77, 1, 0 },           { 8, 4, 0 },
+		{ 73, 4, 17 },
 	};
 
 	(void)state;

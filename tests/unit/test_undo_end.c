@@ -251,9 +251,10 @@ static void one_end_note_is_enough_and_without_any_the_file_is_incomplete(void *
 static void make_version_1(struct rig *rig)
 {
 	struct wb_undo undo = load(rig);
-	uint64_t begin = undo.begin, size = wb_get_le(rig->file.bytes + 32, 4);
+	uint64_t begin = undo.begin, size = wb_get_le(rig->file.bytes + 32, 4) - 8ull * undo.device_count;
 	uint8_t *bytes = rig->file.bytes;
 
+	wb_put_le(bytes + 32, 4, size); /* without the starts of the devices */
 	done(rig, &undo);
 	memmove(bytes + size, bytes + begin, rig->file.size - begin);
 	rig->file.size -= begin - size;
@@ -319,6 +320,31 @@ static void end_of_a_log_that_no_record_covers_is_noticed(void **state)
 	rig_release(&rig);
 }
 
+/* The cache is a part of the second disk. */
+static void end_of_a_log_is_looked_for_where_the_cache_begins(void **state)
+{
+	static const struct { int64_t start; bool noticed; } cases[] = { { 512, true }, { 0, false }, { 1024, false }, { -512, false } };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		const struct wb_marker marker = { .reason = WB_END_FLUSHED, .time = CREATED, .head = 3 };
+		struct wb_undo_result result;
+		struct wb_undo undo;
+		struct rig rig;
+
+		rig_init(&rig);
+		run(&rig, true);
+		wb_marker_encode(rig.disks[1].bytes + 512, &marker);
+		undo = load(&rig);
+		undo.devices[1].start = cases[i].start;
+		assert_int_equal(wb_undo_restore(&undo, rig.devs, WB_UNDO_CHANGED, false, CREATED + 9, &result, NULL, NULL),
+				 cases[i].noticed ? -WB_ECUT : 0);
+		assert_int_equal(result.unrecorded_end, cases[i].noticed);
+		done(&rig, &undo);
+		rig_release(&rig);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -331,6 +357,7 @@ int main(void)
 		cmocka_unit_test(one_end_note_is_enough_and_without_any_the_file_is_incomplete),
 		cmocka_unit_test(file_of_version_1_is_read_continued_and_put_back),
 		cmocka_unit_test(end_of_a_log_that_no_record_covers_is_noticed),
+		cmocka_unit_test(end_of_a_log_is_looked_for_where_the_cache_begins),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
