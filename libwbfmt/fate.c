@@ -729,7 +729,7 @@ int wb_forecast_replay(const struct wb_forecast *forecast, struct wb_dev *target
 	struct replay replay = { .target = target };
 	int ret;
 
-	if (!forecast->walk->slots)
+	if (!forecast->walk)
 		return 0;
 	ret = bytes_open(&replay.bytes, forecast->walk, err);
 	if (!ret)

@@ -4,6 +4,7 @@
  * bytes alone. Nothing here knows what is right; ring.c and judge.c do, and are not asked. What becomes
  * of the blocks is fate.c's business. Sources: v0 236732eb, v1 v1.0.1, v2 v2.2.17.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -348,7 +349,7 @@ static int stack_displaced(struct wb_walk *walk, struct wb_error *err)
 		uint32_t *into = &top[wb_slot_of(&walk->geometry, at->id)];
 
 		if (*into)
-			walk->slots[*into - 1].flags &= (uint8_t)~WB_FORE_TOP;
+			walk->slots[*into - 1].flags &= (uint16_t)~WB_FORE_TOP;
 		at->below = *into;
 		*into = slot + 1;
 	}
@@ -794,8 +795,7 @@ static void list_drivers(struct wb_walk *walk)
 		if (!could_assemble(walk, format, empty))
 			continue;
 		for (const struct wb_driver *driver = format->released; driver->first; driver++) {
-			if (walk->driver_count == WB_FORE_DRIVERS)
-				return;
+			assert(walk->driver_count < WB_FORE_DRIVERS);
 			if (format == walk->geometry.format)
 				walk->own = walk->driver_count;
 			walk->drivers[walk->driver_count++] = driver;

@@ -202,7 +202,7 @@ static void checksum_of_the_other_dialect_counts_as_broken(void **state)
 
 static void overlong_segment_kills_v2_and_stops_v1(void **state)
 {
-	static const struct { const char *format, *outcome; } cases[] = { { "v1", "ok" }, { "v2", "crash" } };
+	static const struct { const char *format, *outcome; } cases[] = { { "v1", "ok" }, { "v2", "crash" }, { "v0", "ok" } };
 
 	(void)state;
 	for (unsigned i = 0; i < LENGTH_OF(cases); i++) {
@@ -440,6 +440,72 @@ static void v0_element_that_a_later_header_leaves_alone_stays(void **state)
 	end(&c);
 }
 
+/* A header in slot 1 whose id belongs to slot 0 has v0 write back that slot's data, as far as its own length goes. */
+static void v0_is_blocked_by_the_unreadable_data_that_it_would_write(void **state)
+{
+	static const struct { bool longer; const char *outcome; enum wb_forecast_cause cause; } cases[] = {
+		{ false, "ok", WB_CAUSE_NONE }, { true, "hang", WB_CAUSE_UNREADABLE },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < LENGTH_OF(cases); i++) {
+		const struct wb_range bad = { WB_FIRST_SLOT + 2 * WB_BLOCK, 512 };
+		struct forecast_case c;
+
+		begin(&c, "v0", 6, 3);
+		build_segment(&c.b, 1, PUTS({ 1, 0xff, 0 }, { 2, 0xff, 0 }, { 3, 0xff, 0 }));
+		build_segment_at(&c.b, 1, 4, PUTS({ 4, 0xff, 0 }, { 5, 0xff, 0 }));
+		if (!cases[i].longer)
+			build_segment_at(&c.b, 1, 4, PUTS({ 4, 0xff, 0 }));
+		build_segment(&c.b, 6, PUTS({ 6, 0xff, 0 })); /* the next one goes over slot 0 */
+		foretell_on(&c, build_bad(&c.b, &bad, 1), c.backing.dev, 1u << 20);
+		assert_outcome(&c, cases[i].outcome, cases[i].cause);
+		assert_ids(&c, "1 4 6");
+		end(&c);
+	}
+}
+
+/* 5 would go to slot 1, which is written back first. That fails for ever where its data lies beyond BACKING; where nothing
+ * was taken into that slot, nobody waits. */
+static void v0_waits_for_the_slot_of_the_next_id(void **state)
+{
+	static const struct { uint64_t id, block; const char *outcome; } cases[] = {
+		{ 2, BLOCKS, "hang" }, { 2, 2, "ok" }, { 3, BLOCKS, "ok" },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < LENGTH_OF(cases); i++) {
+		struct forecast_case c;
+
+		begin(&c, "v0", 4, 3);
+		build_log(&c.b, 1, 1, 20);
+		build_segment_at(&c.b, 1, cases[i].id, PUTS({ cases[i].block, 0xff, 0 }));
+		build_segment_at(&c.b, 2, 4, PUTS({ 4, 0xff, 0 })); /* out of its place: headers are stacked */
+		foretell(&c);
+		assert_outcome(&c, cases[i].outcome, cases[i].block == BLOCKS ? WB_CAUSE_BEYOND : WB_CAUSE_NONE);
+		end(&c);
+	}
+}
+
+/* A last id beyond 63 bits is taken for negative, so nothing counts as written back, and 32 bits of it count what is to be. */
+static void v0_waits_for_ever_where_its_count_is_nothing(void **state)
+{
+	static const struct { uint64_t last; const char *outcome; enum wb_forecast_cause cause; } cases[] = {
+		{ UINT64_C(1) << 63, "hang", WB_CAUSE_ID }, { (UINT64_C(1) << 63) + 1, "ok", WB_CAUSE_NONE },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < LENGTH_OF(cases); i++) {
+		struct forecast_case c;
+
+		begin(&c, "v0", 4, 4);
+		build_log(&c.b, cases[i].last - 3, cases[i].last, 20);
+		foretell(&c);
+		assert_outcome(&c, cases[i].outcome, cases[i].cause);
+		end(&c);
+	}
+}
+
 static void v0_puts_the_zeroes_of_discarded_segments_over_good_data(void **state)
 {
 	struct forecast_case c;
@@ -526,7 +592,74 @@ static void write_beyond_backing_fails_the_walk_or_the_wait(void **state)
 	end(&c);
 }
 
+/* A batch of v0 has all slots of this cache: what does not fail is written, again and again. */
+static void write_beyond_backing_stalls_a_batch_of_v0(void **state)
+{
+	struct forecast_case c;
+
+	(void)state;
+	begin(&c, "v0", 4, 4);
+	build_log(&c.b, 2, 5, 20);
+	build_segment(&c.b, 4, PUTS({ BLOCKS, 0xff, 0 }));
+	foretell(&c);
+	assert_outcome(&c, "hang", WB_CAUSE_BEYOND);
+	assert_int_equal(c.forecast.slot, 3);
+	assert_ids(&c, "2-5");
+	replay(&c);
+	for (uint64_t id = 2; id <= 5; id++)
+		assert_true(backing_holds(&c.backing, 8 * id, id == 4 ? ON_BACKING : id));
+	end(&c);
+}
+
+/* 3 sends block 1 of 1 to BACKING, 4 what lies beyond: v1 marks itself dead, and goes on without any I/O. */
+static void write_beyond_backing_makes_v1_deaf(void **state)
+{
+	struct forecast_case c;
+
+	(void)state;
+	begin(&c, "v1", 7, 6);
+	build_segment(&c.b, 1, PUTS({ 1, 0xff, 0 }, { 2, 0xff, 0 }));
+	build_segment(&c.b, 2, PUTS({ BLOCKS, 0x0f, 0 }));
+	build_segment(&c.b, 3, PUTS({ 1, 0x01, 0 }));
+	build_segment(&c.b, 4, PUTS({ BLOCKS, 0x01, 0 }));
+	build_segment(&c.b, 5, PUTS({ 2, 0x01, 0 }));
+	foretell(&c);
+	assert_outcome(&c, "ok", WB_CAUSE_BEYOND);
+	assert_int_equal(c.forecast.slot, 3);
+	assert_int_equal(c.forecast.slot_id, 4);
+	assert_ids(&c, "1-5");
+	assert_int_equal(c.forecast.written_sectors, 8);
+	replay(&c);
+	for (uint64_t i = 0; i < 8; i++) {
+		assert_true(backing_holds(&c.backing, 8 + i, 1));
+		assert_true(backing_holds(&c.backing, 16 + i, ON_BACKING));
+	}
+	end(&c);
+}
+
 /* ---- sector 0 ---- */
+
+/* Sector 0 is all that is known: no driver takes anything, and there is nothing to carry out. */
+static void log_that_was_ended_is_formatted(void **state)
+{
+	const struct wb_overrides nothing = { .order = 0 };
+	uint64_t cursor = 0, first, last;
+	struct forecast_case c;
+
+	(void)state;
+	begin_v2(&c, 4);
+	build_log(&c.b, 1, 3, 20);
+	wb_marker_encode(c.b.bytes, &(struct wb_marker){ .reason = WB_END_FLUSHED });
+	assert_int_equal(wb_dev_memory(&c.b.dev, c.b.bytes, c.b.geometry.bytes, NULL), 0);
+	assert_int_equal(wb_cache_open(&c.cache, c.b.dev, &nothing, NULL), 0);
+	assert_int_equal(wb_forecast(&c.forecast, &c.cache, c.backing.dev, 0, NULL, NULL), 0);
+	assert_outcome(&c, "reformat", WB_CAUSE_NO_MAGIC);
+	assert_false(wb_forecast_range(&c.forecast, &cursor, &first, &last));
+	assert_int_equal(wb_forecast_other(&c.forecast, NULL, NULL), 0);
+	replay(&c);
+	assert_true(backing_holds(&c.backing, 8, ON_BACKING));
+	end(&c);
+}
 
 static void without_the_magic_every_driver_formats(void **state)
 {
@@ -702,10 +835,16 @@ int main(void)
 		cmocka_unit_test(v0_takes_what_lies_above_the_record),
 		cmocka_unit_test(v0_reads_the_data_of_the_slot_the_id_belongs_to),
 		cmocka_unit_test(v0_element_that_a_later_header_leaves_alone_stays),
+		cmocka_unit_test(v0_is_blocked_by_the_unreadable_data_that_it_would_write),
+		cmocka_unit_test(v0_waits_for_the_slot_of_the_next_id),
+		cmocka_unit_test(v0_waits_for_ever_where_its_count_is_nothing),
 		cmocka_unit_test(v0_puts_the_zeroes_of_discarded_segments_over_good_data),
 		cmocka_unit_test(anything_unreadable_ends_the_assembly_of_v2),
 		cmocka_unit_test(unreadable_header_ends_v0_and_unreadable_data_blocks_it),
 		cmocka_unit_test(write_beyond_backing_fails_the_walk_or_the_wait),
+		cmocka_unit_test(write_beyond_backing_stalls_a_batch_of_v0),
+		cmocka_unit_test(write_beyond_backing_makes_v1_deaf),
+		cmocka_unit_test(log_that_was_ended_is_formatted),
 		cmocka_unit_test(without_the_magic_every_driver_formats),
 		cmocka_unit_test(order_byte_that_is_not_the_order_is_no_assembly_but_for_v2),
 		cmocka_unit_test(older_lap_is_written_over_newer_data),
