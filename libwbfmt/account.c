@@ -68,7 +68,7 @@ int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *opti
 	for (uint32_t slot = given->slots; slot < all.slots; slot++) {
 		struct wb_left left = { .slot = slot, .reason = WB_LEFT_BEYOND_SLOTS, .class_ = WB_FOREIGN };
 
-		if (slot % 64 == 0)
+		if ((slot - given->slots) % 64 == 0)
 			ret = wb_poll(progress, "looking beyond the slots", slot - given->slots, all.slots - given->slots, err);
 		if (ret)
 			break;
@@ -147,7 +147,7 @@ static bool is_accounted(const struct wb_ring *ring, const struct wb_decision *d
 	case WB_PART_READABLE:
 	case WB_ROTTEN:
 	case WB_UNREADABLE:
-		return false;
+		break;
 	}
 	return false;
 }

@@ -63,7 +63,6 @@ coverage:
 	rm -rf build/coverage
 	$(MAKE) -j2 BUILD=build/coverage CFLAGS='-O0 -g' SANITIZE=--coverage tests
 	$(PARALLEL) -k cover-1 cover-2
-	@mkdir -p build/proof
 	@if tests/machines/coverage build/coverage tests/machines/uncovered; then echo '1 passed, 0 failed'; \
 		else echo '0 passed, 1 failed'; fi | sed '$$s/.*/coverage: &, 0 skipped/' > build/check-coverage.counts; \
 		cat build/check-coverage.counts; tests/count build/check-coverage.counts >/dev/null

@@ -297,6 +297,7 @@ struct spy {
 	uint64_t lie_write;   /* this one is reported as done, and is not */
 	uint64_t change_read; /* from this read on, byte change_at reads differently */
 	uint64_t change_at;
+	uint64_t dead_read;   /* from this read on nothing can be read */
 	uint64_t flaky_reads; /* so many reads of byte flaky_at fail */
 	uint64_t flaky_at;
 	bool after_failure;   /* a write was submitted after one had failed */
@@ -328,6 +329,8 @@ static inline bool io_touches(const struct wb_io *io, uint64_t byte)
 static inline int spy_read(struct spy *spy, struct wb_io *io)
 {
 	spy->reads++;
+	if (spy->dead_read && spy->reads >= spy->dead_read)
+		return -EIO;
 	if (spy->flaky_reads && io_touches(io, spy->flaky_at)) {
 		spy->flaky_reads--;
 		return -EIO;

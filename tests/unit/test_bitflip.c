@@ -320,6 +320,89 @@ static void unreadable_data_is_not_explained(void **state)
 	build_release(&b);
 }
 
+/* One of the two flipped bits goes, or everything becomes unreadable, at any of the reads: what is corrected then is the bit
+ * that was flipped, and only where it was found in what the slot says of itself. */
+static void what_reads_differently_the_second_time_is_corrected_rightly_or_not_at_all(void **state)
+{
+	static const struct { uint32_t heals, stays; bool dies; } cases[] = {
+		{ 5000, 0, false }, { 12, 0, false }, { 12, 5000, false }, { 512, 0, false }, { 0, 5000, true }, { 0, 12, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		uint64_t reads = 0; /* of a run in which nothing changes */
+		unsigned whole = 0, explained = 0, broken = 0;
+
+		for (uint64_t from = 0; from <= reads; from++) {
+			const struct wb_ring_options options = { .jobs = 1 };
+			struct wb_dev *inner;
+			struct spy spy;
+			struct build b;
+
+			log_in(&b, &dialects[0]);
+			if (cases[i].heals)
+				flip(&b, 2, cases[i].heals, 4);
+			if (cases[i].stays)
+				flip(&b, 2, cases[i].stays, 4);
+			assert_int_equal(wb_dev_memory(&inner, b.bytes, b.geometry.bytes, NULL), 0);
+			spy_init(&spy, inner);
+			if (cases[i].dies)
+				spy.dead_read = from;
+			else
+				spy.change_read = from;
+			spy.change_at = wb_slot_offset(&b.geometry, 2) + cases[i].heals;
+			b.dev = &spy.dev;
+			if (!build_try_load(&b, b.dev, &options, NULL)) {
+				const struct wb_slot *slot = &b.ring.slots[2];
+				uint32_t bit = cases[i].stays ? cases[i].stays : cases[i].heals;
+
+				reads = from ? reads : spy.reads;
+				whole += slot->flags & WB_SLOT_SEALED && slot->length == 5;
+				explained += b.ring.correction_count != 0;
+				broken += !b.ring.correction_count && !(slot->flags & WB_SLOT_SEALED);
+				assert_int_equal(b.ring.correction_count, slot->flags & WB_SLOT_ONE_BIT ? 1 : 0);
+				if (b.ring.correction_count) {
+					expect_explained(&b, 2, bit, 4);
+					assert_int_equal(slot->length, bit == 12 ? 5 ^ 16 : 5);
+				}
+			}
+			wb_ring_release(&b.ring);
+			wb_dev_close(inner);
+			b.dev = NULL;
+			build_release(&b);
+		}
+		assert_int_equal(whole > 0, !cases[i].stays); /* from the first read on */
+		assert_true(broken);                          /* between the two */
+		assert_true(explained);
+	}
+}
+
+/* Metadata that are not what the ring was judged by are not corrected either. */
+static void metadata_that_changed_since_are_not_corrected(void **state)
+{
+	const struct wb_ring_options options = { .jobs = 1 };
+	struct wb_error err = { 0 };
+	struct wb_dev *inner;
+	struct spy spy;
+	struct build b;
+
+	(void)state;
+	log_in(&b, &dialects[0]);
+	flip(&b, 2, 5000, 4);
+	assert_int_equal(wb_dev_memory(&inner, b.bytes, b.geometry.bytes, NULL), 0);
+	spy_init(&spy, inner);
+	build_load_on(&b, &spy.dev, &options);
+	expect_explained(&b, 2, 5000, 4);
+	spy.change_read = spy.reads + 1;
+	spy.change_at = wb_slot_offset(&b.geometry, 2) + 520;
+	assert_int_equal(wb_ring_correct(&b.ring, NULL, NULL, &err), -WB_ECHANGED);
+	assert_int_equal(err.offset, wb_slot_offset(&b.geometry, 2));
+	wb_ring_release(&b.ring);
+	wb_dev_close(inner);
+	b.dev = NULL;
+	build_release(&b);
+}
+
 /* ---- correcting ids ---- */
 
 /* Belongs to another slot of the window: a segment that lies twice or one slot off is no flipped bit. */
@@ -645,6 +728,8 @@ int main(void)
 		cmocka_unit_test(lone_broken_segment_is_explained_in_either_dialect),
 		cmocka_unit_test(v0_has_nothing_to_explain_with),
 		cmocka_unit_test(unreadable_data_is_not_explained),
+		cmocka_unit_test(what_reads_differently_the_second_time_is_corrected_rightly_or_not_at_all),
+		cmocka_unit_test(metadata_that_changed_since_are_not_corrected),
 		cmocka_unit_test(any_bit_of_any_id_is_corrected_unless_the_id_is_one_of_the_window),
 		cmocka_unit_test(flipped_id_of_the_newest_is_corrected),
 		cmocka_unit_test(id_rests_on_two_segments_that_are_not_corrected),

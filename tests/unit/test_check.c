@@ -148,6 +148,22 @@ static void format_interrupted(struct build *b)
 	wb_marker_encode(b->bytes, &marker);
 }
 
+/* 15 and 16 came after the end. */
+static void written_after_end(struct build *b)
+{
+	const struct wb_marker marker = { .version = 2, .reason = WB_END_FLUSHED, .head = 14, .digest = 1 };
+
+	wb_marker_encode(b->bytes, &marker);
+}
+
+/* What is left of it is older than what was ended. */
+static void changed_after_end(struct build *b)
+{
+	const struct wb_marker marker = { .version = 2, .reason = WB_END_FLUSHED, .head = 20, .digest = 1 };
+
+	wb_marker_encode(b->bytes, &marker);
+}
+
 static const struct fault {
 	const char *name, *format;
 	void (*break_it)(struct build *b);
@@ -185,6 +201,8 @@ static const struct fault {
 	{ "zeroed superblock", "v1", zero_super, WB_RULE_ZERO_SUPERBLOCK, WB_NO_SLOT, 0, 0 },
 	{ "damaged superblock", "v1", bad_super, WB_RULE_BAD_SUPERBLOCK, WB_NO_SLOT, 0, 0 },
 	{ "ended", "v1", ended, WB_RULE_ENDED, WB_NO_SLOT, 16, 0 },
+	{ "written after the end", "v1", written_after_end, WB_RULE_WRITTEN_AFTER_END, WB_NO_SLOT, 16, 0 },
+	{ "changed after the end", "v1", changed_after_end, WB_RULE_WRITTEN_AFTER_END, WB_NO_SLOT, 0, 0 },
 	{ "interrupted format", "v1", format_interrupted, WB_RULE_FORMAT_INTERRUPTED, WB_NO_SLOT, 0, 0 },
 	/* in v0 next to the warning that nothing covers its data */
 	{ "nothing", "v0", nothing, NONE, 0, 0, 0 },
@@ -415,6 +433,35 @@ static void finder_can_stop(void **state)
 	build_release(&b);
 }
 
+/* The log was ended, and something else is told beside it. */
+static void end_is_told_with_what_it_left_out_or_what_came_after(void **state)
+{
+	static const struct { uint64_t head, digest; bool partial; int rules[2]; uint64_t sectors; } cases[] = {
+		{ 16, 0, false, { WB_RULE_ENDED, NONE }, 0 },
+		{ 16, 0, true, { WB_RULE_ENDED, WB_RULE_ENDED_PARTIAL }, 0 },
+		{ 14, 1, true, { WB_RULE_WRITTEN_AFTER_END, NONE }, 16 },
+		{ 13, 1, false, { WB_RULE_WRITTEN_AFTER_END, NONE }, 24 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		const struct wb_marker marker = { .reason = WB_END_FLUSHED, .head = cases[i].head, .digest = cases[i].digest,
+						  .partial = cases[i].partial };
+		struct found found;
+		struct build b;
+
+		sound(&b, "v1");
+		wb_marker_encode(b.bytes, &marker);
+		build_load(&b, 1000 * 8);
+		found = check(&b, NULL);
+		assert_int_equal(found.count, 1 + (cases[i].rules[1] != NONE));
+		for (unsigned j = 0; j < found.count; j++)
+			assert_int_equal((int)found.list[j].rule, cases[i].rules[j]);
+		assert_int_equal(found.list[0].sectors, cases[i].sectors);
+		build_release(&b);
+	}
+}
+
 static void sector_0_alone_can_be_judged(void **state)
 {
 	static const struct { enum wb_super super; enum wb_end_reason reason; int rule; } cases[] = {
@@ -494,6 +541,7 @@ int main(void)
 		cmocka_unit_test(contradicted_pair_is_a_finding),
 		cmocka_unit_test(hazard_needs_a_record_and_partial_writes),
 		cmocka_unit_test(finder_can_stop),
+		cmocka_unit_test(end_is_told_with_what_it_left_out_or_what_came_after),
 		cmocka_unit_test(sector_0_alone_can_be_judged),
 		cmocka_unit_test(ties_and_wraps_are_told),
 		cmocka_unit_test(rules_have_names_of_their_own_and_texts),

@@ -64,16 +64,24 @@ static void marker_is_harmless_as_the_residue_below_a_magic(void **state)
 	assert_int_equal(sector[WB_ORDER_BYTE], 0);
 }
 
+static void put_marker_1(uint8_t *sector, enum wb_end_reason reason, uint64_t head, uint64_t digest)
+{
+	memset(sector, 0, WB_SECTOR);
+	memcpy(sector, "WBended", 8);
+	wb_put_le(sector + 8, 4, 1);
+	wb_put_le(sector + 12, 4, reason);
+	wb_put_le(sector + 24, 8, head);
+	wb_put_le(sector + 32, 8, digest);
+	wb_put_le(sector + 508, 4, ~wb_crc32c(~0u, sector, 508));
+}
+
 static void marker_of_version_1_is_read_and_says_nothing_of_what_was_left_out(void **state)
 {
-	uint8_t sector[WB_SECTOR] = "WBended";
+	uint8_t sector[WB_SECTOR];
 	struct wb_marker marker;
 
 	(void)state;
-	wb_put_le(sector + 8, 4, 1);
-	wb_put_le(sector + 12, 4, WB_END_FLUSHED);
-	wb_put_le(sector + 24, 8, 77);
-	wb_put_le(sector + 508, 4, ~wb_crc32c(~0u, sector, 508));
+	put_marker_1(sector, WB_END_FLUSHED, 77, 0);
 	assert_true(wb_marker_decode(sector, &marker));
 	assert_true(marker.version == 1 && marker.head == 77 && !marker.format && !marker.partial && !marker.left_segments);
 }
@@ -167,6 +175,50 @@ static void digest_is_about_the_slots_that_the_marker_names(void **state)
 	build_release(&b);
 }
 
+/* Without a marker nothing has ended, and one of version 1 does not say where segments were. */
+static void nothing_is_written_after_an_end_that_is_not_known(void **state)
+{
+	static const struct { bool ended, left; enum wb_end_reason reason; uint64_t digest; } cases[] = {
+		{ false, true, WB_END_FLUSHED, 1 }, { true, true, WB_END_FORMAT, 1 }, { true, true, WB_END_FLUSHED, 0 },
+		{ true, false, WB_END_FLUSHED, 1 },
+	};
+	const struct wb_overrides none = { .order = 0 };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct build b;
+		bool changed;
+
+		init(&b, "v2", 10);
+		if (cases[i].left)
+			build_log(&b, 6, 10, 100);
+		if (cases[i].ended)
+			put_marker_1(b.bytes, cases[i].reason, 7, cases[i].digest);
+		assert_int_equal(wb_cache_written_after_end(b.dev, &none, &changed, NULL, NULL), 0);
+		assert_false(changed);
+		build_release(&b);
+	}
+}
+
+/* Segments of another generation below the marker: what it says of its own counts for that one alone. */
+static void marker_of_another_generation_than_the_given_says_nothing(void **state)
+{
+	struct wb_marker marker = { .reason = WB_END_FLUSHED, .head = 5, .digest = 1, .format = wb_format_find("v0"), .order = 7, .slots = 2 };
+	const struct wb_overrides v2 = { .any_super = true, .format = wb_format_find("v2") };
+	struct wb_cache cache;
+	struct build b;
+
+	(void)state;
+	init(&b, "v2", 10);
+	build_log(&b, 1, 5, 100);
+	assert_int_equal(wb_cache_end(b.dev, &marker, NULL), 0);
+	assert_int_equal(wb_cache_open(&cache, b.dev, &v2, NULL), 0);
+	assert_string_equal(cache.geometry.format->name, "v2");
+	assert_int_equal(cache.geometry.order, 10);
+	assert_int_equal(cache.geometry.slots, 5);
+	build_release(&b);
+}
+
 /* A checksum does not make a marker true: what it says of the geometry takes neither memory nor time. */
 static void marker_of_more_slots_than_the_device_has_is_not_believed(void **state)
 {
@@ -200,6 +252,8 @@ int main(void)
 		cmocka_unit_test(segment_written_after_the_end_is_noticed),
 		cmocka_unit_test(any_byte_of_a_header_that_changed_is_noticed),
 		cmocka_unit_test(digest_is_about_the_slots_that_the_marker_names),
+		cmocka_unit_test(nothing_is_written_after_an_end_that_is_not_known),
+		cmocka_unit_test(marker_of_another_generation_than_the_given_says_nothing),
 		cmocka_unit_test(marker_of_more_slots_than_the_device_has_is_not_believed),
 	};
 

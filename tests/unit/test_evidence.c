@@ -117,6 +117,48 @@ static void torn_tail_that_was_written_back_is_rotten(void **state)
 	}
 }
 
+static void tail_scene_of(struct scene *scene, const struct put *puts, size_t n)
+{
+	tail_scene(scene);
+	build_segment(&scene->b, 17, puts, n);
+	break_seal(&scene->b, 17);
+}
+
+static void expect_tail(struct scene *scene, enum wb_class class_)
+{
+	build_load(&scene->b, BLOCKS * 8);
+	decide(scene, WB_STRICT);
+	assert_class(&scene->b, 0, class_);
+	scene_release(scene);
+}
+
+static void of_a_tail_that_writes_a_block_twice_the_second_version_counts(void **state)
+{
+	(void)state;
+	for (uint64_t held = 1; held <= 2; held++) {
+		struct scene scene;
+
+		tail_scene_of(&scene, PUTS({ 0, 0xff, 1001 }, { 0, 0xff, 1002 }));
+		bring_up_to(&scene, 16);
+		backing_write(&scene.backing, 0, 0xff, 1000 + held);
+		expect_tail(&scene, held == 2 ? WB_ROTTEN : WB_TORN_TAIL);
+	}
+}
+
+/* BACKING lacks 15 and 16, whose blocks 0 and 1 the tail holds with the same bytes: only block 2 tells anything. */
+static void what_a_tail_holds_as_the_window_does_tells_nothing(void **state)
+{
+	(void)state;
+	for (unsigned written = 0; written < 2; written++) {
+		struct scene scene;
+
+		tail_scene_of(&scene, PUTS({ 0, 0xff, 15 }, { 1, 0xff, 16 }, { 2, 0xff, 17 }));
+		bring_up_to(&scene, 14);
+		backing_write(&scene.backing, 2, written ? 0xff : 0, 17);
+		expect_tail(&scene, written ? WB_ROTTEN : WB_TORN_TAIL);
+	}
+}
+
 static void salvage_writes_nothing_below_a_tail_that_was_written_back(void **state)
 {
 	struct scene scene;
@@ -328,7 +370,7 @@ static void record_is_contradicted_by_what_backing_lacks(void **state)
 
 struct noted {
 	struct wb_left left[8];
-	unsigned count;
+	unsigned count, unusable;
 };
 
 static void note_left(void *context, const struct wb_left *left)
@@ -339,10 +381,21 @@ static void note_left(void *context, const struct wb_left *left)
 	noted->left[noted->count++] = *left;
 }
 
+static void note_unusable(void *context, uint64_t id, unsigned index, uint64_t sector, uint8_t dirty)
+{
+	struct noted *noted = context;
+
+	noted->unusable++;
+	assert_true(id == 15 && index == 0 && sector == BLOCKS * 8 && dirty == 0xff);
+}
+
 static void segments_beyond_the_given_slots_refuse_every_policy(void **state)
 {
-	static const struct { const char *format; bool intact; } cases[] = {
-		{ "v0", true }, { "v0", false }, { "v1", true }, { "v1", false }, { "v2", true }, { "v2", false },
+	static const struct { const char *format; bool intact, refused; uint64_t unreadable, id; } cases[] = {
+		{ "v0", true, true, 0, 18 }, { "v0", false, false, 0, 0 }, { "v1", true, true, 0, 18 }, { "v1", false, false, 0, 0 },
+		{ "v2", true, true, 0, 18 }, { "v2", false, false, 0, 0 },
+		/* what cannot be read may be intact */
+		{ "v0", true, true, 512, 0 }, { "v1", true, true, 512, 0 }, { "v1", true, true, 5120, 18 }, { "v0", true, true, 5120, 18 },
 	};
 
 	(void)state;
@@ -362,15 +415,17 @@ static void segments_beyond_the_given_slots_refuse_every_policy(void **state)
 			build_segment_at(&scene.b, 5, 18, PUTS({ 18, 0xff, 0 }));
 			if (!cases[i].intact) /* a lap, or a bit of the data that the checksum covers */
 				build_at(&scene.b, 5)[*cases[i].format == 'v' && cases[i].format[1] == '0' ? 9 : 5000] ^= 1;
-			assert_int_equal(wb_dev_memory(&scene.b.dev, scene.b.bytes, scene.b.geometry.bytes, NULL), 0);
+			const struct wb_range bad = { wb_slot_offset(&scene.b.geometry, 5) + cases[i].unreadable, 512 };
+
+			scene.b.dev = build_bad(&scene.b, &bad, cases[i].unreadable != 0);
 			assert_int_equal(wb_cache_open(&scene.b.cache, scene.b.dev, &overrides, NULL), 0);
 			assert_int_equal(wb_ring_load(&scene.b.ring, &scene.b.cache, &load, NULL, NULL), 0);
 			decide_with(&scene, options);
-			assert_int_equal(scene.decision.refused, cases[i].intact ? WB_REFUSE_GEOMETRY : 0);
-			assert_int_equal(noted.count > 0 && noted.left[0].reason == WB_LEFT_BEYOND_SLOTS, cases[i].intact);
-			if (cases[i].intact) {
+			assert_int_equal(scene.decision.refused, cases[i].refused ? WB_REFUSE_GEOMETRY : 0);
+			assert_int_equal(noted.count > 0 && noted.left[0].reason == WB_LEFT_BEYOND_SLOTS, cases[i].refused);
+			if (cases[i].refused) {
 				assert_int_equal(noted.left[0].slot, 5);
-				assert_int_equal(noted.left[0].id, 18);
+				assert_int_equal(noted.left[0].id, cases[i].id);
 			}
 			scene_release(&scene);
 		}
@@ -385,12 +440,15 @@ static void each_slot_left_out_is_told_with_its_reason(void **state)
 	(void)state;
 	scene_init(&scene, "v1");
 	build_log(&scene.b, 9, 16, 1000);
+	build_segment(&scene.b, 15, PUTS({ 15, 0xff, 0 }, { 20, 0xff, 0 }, { BLOCKS, 0x00, 0 }));
 	wb_put_le(build_id_at(&scene.b, 2), 8, 0x12345678); /* 11 */
 	break_seal(&scene.b, 14);
 	wb_put_le(build_at(&scene.b, 6) + 512, 8, BLOCKS * 8); /* 15, beyond BACKING */
 	build_seal(&scene.b, 6);
 	build_load(&scene.b, BLOCKS * 8);
-	decide_with(&scene, (struct wb_decide_options){ .policy = WB_SALVAGE, .context = &noted, .left = note_left });
+	decide_with(&scene, (struct wb_decide_options){ .policy = WB_SALVAGE, .context = &noted, .left = note_left,
+							.unusable = note_unusable });
+	assert_int_equal(noted.unusable, 1);
 	assert_int_equal(noted.count, 3);
 	assert_int_equal(noted.count, scene.decision.left_segments);
 	assert_int_equal(noted.left[0].slot, 2);
@@ -400,7 +458,7 @@ static void each_slot_left_out_is_told_with_its_reason(void **state)
 	assert_int_equal(noted.left[1].class_, WB_ROTTEN);
 	assert_int_equal(noted.left[2].slot, 6);
 	assert_int_equal(noted.left[2].reason, WB_LEFT_METABLOCKS);
-	assert_int_equal(noted.left[2].sectors, 8);
+	assert_int_equal(noted.left[2].sectors, 8); /* without the clean block, and the one that is written */
 	noted.count = 0;
 	decide_with(&scene, (struct wb_decide_options){ .policy = WB_PREFIX, .context = &noted, .left = note_left });
 	assert_int_equal(noted.count, 6); /* 11 and all above it */
@@ -476,6 +534,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(broken_segment_of_the_new_line_keeps_the_old_one_away),
 		cmocka_unit_test(torn_tail_that_was_written_back_is_rotten),
+		cmocka_unit_test(of_a_tail_that_writes_a_block_twice_the_second_version_counts),
+		cmocka_unit_test(what_a_tail_holds_as_the_window_does_tells_nothing),
 		cmocka_unit_test(salvage_writes_nothing_below_a_tail_that_was_written_back),
 		cmocka_unit_test(header_of_a_torn_tail_over_what_was_written_back_is_no_damage),
 		cmocka_unit_test(resumed_run_does_not_compare_the_tail_again),

@@ -119,6 +119,91 @@ static void part_that_is_not_there_is_refused(void **state)
 	assert_int_equal(wb_dev_window(&part, whole, INT64_MIN, 0, NULL), 0);
 	assert_int_equal(wb_dev_size(part), (UINT64_C(1) << 63) + SIZE);
 	wb_dev_close(part);
+	/* its end would lie beyond 2^64 */
+	assert_int_equal(wb_dev_memory(&whole, bytes, SIZE, NULL), 0);
+	assert_int_equal(wb_dev_window(&part, whole, INT64_MIN, 0, NULL), 0);
+	assert_int_equal(wb_dev_window(&whole, part, INT64_MIN, 512, NULL), -WB_EINVAL);
+	wb_dev_close(part);
+}
+
+/* A device that only notes what it is told. */
+struct noted {
+	struct wb_dev dev;
+	uint64_t offset, length;
+	unsigned discards, forgotten;
+};
+
+static int note_discard(struct wb_dev *dev, uint64_t offset, uint64_t length)
+{
+	struct noted *noted = (struct noted *)dev;
+
+	noted->offset = offset;
+	noted->length = length;
+	noted->discards++;
+	return 0;
+}
+
+static void note_forget(struct wb_dev *dev)
+{
+	((struct noted *)dev)->forgotten++;
+}
+
+static void note_close(struct wb_dev *dev)
+{
+	(void)dev;
+}
+
+static void discards_of_a_part_reach_the_device_where_it_has_them(void **state)
+{
+	static const struct wb_dev_ops ops = { .discard = note_discard, .forget = note_forget, .close = note_close };
+	static const struct wb_dev_ops none = { .close = note_close };
+	static const struct {
+		int64_t start;
+		bool can;
+		uint64_t offset, length;
+		int error;
+		uint64_t expected;
+	} cases[] = {
+		{ 4096, true, 512, 1024, 0, 4608 }, { -4096, true, 4608, 1024, 0, 512 }, { -4096, true, 4096, SIZE, 0, 0 },
+		{ -4096, true, 0, 512, EIO, 0 }, { -4096, true, 4095, SIZE, EIO, 0 }, { 4096, true, SIZE - 4096, 1, ERANGE, 0 },
+		{ 4096, false, 512, 1024, EOPNOTSUPP, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct noted noted = { .dev = { .ops = cases[i].can ? &ops : &none, .size = SIZE } };
+		struct wb_error err = { 0 };
+		struct wb_dev *part;
+
+		assert_int_equal(wb_dev_window(&part, &noted.dev, cases[i].start, 0, NULL), 0);
+		assert_int_equal(wb_dev_discard(part, cases[i].offset, cases[i].length, &err), cases[i].error ? -WB_EIO : 0);
+		assert_int_equal(err.sys, cases[i].error);
+		assert_int_equal(noted.discards, !cases[i].error);
+		assert_int_equal(noted.offset, cases[i].expected);
+		assert_int_equal(noted.length, cases[i].error ? 0 : cases[i].length);
+		wb_dev_forget(part);
+		assert_int_equal(noted.forgotten, cases[i].can);
+		wb_dev_close(part);
+	}
+}
+
+/* Blocks of a part that begins amid one are none of the device. */
+static void part_out_of_line_has_no_physical_blocks(void **state)
+{
+	static const struct { int64_t start; unsigned expected; } cases[] = {
+		{ 0, 4096 }, { 8192, 4096 }, { -4096, 4096 }, { 512, 512 }, { -512, 512 }, { 6144, 512 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct wb_dev *whole, *part;
+
+		assert_int_equal(wb_dev_memory(&whole, bytes, SIZE, NULL), 0);
+		whole->physical = 4096;
+		assert_int_equal(wb_dev_window(&part, whole, cases[i].start, 0, NULL), 0);
+		assert_int_equal(wb_dev_physical_block(part), cases[i].expected);
+		wb_dev_close(part);
+	}
 }
 
 /* What an undo file records can be put back on the whole device. */
@@ -160,6 +245,8 @@ int main(void)
 		cmocka_unit_test(nothing_outside_of_a_part_is_read_or_written),
 		cmocka_unit_test(batch_that_begins_before_the_device_fails_in_part),
 		cmocka_unit_test(part_that_is_not_there_is_refused),
+		cmocka_unit_test(discards_of_a_part_reach_the_device_where_it_has_them),
+		cmocka_unit_test(part_out_of_line_has_no_physical_blocks),
 		cmocka_unit_test(undo_of_a_part_records_places_on_the_whole_device),
 	};
 
