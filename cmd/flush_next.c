@@ -16,10 +16,10 @@
 
 /* ---- files of a run ---- */
 
-/* A word for a shell with a file beside us that is not there yet: cache.state, cache.state-2, ... NULL without memory. */
-static char *free_name(const char *cache_path, const char *suffix)
+/* The name of a file in this directory that does not exist yet: cache.state, cache.state-2, ... NULL without memory. */
+static char *free_name(const char *path, const char *suffix)
 {
-	char *copy = strdup(cache_path), *base = copy ? basename(copy) : NULL, *name = NULL, *quoted = NULL;
+	char *copy = strdup(path), *base = copy ? basename(copy) : NULL, *name = NULL;
 
 	for (unsigned i = 1; base && i < 1000; i++) {
 		char number[16] = "";
@@ -32,19 +32,17 @@ static char *free_name(const char *cache_path, const char *suffix)
 		if (!name || access(name, F_OK))
 			break;
 	}
-	if (name)
-		quoted = shell_quoted(name);
-	free(name);
 	free(copy);
-	return quoted;
+	return name;
 }
 
 static void append_file(const struct work *work, char *add, size_t size, const char *option, const char *given)
 {
-	char *name = given ? NULL : free_name(work->cache_path, option);
+	char *name = given ? NULL : free_name(work->cache_path, option), *quoted = name ? shell_quoted(name) : NULL;
 
-	if (name)
-		append_text(add, size, " --%s=%s", option, name);
+	if (quoted)
+		append_text(add, size, " --%s=%s", option, quoted);
+	free(quoted);
 	free(name);
 }
 
@@ -224,4 +222,23 @@ void flush_say_next(const struct work *work)
 	else if (!work->ended && !options->detach && !work->no_end && work->result.unreadable_sectors + work->then.unreadable == 0)
 		next_step(common_of(work), NULL, "dry-run keep report failed", "-n --detach", NULL,
 			  "only when nothing more is wanted from this log: ends it, although something was left out");
+}
+
+void flush_say_copy(const struct work *work)
+{
+	char *copy = free_name(work->backing_path, "copy"), *map = free_name(work->backing_path, "map"), add[2 * WORDS] = "";
+
+	if (work->options->decide.policy != WB_STRICT) {
+		append_file(work, add, sizeof(add), "state", NULL);
+		append_file(work, add, sizeof(add), "undo", NULL);
+	}
+	if (copy && map) {
+		next_step(common_of(work), "ddrescue", "slot-address start size generation order slots",
+			  work->backing_identity.is_block ? "-d -r3" : NULL,
+			  (const char *const[]){ work->backing_path, copy, map, NULL }, "BACKING fails: copies what can be read of it");
+		next_step(common_of(work), NULL, "state undo report failed", *add ? add + 1 : NULL,
+			  (const char *const[]){ work->cache_path, copy, NULL }, "then writes to the copy");
+	}
+	free(map);
+	free(copy);
 }

@@ -93,6 +93,10 @@ int flush_say_interrupted(const struct work *work, int status)
 
 	common_warn(common, "%" PRIu64 " sectors had been written and stay valid. Until a run has come to its end do not mount "
 		    "BACKING, and do not assemble the device", work->result.written_sectors);
+	if (work->backing_fails) {
+		flush_say_copy(work);
+		return status;
+	}
 	if (work->options->state_path)
 		common_warn(common, "run the same command again%s: it goes on from %s", new_names(work->options),
 			    human_size(work->state.flushed == UINT64_MAX ? wb_dev_size(work->backing) : work->state.flushed));

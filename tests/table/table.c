@@ -462,14 +462,19 @@ ssize_t __wrap_pread64(int fd, void *buffer, size_t bytes, off64_t offset)
 	return __real_pread64(fd, buffer, bytes, offset);
 }
 
-void unreadable(int64_t offset, int64_t bytes)
+void unreadable_of(const char *path, int64_t offset, int64_t bytes)
 {
 	struct stat st;
 
-	assert_int_equal(stat("cache.img", &st), 0);
+	assert_int_equal(stat(path, &st), 0);
 	bad_file = st.st_ino;
 	bad_from = offset;
 	bad_to = offset + bytes;
+}
+
+void unreadable(int64_t offset, int64_t bytes)
+{
+	unreadable_of("cache.img", offset, bytes);
 }
 
 void readable_again(void)

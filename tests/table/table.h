@@ -64,6 +64,7 @@ bool exists(const char *path);
 bool remove_if_there(const char *path);
 /* Bytes of cache.img that cannot be read from now on, where WB_IO is threads; and can be again, as when the test ends. */
 void unreadable(int64_t offset, int64_t bytes);
+void unreadable_of(const char *path, int64_t offset, int64_t bytes);
 void readable_again(void);
 
 /* Path of a file of the source. */

@@ -280,12 +280,57 @@ static void dry_runs_exit_as_the_run_would_with_yes(void **state)
 			run_row(&rows[i], " -n");
 }
 
+/* The first n lines that begin with "next", one after the other. */
+static const char *next_line(unsigned n)
+{
+	const char *at = out;
+
+	for (unsigned i = 0; i <= n; i++) {
+		at = strstr(at, "next        ");
+		if (!at)
+			return "";
+		at += 12;
+	}
+	return text("%.*s", (int)strcspn(at, "\n"), at);
+}
+
+/* Old bytes that cannot be recorded are not written over, and the same command would fail again. */
+static void after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy(void **state)
+{
+	static const struct { const char *options, *next; } cases[] = {
+		{ "--undo=undo", "wb-flush-dirty --yes --verify cache.img backing.img.copy" },
+		{ "--undo=undo --state=state --report=r",
+		  "wb-flush-dirty --yes --verify cache.img backing.img.copy" },
+		{ "--undo=undo --policy=salvage --state=state", "wb-flush-dirty --yes --verify --policy=salvage --state=cache.img.state "
+		  "--undo=cache.img.undo cache.img backing.img.copy" },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		make_cache(i == 2 ? "v2-rotten-data-bit" : "v2-wrapped");
+		put("backing.img", 40 * 512, "not a hole", 10);
+		unreadable_of("backing.img", 40 * 512, 16 * 512);
+		expect(8, "wb-flush-dirty -y --verify %s cache.img backing.img", cases[i].options);
+		assert_true(has(words, "reading what is to be recorded"));
+		assert_string_equal(next_line(0), "ddrescue backing.img backing.img.copy backing.img.map");
+		const char *step = next_line(1);
+
+		assert_string_equal(step, cases[i].next);
+		readable_again();
+		copy("backing.img", "backing.img.copy");
+		expect(i == 2 ? 1 : 0, "%s", step);
+		shell("rm -f undo state r backing.img.copy cache.img.*");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		table_test(statuses_are_those_of_the_contract),
 		table_test(dry_runs_exit_as_the_run_would_with_yes),
+		table_test(after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy),
 	};
 
+	setenv("WB_IO", "threads", 1); /* so that there are sectors that cannot be read */
 	return run_tables("table_status", tests, sizeof(tests) / sizeof(tests[0]));
 }
