@@ -499,7 +499,8 @@ void wb_marker_encode(uint8_t *sector, const struct wb_marker *marker);
 /* False unless the sector is a whole marker. */
 bool wb_marker_decode(const uint8_t *sector, struct wb_marker *marker);
 
-/* Of a device: whether it holds an ended log that was written to since; false on any other. Reads all headers, and the rest only where it must. */
+/* Of a device: whether it holds an ended log that was written to since; false on any other. The geometry that the marker
+ * records counts, overrides only where it records none. Reads all headers, and the rest only where it must. */
 int wb_cache_written_after_end(struct wb_dev *dev, const struct wb_overrides *overrides, bool *written,
 			       const struct wb_progress *progress, struct wb_error *err);
 
@@ -665,8 +666,8 @@ void wb_ring_release(struct wb_ring *ring);
 
 /* The marker that would end this log now, with nothing left out. */
 struct wb_marker wb_marker_of(const struct wb_ring *ring, enum wb_end_reason reason, uint64_t now, uint64_t backing_bytes);
-/* Of an ended log whose ring was loaded all the same (any_super): a header has changed since, or in a pack or under a marker
- * of version 1 there is a newer segment. False where the marker has no digest. */
+/* Of an ended log whose ring was loaded all the same (any_super): a header has changed since, or (in a pack, under a marker
+ * of version 1, or read with another geometry than the marker's) there is a newer segment. False where the marker has no digest. */
 bool wb_ring_written_after_end(const struct wb_ring *ring);
 /* Of such a log: dirty sectors in intact segments newer than the one that was the newest at its end, every version. */
 uint64_t wb_sectors_after_end(const struct wb_ring *ring);

@@ -15,10 +15,15 @@ struct wb_marker wb_marker_of(const struct wb_ring *ring, enum wb_end_reason rea
 				   .slots = geometry->slots, .wrap = geometry->wrap };
 }
 
-/* A pack has no padding and may have moved its sectors; version 1 does not say of how many slots the digest is. */
+/* A pack has no padding and may have moved its sectors; version 1 does not record the geometry that the digest is of. */
 static bool digest_decides(const struct wb_cache *cache)
 {
-	return cache->marker.version >= 2 && !wb_dev_pack_info(cache->dev);
+	const struct wb_marker *marker = &cache->marker;
+	const struct wb_geometry *geometry = &cache->geometry;
+
+	return marker->version >= 2 && !wb_dev_pack_info(cache->dev) &&
+	       (!marker->format || (marker->format == geometry->format && marker->order == geometry->order &&
+				    marker->slots == geometry->slots && marker->wrap == geometry->wrap));
 }
 
 bool wb_ring_written_after_end(const struct wb_ring *ring)
@@ -58,16 +63,29 @@ static int look(struct wb_cache *cache, bool metadata_only, bool *written, bool 
 	return 0;
 }
 
+/* The question is about the log that the marker ended: its geometry counts, where the marker records one. */
+static struct wb_overrides overrides_of_end(struct wb_dev *dev, const struct wb_overrides *overrides)
+{
+	struct wb_overrides how = *overrides;
+	uint8_t sector[WB_SECTOR];
+	struct wb_marker marker;
+
+	if (wb_dev_size(dev) >= WB_SECTOR && !wb_dev_read(dev, 0, sector, WB_SECTOR, NULL) && wb_marker_decode(sector, &marker) &&
+	    marker.format)
+		how = (struct wb_overrides){ .order = 0 };
+	how.any_super = true;
+	return how;
+}
+
 int wb_cache_written_after_end(struct wb_dev *dev, const struct wb_overrides *overrides, bool *written,
 			       const struct wb_progress *progress, struct wb_error *err)
 {
-	struct wb_overrides how = *overrides;
+	struct wb_overrides how = overrides_of_end(dev, overrides);
 	struct wb_cache cache;
 	bool same;
 	int ret;
 
 	*written = false;
-	how.any_super = true;
 	if (how.address == WB_ADDRESS_AUTO)
 		how.address = WB_ADDRESS_LINEAR;
 	ret = wb_cache_open(&cache, dev, &how, err);

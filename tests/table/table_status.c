@@ -197,6 +197,9 @@ static const struct row {
 	/* ended logs */
 	{ 0, "v2-wrapped", flushed, "wb-flush-dirty cache.img backing.img", NULL },
 	{ 0, "v2-wrapped", flushed, "wb-check --require-clean --require-ended cache.img backing.img", NULL },
+	{ 0, "v2-wrapped", flushed, "wb-check --slots=4 cache.img", NULL },
+	{ 0, "v2-wrapped", flushed, "wb-check --order=9 cache.img backing.img", NULL },
+	{ 0, "v2-wrapped", flushed, "wb-flush-dirty --slots=4 cache.img backing.img", NULL },
 	{ 0, "v2-rotten-two-bits", flushed_in_part, "wb-flush-dirty cache.img backing.img", NULL },
 	{ 0, "v2-rotten-two-bits", flushed_in_part, "wb-check cache.img", NULL },
 	{ 4, "v2-rotten-two-bits", flushed_in_part, "wb-check --require-clean cache.img", NULL },

@@ -219,6 +219,40 @@ static void marker_of_another_generation_than_the_given_says_nothing(void **stat
 	build_release(&b);
 }
 
+/* The question is about the log that was ended, not about what --slots, --order and --generation make of the device. */
+static void geometry_that_is_given_does_not_change_the_answer(void **state)
+{
+	const struct wb_overrides given[] = { { .slots = 4 }, { .slots = 1 }, { .slots = 99999 }, { .order = 9 },
+					      { .format = wb_format_find("v0"), .order = 7 } };
+	const struct wb_ring_options options = { .jobs = 1 };
+	struct build b;
+
+	(void)state;
+	init(&b, "v2", 10);
+	build_log(&b, 6, 10, 100);
+	end_log(&b);
+	for (unsigned more = 0; more < 2; more++) {
+		if (more)
+			build_log(&b, 11, 11, 100);
+		for (size_t i = 0; i < LENGTH_OF(given); i++) {
+			struct wb_overrides how = given[i];
+			struct wb_cache cache;
+			struct wb_ring ring;
+			bool result;
+
+			assert_int_equal(wb_cache_written_after_end(b.dev, &how, &result, NULL, NULL), 0);
+			assert_int_equal(result, more);
+			how.any_super = true;
+			if (more || wb_cache_open(&cache, b.dev, &how, NULL))
+				continue;
+			assert_int_equal(wb_ring_load(&ring, &cache, &options, NULL, NULL), 0);
+			assert_false(wb_ring_written_after_end(&ring));
+			wb_ring_release(&ring);
+		}
+	}
+	build_release(&b);
+}
+
 /* A checksum does not make a marker true: what it says of the geometry takes neither memory nor time. */
 static void marker_of_more_slots_than_the_device_has_is_not_believed(void **state)
 {
@@ -254,6 +288,7 @@ int main(void)
 		cmocka_unit_test(digest_is_about_the_slots_that_the_marker_names),
 		cmocka_unit_test(nothing_is_written_after_an_end_that_is_not_known),
 		cmocka_unit_test(marker_of_another_generation_than_the_given_says_nothing),
+		cmocka_unit_test(geometry_that_is_given_does_not_change_the_answer),
 		cmocka_unit_test(marker_of_more_slots_than_the_device_has_is_not_believed),
 	};
 
