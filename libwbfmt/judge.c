@@ -24,7 +24,7 @@ bool wb_ring_other_line(const struct wb_ring *ring, uint32_t index)
 {
 	if (!ring->restarted || ring->options.timeline == WB_TIMELINE_NONE)
 		return false;
-	return (index < ring->new_slots) != (ring->options.timeline == WB_TIMELINE_NEW);
+	return ring->options.timeline == WB_TIMELINE_NEW ? index >= ring->new_taken : index < ring->new_slots;
 }
 
 /* ---- restarted: a new line in the low slots, and above it what is left of an older ring ---- */
@@ -195,12 +195,6 @@ static void judge_record(struct wb_ring *ring)
 		ring->record = 0;
 }
 
-/* Between the segments of the new line and those of the old one: what the new one has begun. */
-static bool is_new_tail(const struct wb_ring *ring, uint32_t index)
-{
-	return ring->options.timeline == WB_TIMELINE_NEW && index >= ring->new_slots && index < ring->new_taken;
-}
-
 static void find_torn_tail(struct wb_ring *ring)
 {
 	const struct wb_geometry *geometry = geometry_of(ring);
@@ -211,7 +205,7 @@ static void find_torn_tail(struct wb_ring *ring)
 		uint32_t index = wb_slot_of(geometry, id ? id : 1);
 
 		if (id <= ring->head || ring->slots[index].id != id || wb_slot_valid(&ring->slots[index]) ||
-		    ring->slots[index].flags & WB_SLOT_NO_HEADER || (wb_ring_other_line(ring, index) && !is_new_tail(ring, index)))
+		    ring->slots[index].flags & WB_SLOT_NO_HEADER || wb_ring_other_line(ring, index))
 			return;
 		ring->torn_tail = id;
 	}
@@ -341,8 +335,9 @@ static enum wb_class class_of_unsealed(const struct wb_ring *ring, uint32_t inde
 
 	if (!due && !slot->id && !(slot->flags & WB_SLOT_GARBAGE))
 		return WB_EMPTY;
-	/* it may be whole, and newer than anything that could be read */
-	if (!due && slot->flags & WB_SLOT_NO_DATA && wb_ring_in_place(ring, index) && length_in_range(ring, index))
+	/* it may be whole, and newer than anything that could be read; where the next write goes under a damaged id, too */
+	if (slot->flags & WB_SLOT_NO_DATA && length_in_range(ring, index) &&
+	    (due ? next_slot && !slot->id : next_slot || wb_ring_in_place(ring, index)))
 		return WB_PART_READABLE;
 	if (!due)
 		return ring->destroyed && wb_ring_in_place(ring, index) ? WB_ROTTEN : WB_FOREIGN;

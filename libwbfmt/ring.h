@@ -40,7 +40,7 @@ static inline bool wb_window_is_empty(const struct wb_ring *ring)
 /* The record is sound, and partial blocks in the log make the driver take sectors back in time because of it. */
 bool wb_record_is_hazard(const struct wb_ring *ring);
 
-/* The slot belongs to the time line of a restarted ring that was not chosen. */
+/* The slot belongs to the time line of a restarted ring that was not chosen. A torn tail of the new line is part of it. */
 bool wb_ring_other_line(const struct wb_ring *ring, uint32_t slot);
 
 /* Fills id_bits from the classes. Where several segments out of place need the same bit, the ring was resized. */

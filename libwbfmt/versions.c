@@ -14,12 +14,22 @@ static bool has_metablocks(const struct wb_ring *ring, uint32_t slot)
 	       wb_length_in_range(&ring->cache->geometry, at->length) && wb_slot_of(&ring->cache->geometry, at->id) == slot;
 }
 
+/* Above another dialect, in that of the new line and under an id that goes on with it: its own, if writes between were lost. */
+static bool may_go_on(const struct wb_ring *ring, uint32_t slot)
+{
+	uint16_t change = ring->slots[slot].flags ^ ring->slots[ring->new_slots - 1].flags;
+
+	return ring->restarted_again && ring->slots[slot].id == slot + UINT64_C(1) && wb_slot_valid(&ring->slots[slot]) &&
+	       !(change & WB_SLOT_RAW);
+}
+
 /* Of the time line that was not chosen; only a newer one claims. Its ids are of the first lap: a broken one of a later lap is
  * what its writes left of the old line. */
 static bool other_line_claims(const struct wb_ring *ring, uint32_t slot)
 {
-	return ring->options.timeline == WB_TIMELINE_OLD &&
-	       (wb_slot_valid(&ring->slots[slot]) || ring->slots[slot].id == slot + UINT64_C(1));
+	if (ring->options.timeline == WB_TIMELINE_NEW)
+		return may_go_on(ring, slot);
+	return wb_slot_valid(&ring->slots[slot]) || ring->slots[slot].id == slot + UINT64_C(1);
 }
 
 bool wb_slot_claims(const struct wb_ring *ring, uint32_t slot)

@@ -91,6 +91,7 @@ static bool is_valid(const struct inquest *inquest, unsigned int slot)
 
 /* ---- time lines ---- */
 
+/* What is above the change of dialect may change again. */
 static bool splits(const struct inquest *inquest, unsigned int k, bool by_dialect)
 {
 	bool low = false, high = false, low_raw = false;
@@ -106,9 +107,9 @@ static bool splits(const struct inquest *inquest, unsigned int k, bool by_dialec
 			low_raw = witness->raw;
 			low = true;
 		}
-		high |= i >= k;
-		if (by_dialect ? i >= k && witness->raw == low_raw : (witness->id <= inquest->ring) != (i < k))
+		if (by_dialect ? i >= k && !high && witness->raw == low_raw : (witness->id <= inquest->ring) != (i < k))
 			return false;
+		high |= i >= k;
 	}
 	return low && high;
 }
@@ -124,6 +125,17 @@ static bool is_at_hand(const struct inquest *inquest, unsigned int slot)
 {
 	return !inquest->new_slots || inquest->line == LINE_NONE ||
 	       (slot < inquest->new_slots) == (inquest->line == LINE_NEW);
+}
+
+/* In the dialect of the new line, beyond the other one, and of its lap: its own, if what was between is lost. */
+static bool may_go_on(const struct inquest *inquest, unsigned int slot)
+{
+	unsigned int low = 0;
+
+	while (!is_valid(inquest, low))
+		low++;
+	return inquest->line == LINE_NEW && inquest->driver->config->generation == 2 && is_valid(inquest, slot) &&
+	       inquest->witnesses[slot].id <= inquest->ring && inquest->witnesses[slot].raw == inquest->witnesses[low].raw;
 }
 
 static void find_head(struct inquest *inquest)
@@ -193,9 +205,9 @@ static void find_claims(struct inquest *inquest)
 		bool near = witness->id <= head ? head - witness->id < n : witness->id - head < n;
 
 		witness->age = (int64_t)witness->id;
-		if (!is_at_hand(inquest, i)) {
+		if (!is_at_hand(inquest, i) && !(inquest->line == LINE_NEW && witness->torn)) {
 			near = true;
-			witness->age += inquest->line == LINE_OLD ? FAR : -FAR;
+			witness->age += inquest->line == LINE_OLD ? FAR : may_go_on(inquest, i) ? 0 : -FAR;
 		}
 		/* a torn tail claims nothing, unless it was written back */
 		witness->claims = witness->readable && witness->in_place && witness->fits && near &&
@@ -210,12 +222,12 @@ void inquest_close(struct inquest *inquest)
 
 /* ---- versions of a sector ---- */
 
-/* The bytes that block `index` of a slot has for a sector, and whether its bit is dirty; NULL: none. */
-static const uint8_t *copy_of(const struct inquest *inquest, unsigned int slot, unsigned int index, unsigned int sector, bool *dirty)
+/* The bytes that block `index` of a slot has for a sector under an id, and whether its bit is dirty; NULL: none. */
+static const uint8_t *copy_under(const struct inquest *inquest, uint64_t id, unsigned int slot, unsigned int index,
+				 unsigned int sector, bool *dirty)
 {
 	const uint8_t *mb = metablock_at(inquest, slot, index);
 	uint64_t offset = BLOCK * (index + 1u) + sector % 8 * SECTOR;
-	uint64_t id = inquest->witnesses[slot].id;
 
 	if (get_le(mb, 8) != sector - sector % 8 ||
 	    !readable(inquest, slot_offset(inquest->driver, slot) + offset, SECTOR))
@@ -224,6 +236,11 @@ static const uint8_t *copy_of(const struct inquest *inquest, unsigned int slot, 
 		return NULL;
 	*dirty = mb[8] >> sector % 8 & 1;
 	return !mb[8] || *dirty ? slot_at(inquest, slot) + offset : NULL;
+}
+
+static const uint8_t *copy_of(const struct inquest *inquest, unsigned int slot, unsigned int index, unsigned int sector, bool *dirty)
+{
+	return copy_under(inquest, inquest->witnesses[slot].id, slot, index, sector, dirty);
 }
 
 static bool holds(const struct inquest *inquest, unsigned int slot, unsigned int sector, const uint8_t *bytes, bool dirty_only)
@@ -307,6 +324,8 @@ static int64_t source(const struct inquest *inquest, unsigned int sector, const 
 		for (unsigned int k = 0; k < inquest->driver->capacity; k++) {
 			const uint8_t *copy = k < witness->length || corrected ? copy_of(inquest, i, k, sector, &dirty) : NULL;
 
+			if (!copy && corrected)
+				copy = copy_under(inquest, (uint64_t)expected_age(inquest, i), i, k, sector, &dirty);
 			if (copy && dirty && (!memcmp(copy, bytes, SECTOR) || (corrected && differ_by_a_bit(copy, bytes))))
 				most = age > most ? age : most;
 		}

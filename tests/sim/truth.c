@@ -264,6 +264,8 @@ static int class_at(const struct truth *truth, unsigned int slot)
 		return WB_ALIEN_ID;
 	if (old && (!is_v0(truth) || place->id <= due))
 		return WB_OLD;
+	if (place->data_lost && length_fits && (due ? next && !place->id : next || place->in_place))
+		return WB_PART_READABLE;
 	if (!due)
 		return all_zero(slot_bytes(truth, slot), BLOCK) ? WB_EMPTY : WB_FOREIGN;
 	if (next && !place->id)

@@ -435,6 +435,8 @@ static void head_slot(void **state)
 		{ "v2", 0, WB_SLOT_GARBAGE | WB_SLOT_LAP, 1, 'h', 0 },
 		{ "v2", 9, WB_SLOT_LAP | WB_SLOT_ONE_BIT, 1, 'r', 1 },
 		{ "v2", 9, WB_SLOT_LAP | WB_SLOT_NO_DATA, 1, 'p', 1 },
+		{ "v2", 0, WB_SLOT_GARBAGE | WB_SLOT_LAP | WB_SLOT_NO_DATA, 1, 'p', 1 }, /* maybe whole under a damaged id */
+		{ "v2", 0, WB_SLOT_GARBAGE | WB_SLOT_LAP | WB_SLOT_NO_DATA, 16, 'h', 0 },
 		{ "v2", 9, WB_SLOT_LAP, 16, 'b', 1 },
 		{ "v2", 0, WB_SLOT_NO_HEADER, 0, 'u', 1 },
 		{ "v2", 0, WB_SLOT_GARBAGE | WB_SLOT_LAP | WB_SLOT_SEALED, 1, 'x', 1 },
@@ -590,6 +592,10 @@ static void slot_never_written_is_no_torn_head(void **state)
 	table_init(&t, "v2", 8);
 	log_of(&t, 1, 7);
 	expect(&t, 7, 1, 0, "LLLLLLL.");
+	for (unsigned i = 0; i < 3; i++) { /* what cannot be read there may be whole, under whatever id */
+		stand(&t, 7, (const uint64_t[]){ 0, 5, 16 }[i], WB_SLOT_GARBAGE | WB_SLOT_LAP | WB_SLOT_NO_DATA);
+		expect(&t, 7, 1, 0, "LLLLLLLp");
+	}
 	table_release(&t);
 }
 
