@@ -173,6 +173,8 @@ static int say_choices(struct work *work, unsigned refused)
 			  "shows what headers are left");
 	} else if (refused & WB_REFUSE_GEOMETRY) {
 		next_step(common_of(work), "wb-check", "slots", NULL, NULL, "lists the geometries that fit");
+		if (policy == WB_STRICT && work->ring.beyond)
+			status = say_alternative(work, WB_SALVAGE);
 	} else if (refused & WB_REFUSE_RESTARTED) {
 		status = say_timeline_choices(work);
 	} else if (refused & WB_REFUSE_RECORD) {

@@ -831,7 +831,8 @@ enum wb_refusal {
 	WB_REFUSE_BOUNDS = 16,    /* dirty misaligned, or length out of range */
 	WB_REFUSE_BEYOND = 32,    /* dirty beyond BACKING */
 	WB_REFUSE_ZEROED = 64,
-	WB_REFUSE_GEOMETRY = 128, /* resized or shifted */
+	WB_REFUSE_GEOMETRY = 128, /* resized or shifted, or whole segments lie beyond the slots that were given; strict alone
+				   * refuses where these are all older than M */
 	WB_REFUSE_RESTARTED = 256,
 	WB_REFUSE_DESTROYED = 512,
 	WB_REFUSE_RECORD = 1024,  /* record_state MISSING and no record_use */

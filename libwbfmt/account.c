@@ -50,7 +50,7 @@ static uint64_t id_in(const struct wb_geometry *geometry, const uint8_t *bytes)
 	return header.id;
 }
 
-int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *options, uint64_t *count,
+int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *options, uint64_t *count, uint64_t *newest,
 		      const struct wb_progress *progress, struct wb_error *err)
 {
 	const struct wb_geometry *given = &ring->cache->geometry;
@@ -59,7 +59,7 @@ int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *opti
 	void *bytes = NULL;
 	int ret = 0;
 
-	*count = 0;
+	*count = *newest = 0;
 	if (given->wrap || wb_geometry_init(&all, given->format, given->order, wb_dev_size(dev), 0, NULL) ||
 	    all.slots <= given->slots)
 		return 0;
@@ -79,6 +79,7 @@ int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *opti
 		else
 			left.id = id_in(&all, bytes);
 		++*count;
+		*newest = wb_max(*newest, left.id);
 		tell(options, &left);
 	}
 	free(bytes);

@@ -10,8 +10,8 @@ int wb_account(struct wb_ring *ring, const struct wb_decide_options *options, st
 	       const struct wb_progress *progress, struct wb_error *err);
 
 /* *count: intact segments, and headers that cannot be read, in slots of the device beyond those of the ring, which --slots
- * made smaller. Tells each to the callback of the options; either may be NULL. */
-int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *options, uint64_t *count,
+ * made smaller; *newest: the largest id among them. Tells each to the callback of the options, which may be NULL. */
+int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *options, uint64_t *count, uint64_t *newest,
 		      const struct wb_progress *progress, struct wb_error *err);
 
 #endif

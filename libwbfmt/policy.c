@@ -67,7 +67,7 @@ static unsigned patterns(const struct wb_ring *ring)
 {
 	unsigned bits = 0;
 
-	if (ring->resized || ring->shifted)
+	if (ring->shifted || ring->candidate_count || (ring->resized && !ring->beyond))
 		bits |= WB_REFUSE_GEOMETRY;
 	if (ring->restarted && (ring->options.timeline == WB_TIMELINE_NONE ||
 				(ring->options.timeline == WB_TIMELINE_OLD && ring->restarted_again)))
@@ -308,7 +308,7 @@ static int look_further(struct work *work, struct wb_error *err)
 {
 	struct wb_ring *ring = work->ring;
 	struct wb_decision *decision = work->decision;
-	uint64_t beyond;
+	uint64_t newest = 0;
 	int ret = 0;
 
 	if (work->backing && !work->options->resumed)
@@ -316,12 +316,14 @@ static int look_further(struct work *work, struct wb_error *err)
 	if (!ret && work->backing)
 		ret = wb_ring_weigh_record(ring, work->backing, work->options->capacity, &decision->record_contradicted,
 					   work->progress, err);
-	if (!ret)
-		ret = wb_account_beyond(ring, work->options, &beyond, work->progress, err);
+	if (!ret && ring->beyond)
+		ret = wb_account_beyond(ring, work->options, &decision->left_segments, &newest, work->progress, err);
 	if (ret)
 		return ret;
-	decision->refused = patterns(ring) | (beyond ? WB_REFUSE_GEOMETRY : 0);
-	decision->damage = damage(ring, work->options) | decision->refused;
+	/* they contradict the number of slots that was given; those newer than all within it, for every policy */
+	decision->refused = patterns(ring) | (newest > ring->head ? WB_REFUSE_GEOMETRY : 0);
+	decision->damage = damage(ring, work->options) | decision->refused |
+			   (decision->left_segments ? WB_REFUSE_GEOMETRY : 0);
 	if (decision->record_contradicted && ring->options.record_use == WB_RECORD_AUTO)
 		decision->damage |= WB_REFUSE_CONTRADICTED;
 	if (work->options->until_given || work->options->policy != WB_SALVAGE ||

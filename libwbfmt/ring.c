@@ -251,6 +251,7 @@ static int allocate(struct wb_ring *ring, void **buffer, struct wb_error *err)
 int wb_ring_load(struct wb_ring *ring, struct wb_cache *cache, const struct wb_ring_options *options,
 		 const struct wb_progress *progress, struct wb_error *err)
 {
+	uint64_t newest_beyond;
 	void *buffer = NULL;
 	int ret;
 
@@ -270,7 +271,7 @@ int wb_ring_load(struct wb_ring *ring, struct wb_cache *cache, const struct wb_r
 	if (!ret && !ring->options.metadata_only)
 		ret = wb_ring_find_bits(ring, progress, err);
 	if (!ret)
-		ret = wb_account_beyond(ring, NULL, &ring->beyond, progress, err);
+		ret = wb_account_beyond(ring, NULL, &ring->beyond, &newest_beyond, progress, err);
 	if (!ret)
 		ret = wb_ring_judge(ring, err);
 	if (ret)

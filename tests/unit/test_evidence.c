@@ -389,46 +389,58 @@ static void note_unusable(void *context, uint64_t id, unsigned index, uint64_t s
 	assert_true(id == 15 && index == 0 && sector == BLOCKS * 8 && dirty == 0xff);
 }
 
-static void segments_beyond_the_given_slots_refuse_every_policy(void **state)
+/* Ids 7 ... 10 on the four slots that are given, and one more in slot 5; 512 bytes of that may be unreadable. */
+static void beyond_scene(struct scene *scene, const char *format, uint64_t id, bool intact, uint64_t unreadable)
 {
-	static const struct { const char *format; bool intact, refused; uint64_t unreadable, id; } cases[] = {
-		{ "v0", true, true, 0, 18 }, { "v0", false, false, 0, 0 }, { "v1", true, true, 0, 18 }, { "v1", false, false, 0, 0 },
-		{ "v2", true, true, 0, 18 }, { "v2", false, false, 0, 0 },
-		/* what cannot be read may be intact */
-		{ "v0", true, true, 512, 0 }, { "v1", true, true, 512, 0 }, { "v1", true, true, 5120, 18 }, { "v0", true, true, 5120, 18 },
+	const struct wb_ring_options load = { .backing_sectors = BLOCKS * 8, .sums_memory = 1 << 20, .jobs = 1 };
+	struct wb_overrides overrides = { .slots = 4 };
+
+	memset(scene, 0, sizeof(*scene));
+	build_init(&scene->b, format, wb_format_find(format)->order_min, 6);
+	backing_init(&scene->backing, BLOCKS * 8);
+	build_segment_at(&scene->b, 5, id, PUTS({ id, 0xff, 0 }));
+	if (!intact) /* a lap, or a bit of the data that the checksum covers */
+		build_at(&scene->b, 5)[wb_seal_covers_data(scene->b.geometry.format) ? 5000 : 9] ^= 1;
+	const struct wb_range bad = { wb_slot_offset(&scene->b.geometry, 5) + unreadable, 512 };
+
+	scene->b.geometry.slots = 4;
+	build_log(&scene->b, 7, 10, 1000);
+	scene->b.dev = build_bad(&scene->b, &bad, unreadable != 0);
+	assert_int_equal(wb_cache_open(&scene->b.cache, scene->b.dev, &overrides, NULL), 0);
+	assert_int_equal(wb_ring_load(&scene->b.ring, &scene->b.cache, &load, NULL, NULL), 0);
+}
+
+/* Newer ones may be what BACKING holds; others are left out, and strict wants to know first. */
+static void segments_beyond_the_given_slots_are_left_out_or_refused(void **state)
+{
+	static const char *const formats[] = { "v0", "v1", "v2" };
+	static const struct { uint64_t id; bool intact; uint64_t unreadable, told; bool left, by_all; } cases[] = {
+		{ 18, true, 0, 18, true, true },    { 6, true, 0, 6, true, false },    { 18, false, 0, 0, false, false },
+		{ 18, true, 512, 0, true, false }, /* what cannot be read may be intact */
+		{ 18, true, 5120, 18, true, true }, { 6, true, 5120, 6, true, false },
 	};
 
 	(void)state;
-	for (size_t i = 0; i < LENGTH_OF(cases); i++)
-		for (enum wb_policy policy = WB_STRICT; policy <= WB_SALVAGE; policy++) {
-			unsigned order = wb_format_find(cases[i].format)->order_min;
-			struct noted noted = { .count = 0 };
-			const struct wb_decide_options options = { .policy = policy, .context = &noted, .left = note_left };
-			const struct wb_ring_options load = { .backing_sectors = BLOCKS * 8, .sums_memory = 1 << 20, .jobs = 1 };
-			struct wb_overrides overrides = { .slots = 4 };
-			struct scene scene;
+	for (size_t i = 0; i < LENGTH_OF(cases) * LENGTH_OF(formats) * 3; i++) {
+		enum wb_policy policy = (enum wb_policy)(i % 3);
+		const char *format = formats[i / 3 % 3];
+		__typeof__(cases[0]) *c = &cases[i / 9];
+		bool refused = c->left && (c->by_all || policy == WB_STRICT);
+		struct noted noted = { .count = 0 };
+		struct scene scene;
 
-			memset(&scene, 0, sizeof(scene));
-			build_init(&scene.b, cases[i].format, order, 6);
-			backing_init(&scene.backing, BLOCKS * 8);
-			build_log(&scene.b, 1, 4, 1000);
-			build_segment_at(&scene.b, 5, 18, PUTS({ 18, 0xff, 0 }));
-			if (!cases[i].intact) /* a lap, or a bit of the data that the checksum covers */
-				build_at(&scene.b, 5)[*cases[i].format == 'v' && cases[i].format[1] == '0' ? 9 : 5000] ^= 1;
-			const struct wb_range bad = { wb_slot_offset(&scene.b.geometry, 5) + cases[i].unreadable, 512 };
-
-			scene.b.dev = build_bad(&scene.b, &bad, cases[i].unreadable != 0);
-			assert_int_equal(wb_cache_open(&scene.b.cache, scene.b.dev, &overrides, NULL), 0);
-			assert_int_equal(wb_ring_load(&scene.b.ring, &scene.b.cache, &load, NULL, NULL), 0);
-			decide_with(&scene, options);
-			assert_int_equal(scene.decision.refused, cases[i].refused ? WB_REFUSE_GEOMETRY : 0);
-			assert_int_equal(noted.count > 0 && noted.left[0].reason == WB_LEFT_BEYOND_SLOTS, cases[i].refused);
-			if (cases[i].refused) {
-				assert_int_equal(noted.left[0].slot, 5);
-				assert_int_equal(noted.left[0].id, cases[i].id);
-			}
-			scene_release(&scene);
-		}
+		beyond_scene(&scene, format, c->id, c->intact, c->unreadable);
+		decide_with(&scene, (struct wb_decide_options){ .policy = policy, .context = &noted, .left = note_left });
+		if (scene.decision.refused != (refused ? WB_REFUSE_GEOMETRY : 0))
+			fail_msg("%s, case %zu, policy %u: %x", format, i / 9, policy, scene.decision.refused);
+		assert_int_equal(status_of(&scene, policy), refused ? 4 : c->left ? 5 : 0);
+		assert_int_equal(may_end(&scene, policy), !c->left);
+		assert_int_equal(backing_holds(&scene.backing, 10 * 8, 10), !refused);
+		assert_int_equal(noted.count, c->left);
+		assert_true(!c->left || (noted.left[0].reason == WB_LEFT_BEYOND_SLOTS && noted.left[0].slot == 5 &&
+					 noted.left[0].id == c->told));
+		scene_release(&scene);
+	}
 }
 
 /* One slot each of what is left out, and what is said of it. */
@@ -529,10 +541,77 @@ static void broken_segment_of_the_new_line_keeps_the_old_one_away(void **state)
 	scene_release(&scene);
 }
 
+/* 1 and 2, above them 3 of the other dialect, and 4 as the first ones: the write of 3 was lost, or there were two more lines. */
+static void what_may_go_on_with_the_new_line_is_not_overwritten(void **state)
+{
+	static const struct { const char *name; uint64_t block, held; bool refused; } cases[] = {
+		{ "nothing of 4 is there", 40, 1, false },    { "BACKING has 4", 40, 4, true },
+		{ "3 is older, whatever it is", 41, 3, false },
+	};
+	static const struct wb_ring_options options = { .timeline = WB_TIMELINE_NEW };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct scene scene;
+
+		memset(&scene, 0, sizeof(scene));
+		build_init(&scene.b, "v2", 10, 5);
+		backing_init(&scene.backing, BLOCKS * 8);
+		for (uint64_t id = 1; id <= 4; id++) {
+			scene.b.inverted = id != 3;
+			build_segment(&scene.b, id, PUTS({ 40 + (id == 3), 0xff, 0 }, { 41, 0xff, 0 }));
+		}
+		backing_write(&scene.backing, cases[i].block, 0xff, cases[i].held);
+		build_load_on(&scene.b, NULL, &options);
+		assert_true(scene.b.ring.restarted_again);
+		decide(&scene, WB_STRICT);
+		if (scene.decision.refused != (cases[i].refused ? WB_REFUSE_REGRESS : 0))
+			fail_msg("%s: %x", cases[i].name, scene.decision.refused);
+		assert_int_equal(status_of(&scene, WB_STRICT), cases[i].refused ? 4 : 5);
+		decide(&scene, WB_SALVAGE);
+		assert_int_equal(backing_holds(&scene.backing, 40 * 8, 4), cases[i].refused);
+		assert_true(backing_holds(&scene.backing, 41 * 8, 2));
+		scene_release(&scene);
+	}
+}
+
+static void torn_tail_of_the_new_line_is_weighed_too(void **state)
+{
+	static const struct wb_ring_options options = { .timeline = WB_TIMELINE_NEW };
+
+	(void)state;
+	for (unsigned written_back = 0; written_back < 2; written_back++) {
+		struct scene scene;
+
+		scene_init(&scene, "v1");
+		build_log(&scene.b, 13, 16, 1000);
+		for (uint64_t id = 1; id <= 3; id++)
+			build_segment(&scene.b, id, PUTS({ id, 0xff, 0 }, { 40, 0xff, 0 }));
+		build_segment(&scene.b, 4, PUTS({ 40, 0xff, 0 }, { 1, 0xff, 0 }));
+		break_seal(&scene.b, 4);
+		for (uint64_t id = 1; id <= 3; id++)
+			backing_write(&scene.backing, id, 0xff, id);
+		if (written_back) {
+			backing_write(&scene.backing, 40, 0xff, 4);
+			backing_write(&scene.backing, 1, 0xff, 4);
+		}
+		build_load_on(&scene.b, NULL, &options);
+		decide(&scene, WB_STRICT);
+		assert_int_equal(scene.decision.refused, written_back ? WB_REFUSE_ROTTEN : 0);
+		assert_int_equal(class_at(&scene.b, 3), written_back ? WB_ROTTEN : WB_TORN_TAIL);
+		decide(&scene, WB_SALVAGE);
+		assert_true(backing_holds(&scene.backing, 40 * 8, written_back ? 4 : 3));
+		assert_false(may_end(&scene, WB_SALVAGE));
+		scene_release(&scene);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(broken_segment_of_the_new_line_keeps_the_old_one_away),
+		cmocka_unit_test(what_may_go_on_with_the_new_line_is_not_overwritten),
+		cmocka_unit_test(torn_tail_of_the_new_line_is_weighed_too),
 		cmocka_unit_test(torn_tail_that_was_written_back_is_rotten),
 		cmocka_unit_test(of_a_tail_that_writes_a_block_twice_the_second_version_counts),
 		cmocka_unit_test(what_a_tail_holds_as_the_window_does_tells_nothing),
@@ -544,7 +623,7 @@ int main(void)
 		cmocka_unit_test(a_clean_copy_above_a_hole_is_evidence),
 		cmocka_unit_test(replay_refuses_what_was_not_decided),
 		cmocka_unit_test(record_is_contradicted_by_what_backing_lacks),
-		cmocka_unit_test(segments_beyond_the_given_slots_refuse_every_policy),
+		cmocka_unit_test(segments_beyond_the_given_slots_are_left_out_or_refused),
 		cmocka_unit_test(each_slot_left_out_is_told_with_its_reason),
 		cmocka_unit_test(until_0_writes_nothing_and_says_so),
 		cmocka_unit_test(everything_is_beyond_a_backing_device_of_no_size),
