@@ -66,6 +66,8 @@ bool remove_if_there(const char *path);
 void unreadable(int64_t offset, int64_t bytes);
 void unreadable_of(const char *path, int64_t offset, int64_t bytes);
 void readable_again(void);
+/* Somebody makes this file while the next command makes it; NULL: nobody does. */
+void appear_during_the_next_run(const char *path);
 
 /* Path of a file of the source. */
 const char *source(const char *format, ...) FORMAT(1);

@@ -54,6 +54,22 @@ static void fifos_and_devices_are_refused_as_files_and_not_waited_for(void **sta
 	assert_true(same("backing.img", "before.img"));
 }
 
+static void file_that_appears_in_the_meantime_is_not_overwritten(void **state)
+{
+	static const char *const options[] = { "--svg", "--domain-map", "--pack" };
+
+	(void)state;
+	make_cache("v2-simple");
+	for (unsigned i = 0; i < 3; i++) {
+		appear_during_the_next_run("same");
+		expect(8, "wb-dump -q %s=same cache.img", options[i]);
+		appear_during_the_next_run(NULL);
+		if (!has(words, "same: cannot be put in its place: File exists"))
+			fail_msg("%s: %s", options[i], words);
+		shell("[ \"$(cat same)\" = new ] && rm same && [ -z \"$(find . -name '*.new-*')\" ]");
+	}
+}
+
 static void files_that_commands_make_are_for_their_owner_alone(void **state)
 {
 	static const char *const files[] = { "u", "s", "r", "f", "p", "v" };
@@ -178,6 +194,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		table_test(one_name_for_two_output_files_is_a_usage_error_before_anything_happens),
 		table_test(fifos_and_devices_are_refused_as_files_and_not_waited_for),
+		table_test(file_that_appears_in_the_meantime_is_not_overwritten),
 		table_test(files_that_commands_make_are_for_their_owner_alone),
 		table_test(json_alone_is_json_alone_with_verdict_next_step_and_devices),
 		table_test(options_that_mean_nothing_are_not_offered_and_the_nearest_is_named),
@@ -187,5 +204,6 @@ int main(void)
 		table_test(control_characters_in_names_reach_no_terminal),
 	};
 
+	setenv("WB_IO", "threads", 1); /* whose reads are seen */
 	return run_tables("table_files", tests, sizeof(tests) / sizeof(tests[0]));
 }
