@@ -94,7 +94,7 @@ JOBS ?= $(shell nproc)
 LONGEST := unit simulate dump resume golden flush undo findings repair check format fixtures killpoints
 FILES := $(sort $(patsubst tests/table/table_%.c,%,$(wildcard tests/table/table_*.c)) \
 	$(patsubst tests/cli/%.bats,%,$(wildcard tests/cli/*.bats)))
-KINDS := $(LONGEST) $(filter-out $(LONGEST) damage pack packs,fuzz $(FILES))
+KINDS := $(LONGEST) $(filter-out $(LONGEST) damage packs,fuzz $(FILES))
 # nothing there is for sanitizers to find
 DRY := killpoints udev docs guide completions install demo
 
@@ -123,7 +123,7 @@ check-rest: check-sanitized check-damaged check-portable check-killed check-step
 asan:
 	$(MAKE) -j$(JOBS) WERROR=-Werror $(ASAN) tests
 
-SANITIZED := $(filter-out $(DRY),$(KINDS) pack packs)
+SANITIZED := $(filter-out $(DRY),$(KINDS) packs)
 check-sanitized: asan
 	@$(EACH) $(SANITIZED:%=check-sanitized-%)
 
