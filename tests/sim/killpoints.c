@@ -483,14 +483,14 @@ static unsigned leftovers(bool remove)
 	return count;
 }
 
-/* Behind what every run has of its own: the hour, and the seconds and memory that it takes. */
+/* Behind what every run has of its own: the hour, the seconds and memory that it takes, the random id in the undo file. */
 static const char *skip_time(const char *at)
 {
-	static const char *const keys[] = { "\"time\":", "\"seconds\":", "\"peak_memory\":" };
+	static const char *const keys[] = { "\"time\":", "\"seconds\":", "\"peak_memory\":", "\"device\":\"undo\",\"sha256\":\"" };
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		if (!strncmp(at, keys[i], strlen(keys[i])))
-			return at + strlen(keys[i]) + strspn(at + strlen(keys[i]), "0123456789.");
+			return at + strlen(keys[i]) + strspn(at + strlen(keys[i]), "0123456789.abcdef");
 	return at;
 }
 
