@@ -54,8 +54,6 @@ static uint8_t read_both(const struct question *question, uint32_t slot, unsigne
 	uint8_t masks[2] = { 0xff, 0xff };
 	uint32_t inside = offset < size ? (uint32_t)wb_min(WB_BLOCK, (size - offset) / WB_SECTOR * WB_SECTOR) : 0;
 
-	if (!inside)
-		return 0;
 	wb_ring_reread(ring, ring->cache->dev, wb_slot_offset(&ring->cache->geometry, slot) + WB_BLOCK * (index + 1u), cache,
 		       WB_BLOCK, &masks[0]);
 	wb_ring_patch(ring, slot, WB_BLOCK * (index + 1u), cache, WB_BLOCK);

@@ -156,8 +156,6 @@ int wb_probe_bid(struct wb_dev *dev, const struct wb_format *format, unsigned or
 static bool order_fits(const struct wb_format *format, unsigned order, int order_byte,
 		       const struct wb_overrides *overrides)
 {
-	if (order < format->order_min || order > format->order_max)
-		return false;
 	if (overrides->order)
 		return order == overrides->order;
 	/* 2.0.0 and 2.0.1 check only the magic: a v2 log may stand under any order byte */

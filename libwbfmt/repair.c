@@ -61,11 +61,11 @@ const char *wb_repair_obstacle(const struct wb_ring *ring, enum wb_repair_kind k
 	case WB_REPAIR_RECORD:
 		if (ring->cache->geometry.format->record_binds)
 			return "in this generation the record tells which segments were discarded";
-		return ring_obstacle(ring);
+		break;
 	case WB_REPAIR_HEAD:
-		return ring_obstacle(ring);
+		break;
 	}
-	return NULL;
+	return ring_obstacle(ring);
 }
 
 struct walk {

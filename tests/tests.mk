@@ -33,7 +33,7 @@ $(CMD_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(wildcard tests/unit/*.h) $(BUIL
 
 # what the library calls, in front of which test_failures puts its own
 WRAPPED := malloc calloc realloc reallocarray posix_memalign strdup strndup free inflateInit_ deflateInit2_ compress2 uncompress \
-	pthread_create io_uring_queue_init pread64 pwrite64 read write open64 fsync ftruncate64 fstat64 lseek64
+	pthread_create io_uring_queue_init pread64 pwrite64 read write open64 fsync ftruncate64 fstat64 fcntl64 lseek64
 
 $(BUILD)/tests/test_failures: tests/unit/test_failures.c tests/unit/cache_builder.h $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)

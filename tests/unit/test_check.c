@@ -413,6 +413,32 @@ static void hazard_needs_a_record_and_partial_writes(void **state)
 	}
 }
 
+static void metadata_that_changed_since_is_an_error(void **state)
+{
+	const struct wb_ring_options options = { .backing_sectors = 1000 * 8, .jobs = 1 };
+	struct found found = { .count = 0 };
+	struct wb_error err = { 0 };
+	struct wb_dev *inner;
+	struct spy spy;
+	struct build b;
+
+	(void)state;
+	sound(&b, "v1");
+	beyond(&b);
+	assert_int_equal(wb_dev_memory(&inner, b.bytes, b.geometry.bytes, NULL), 0);
+	spy_init(&spy, inner);
+	build_load_on(&b, &spy.dev, &options);
+	spy.change_read = spy.reads + 1;
+	spy.change_at = wb_slot_offset(&b.geometry, 4) + 512;
+	assert_int_equal(wb_check(&b.ring, NULL, note, &found, &err), -WB_ECHANGED);
+	assert_int_equal(err.offset, wb_slot_offset(&b.geometry, 4));
+	assert_int_equal(found.count, 0);
+	wb_ring_release(&b.ring);
+	b.dev = NULL;
+	wb_dev_close(inner);
+	build_release(&b);
+}
+
 static void finder_can_stop(void **state)
 {
 	struct build b;
@@ -540,6 +566,7 @@ int main(void)
 		cmocka_unit_test(both_dialects_are_two_time_lines_and_a_note),
 		cmocka_unit_test(contradicted_pair_is_a_finding),
 		cmocka_unit_test(hazard_needs_a_record_and_partial_writes),
+		cmocka_unit_test(metadata_that_changed_since_is_an_error),
 		cmocka_unit_test(finder_can_stop),
 		cmocka_unit_test(end_is_told_with_what_it_left_out_or_what_came_after),
 		cmocka_unit_test(sector_0_alone_can_be_judged),

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include "cache_builder.h"
@@ -16,6 +17,47 @@ static struct {
 	unsigned from, times, calls;
 } refusal;
 
+/* Of the first `times` calls what has been completed is told as another result; error 0: as half of what it was. late: all of
+ * the first call are completed, and told a moment later than its own failure. */
+static struct {
+	int error;
+	unsigned times;
+	bool late;
+	pthread_t teller;
+	struct io_uring *ring;
+	unsigned tail;
+} completion;
+
+static void *tell(void *unused)
+{
+	const struct timespec moment = { .tv_nsec = 5000000 };
+
+	(void)unused;
+	nanosleep(&moment, NULL);
+	__atomic_store_n(completion.ring->cq.ktail, completion.tail, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static int tell_late(struct io_uring *ring)
+{
+	completion.ring = ring;
+	completion.tail = *ring->cq.ktail;
+	completion.late = false;
+	__atomic_store_n(ring->cq.ktail, *ring->cq.khead, __ATOMIC_RELEASE);
+	assert_int_equal(pthread_create(&completion.teller, NULL, tell, NULL), 0);
+	return -EIO;
+}
+
+static void change_completed(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head;
+
+	completion.times--;
+	io_uring_for_each_cqe(ring, head, cqe)
+		cqe->res = completion.error ? completion.error : cqe->res / 2;
+}
+
 int __real_io_uring_submit_and_wait(struct io_uring *ring, unsigned at_least);
 int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned at_least);
 int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned at_least)
@@ -24,7 +66,11 @@ int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned at_least)
 
 	if (call >= refusal.from && call - refusal.from < refusal.times)
 		return refusal.error;
-	return __real_io_uring_submit_and_wait(ring, at_least);
+	int submitted = __real_io_uring_submit_and_wait(ring, completion.late ? io_uring_sq_ready(ring) : at_least);
+
+	if (completion.times)
+		change_completed(ring);
+	return completion.late ? tell_late(ring) : submitted;
 }
 
 static uint8_t (*bytes)[WB_BLOCK], (*on_disk)[WB_BLOCK];
@@ -104,6 +150,34 @@ static void whatever_io_uring_enter_answers_every_request_is_carried_out(void **
 	refusal.times = 0;
 }
 
+/* The kernel does not know such requests, has no memory for them, or carries them out in parts. */
+static void whatever_is_said_of_a_request_it_is_carried_out(void **state)
+{
+	static const struct { int error; unsigned times; bool late; } rows[] = {
+		{ -EAGAIN, 1, false }, { -EINVAL, UINT32_MAX, false }, { -EINTR, 2, false }, { -EOPNOTSUPP, UINT32_MAX, false },
+		{ -ENOMEM, 3, false }, { 0, 1, false }, { 0, 4, false },
+		{ 0, 0, true },        { 0, 1, true }, { -EAGAIN, 1, true }, /* nobody waits for it in the ring that is given up */
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < LENGTH_OF(rows); i++) {
+		struct wb_uring *uring = wb_uring_open();
+		int fd = open_file();
+
+		if (!uring)
+			skip();
+		completion.error = rows[i].error;
+		completion.times = rows[i].times;
+		completion.late = rows[i].late;
+		assert_int_equal(survives(uring, fd), rows[i].late);
+		if (rows[i].late)
+			pthread_join(completion.teller, NULL);
+		completion.times = 0;
+		wb_uring_close(uring);
+		close(fd);
+	}
+}
+
 /* The rules of wb_dev_ops.submit hold without the ring too. */
 static void after_a_failed_write_nothing_more_is_written_when_the_ring_is_given_up(void **state)
 {
@@ -162,6 +236,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(whatever_io_uring_enter_answers_every_request_is_carried_out),
+		cmocka_unit_test(whatever_is_said_of_a_request_it_is_carried_out),
 		cmocka_unit_test(after_a_failed_write_nothing_more_is_written_when_the_ring_is_given_up),
 		cmocka_unit_test(a_device_whose_ring_is_refused_goes_on_with_threads),
 	};

@@ -10,12 +10,15 @@ struct pair {
 	struct backing backing;
 };
 
-/* Ids 9 ... 16; 13 writes blocks 20 to 22, and 15 block 21 again. In slot 4 a bit of the id of 13 is flipped. */
+/* Ids 9 ... 16; 13 writes blocks 20 to 22, and what no plan can use, and 15 block 21 again. In slot 4 a bit of the id of 13 is
+ * flipped. */
 static void pair_init(struct pair *pair, unsigned bit)
 {
 	build_init(&pair->b, "v1", 6, N);
 	build_log(&pair->b, 9, 16, BLOCKS);
-	build_segment(&pair->b, 13, PUTS({ 20, 0xff, 0 }, { 21, 0xff, 0 }, { 22, 0x0f, 0 }));
+	build_segment(&pair->b, 13, PUTS({ 20, 0xff, 0 }, { 21, 0xff, 0 }, { 22, 0x0f, 0 }, { 23, 0xff, 0 }, { 24, 0x00, 0 }));
+	build_at(&pair->b, 4)[512 + 3 * 16] ^= 1; /* sector 23 * 8 + 1 */
+	build_seal(&pair->b, 4);
 	build_segment(&pair->b, 15, PUTS({ 21, 0xff, 0 }));
 	build_at(&pair->b, 4)[bit / 8] ^= (uint8_t)(1u << bit % 8);
 	backing_init(&pair->backing, BLOCKS * 8);
@@ -27,16 +30,21 @@ static void pair_release(struct pair *pair)
 	build_release(&pair->b);
 }
 
-static struct wb_decision salvage(struct pair *pair, bool with_backing, bool resumed, uint64_t ids)
+static struct wb_decision salvage_on(struct pair *pair, uint64_t sectors, bool with_backing, bool resumed, uint64_t ids)
 {
 	const struct wb_decide_options options = { .policy = WB_SALVAGE, .capacity = ROOM, .resumed = resumed, .ids = ids };
 	struct wb_decision decision;
 	struct wb_error err = { 0 };
 
-	build_load(&pair->b, BLOCKS * 8);
+	build_load(&pair->b, sectors);
 	if (wb_decide(&pair->b.ring, with_backing ? pair->backing.dev : NULL, &options, &decision, NULL, &err))
 		fail_msg("%s", err.text);
 	return decision;
+}
+
+static struct wb_decision salvage(struct pair *pair, bool with_backing, bool resumed, uint64_t ids)
+{
+	return salvage_on(pair, BLOCKS * 8, with_backing, resumed, ids);
 }
 
 static void expect_id(struct pair *pair, uint64_t id)
@@ -87,6 +95,15 @@ static void old_id_stays_where_nothing_can_be_compared(void **state)
 	salvage(&pair, true, false, 0);
 	expect_id(&pair, 5);
 	pair_release(&pair);
+	/* and what lies beyond BACKING, whose size nobody told when the log was loaded */
+	for (unsigned inside = 0; inside < 2; inside++) {
+		pair_init(&pair, 3);
+		build_segment(&pair.b, 13, PUTS({ BLOCKS, 0xff, 0 }, { BLOCKS - inside, 0xff, 0 }));
+		build_at(&pair.b, 4)[0] ^= 8;
+		salvage_on(&pair, 0, true, false, 0);
+		expect_id(&pair, inside ? 13 : 5);
+		pair_release(&pair);
+	}
 }
 
 /* 20, of 17 ... 24, with a bit more: 28, which is ahead of 24. 22 writes block 21 again. */

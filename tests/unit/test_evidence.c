@@ -3,6 +3,7 @@
  * left behind silently. */
 #include "cache_builder.h"
 #include "evidence.h"
+#include "versions.h"
 
 #define BLOCKS 64u
 
@@ -58,6 +59,37 @@ static bool may_end(struct scene *scene, enum wb_policy policy)
 	const struct wb_decide_options options = { .policy = policy };
 
 	return wb_decision_may_end(&scene->b.ring, &options, &scene->decision, &scene->result);
+}
+
+/* ---- what claims ---- */
+
+/* 16 is the newest of eight; what stands in slot 4 claims what it says, or not. */
+static void headers_in_place_within_a_lap_of_the_newest_claim(void **state)
+{
+	static const struct { uint64_t id; uint8_t length; uint16_t flags; bool claims, planned; } cases[] = {
+		{ 13, 1, WB_SLOT_SEALED, true, true },  { 21, 1, 0, true, false }, { 29, 1, 0, false, false },
+		{ 5, 1, 0, false, false },              { 0, 1, 0, false, false }, { 12, 1, 0, false, false },
+		{ 13, 0, 0, false, true },              { 13, 4, 0, false, true }, { 13, 1, WB_SLOT_NO_HEADER, false, true },
+		{ UINT64_MAX - 2, 1, 0, false, false },
+	};
+	const struct wb_scope scope = { .low = 9, .high = 16 };
+	struct scene scene;
+
+	(void)state;
+	scene_init(&scene, "v1");
+	build_log(&scene.b, 9, 16, 1000);
+	build_load(&scene.b, 0);
+	assert_false(wb_ring_takes_part(&scene.b.ring, &scope, 0));
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct wb_slot *slot = &scene.b.ring.slots[4];
+
+		slot->id = cases[i].id;
+		slot->length = cases[i].length;
+		slot->flags = cases[i].flags;
+		assert_int_equal(wb_slot_claims(&scene.b.ring, 4), cases[i].claims);
+		assert_int_equal(wb_ring_takes_part(&scene.b.ring, &scope, 13), cases[i].planned);
+	}
+	scene_release(&scene);
 }
 
 /* ---- a torn tail that was written back ---- */
@@ -252,6 +284,16 @@ static void a_readable_hole_protects_what_may_be_its_own(void **state)
 	}
 }
 
+/* Sectors that are not what the replay of the decision has written. */
+static uint64_t count_differing(struct scene *scene)
+{
+	uint64_t differing;
+
+	assert_int_equal(wb_replay_compare(&scene->b.ring, &scene->decision.scope, scene->backing.dev, ROOM, UINT64_MAX, 0, &differing,
+					   NULL, NULL), 0);
+	return differing;
+}
+
 /* More versions of one block than are read together, and a newer claim among them. */
 static void very_many_versions_of_a_block_do_not_hide_a_claim(void **state)
 {
@@ -275,6 +317,9 @@ static void very_many_versions_of_a_block_do_not_hide_a_claim(void **state)
 		decide(&scene, WB_SALVAGE);
 		assert_int_equal(backing_holds(&scene.backing, 0, cases[i].hole ? 1149 : 1150), cases[i].written);
 		assert_int_equal(scene.result.contested_sectors, cases[i].written ? 0 : 8);
+		assert_int_equal(count_differing(&scene), 0);
+		backing_write(&scene.backing, 0, 0x08, 50);
+		assert_int_equal(count_differing(&scene), 1);
 		scene_release(&scene);
 	}
 }
@@ -609,6 +654,7 @@ static void torn_tail_of_the_new_line_is_weighed_too(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(headers_in_place_within_a_lap_of_the_newest_claim),
 		cmocka_unit_test(broken_segment_of_the_new_line_keeps_the_old_one_away),
 		cmocka_unit_test(what_may_go_on_with_the_new_line_is_not_overwritten),
 		cmocka_unit_test(torn_tail_of_the_new_line_is_weighed_too),

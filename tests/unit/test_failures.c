@@ -209,6 +209,17 @@ WRAP(int, fstat64, int fd, struct stat *status)
 	return call_fails(CALL, EIO) ? -1 : __real_fstat64(fd, status);
 }
 
+WRAP(int, fcntl64, int fd, int command, ...)
+{
+	va_list args;
+
+	va_start(args, command);
+	void *lock = va_arg(args, void *);
+
+	va_end(args);
+	return call_fails(CALL, EIO) ? -1 : __real_fcntl64(fd, command, lock);
+}
+
 WRAP(off_t, lseek64, int fd, off_t offset, int whence)
 {
 	return call_fails(CALL, EIO) ? -1 : __real_lseek64(fd, offset, whence);
@@ -264,6 +275,7 @@ static struct wb_dev *count_requests(struct counted_dev *counted, struct wb_dev 
 
 struct stage {
 	struct build build;     /* the cache as it is each time */
+	struct build flipped;   /* a small one, with an id in its place of which a bit is flipped */
 	struct backing backing;
 	uint8_t *cache_bytes;   /* what a run works on */
 	struct counted_dev counted[2];
@@ -276,6 +288,14 @@ struct stage {
 static void note(struct stage *stage, uint64_t value)
 {
 	stage->digest = wb_crc32c(stage->digest, &value, sizeof(value));
+}
+
+/* Ids 9 ... 16; a bit of that of 13 is flipped. */
+static void build_flipped(struct build *b, const char *format, unsigned order)
+{
+	build_init(b, format, order, 8);
+	build_log(b, 9, 16, SPAN);
+	*build_id_at(b, 4) ^= 8;
 }
 
 /* Everything that is no failure and takes memory: clean copies, partial blocks, a hole, a flipped bit, a torn write. */
@@ -302,6 +322,7 @@ static void build_stage(struct stage *stage, const char *format, unsigned order,
 		build_record(b, 1);
 		stage->bad[0] = (struct wb_range){ wb_slot_offset(&b->geometry, wb_slot_of(&b->geometry, LOG - 2)) + WB_BLOCK, 512 };
 	}
+	build_flipped(&stage->flipped, format, order);
 	backing_init(&stage->backing, SPAN * 8);
 	stage->cache_bytes = malloc(b->geometry.bytes);
 	stage->final[0] = malloc(b->geometry.bytes);
@@ -312,6 +333,7 @@ static void build_stage(struct stage *stage, const char *format, unsigned order,
 static void stage_release(struct stage *stage)
 {
 	build_release(&stage->build);
+	build_release(&stage->flipped);
 	backing_release(&stage->backing);
 	free(stage->cache_bytes);
 	free(stage->final[0]);
@@ -471,6 +493,78 @@ static int flushing_an_image(struct stage *stage, struct wb_error *err)
 	return ret;
 }
 
+/* Two slots of the device are left out. */
+static int flushing_fewer_slots(struct stage *stage, struct wb_error *err)
+{
+	const struct wb_overrides fewer = { .slots = 4 };
+	const struct wb_ring_options options = { .backing_sectors = stage->backing.sectors, .jobs = 1 };
+	struct wb_dev *dev = NULL, *backing = NULL;
+	struct wb_ring ring = { 0 };
+	struct wb_cache cache;
+	int ret = open_cache(stage, &dev, err);
+
+	if (!ret)
+		ret = open_backing(stage, &backing, err);
+	if (!ret)
+		ret = wb_cache_open(&cache, dev, &fewer, err);
+	if (!ret)
+		ret = wb_ring_load(&ring, &cache, &options, &polled, err);
+	if (!ret)
+		ret = carry_out(stage, &ring, backing, WB_SALVAGE, err);
+	note(stage, ring.beyond);
+	wb_ring_release(&ring);
+	wb_dev_close(backing);
+	wb_dev_close(dev);
+	return ret;
+}
+
+/* BACKING has to be asked about the id. */
+static int doubting_an_id(struct stage *stage, struct wb_error *err)
+{
+	const struct wb_decide_options options = { .policy = WB_SALVAGE, .capacity = 16 };
+	struct wb_dev *dev = NULL, *backing = NULL;
+	struct wb_ring ring = { 0 };
+	struct wb_decision decision = { 0 };
+	struct wb_cache cache;
+	int ret = open_memory(&stage->counted[0], &dev, stage->flipped.bytes, stage->flipped.geometry.bytes, err);
+
+	if (!ret)
+		ret = open_backing(stage, &backing, err);
+	if (!ret)
+		ret = load(stage, dev, &cache, &ring, 1, err);
+	if (!ret)
+		ret = wb_decide(&ring, backing, &options, &decision, &polled, err);
+	note(stage, decision.ids);
+	wb_ring_release(&ring);
+	wb_dev_close(backing);
+	wb_dev_close(dev);
+	return ret;
+}
+
+/* Whether somebody wrote to it since; an old segment that goes is noticed by the data alone. */
+static int ending_and_asking(struct stage *stage, struct wb_error *err)
+{
+	struct wb_dev *dev = NULL;
+	struct wb_ring ring = { 0 };
+	struct wb_cache cache;
+	bool written = false;
+	int ret = open_cache(stage, &dev, err);
+
+	if (!ret)
+		ret = load(stage, dev, &cache, &ring, 1, err);
+	if (!ret) {
+		struct wb_marker marker = wb_marker_of(&ring, WB_END_FLUSHED, 5, 6);
+
+		ret = wb_cache_end(dev, &marker, err);
+	}
+	if (!ret)
+		ret = wb_cache_written_after_end(dev, &nothing_known, &written, &polled, err);
+	note(stage, written);
+	wb_ring_release(&ring);
+	wb_dev_close(dev);
+	return ret;
+}
+
 static int count_finding(void *context, const struct wb_finding *finding)
 {
 	note(context, (uint64_t)finding->rule);
@@ -513,6 +607,8 @@ static int foretelling(struct stage *stage, struct wb_error *err)
 	struct wb_cache cache;
 	int ret = open_cache(stage, &dev, err);
 
+	if (!wb_seal_covers_data(stage->build.geometry.format)) /* v0 takes this one into the slot of its id */
+		wb_put_le(stage->cache_bytes + wb_slot_offset(&stage->build.geometry, 2) + stage->build.geometry.format->id.offset, 8, 12);
 	if (!ret)
 		ret = open_backing(stage, &backing, err);
 	if (!ret)
@@ -629,7 +725,7 @@ static int record(struct wb_dev **backing, struct wb_dev *file, uint64_t size, s
 	return ret;
 }
 
-static int put_back(struct stage *stage, struct wb_dev *file, struct wb_error *err)
+static int put_back(struct stage *stage, struct wb_dev *file, unsigned force, struct wb_error *err)
 {
 	struct wb_undo_result result;
 	struct wb_undo undo = { 0 };
@@ -639,7 +735,7 @@ static int put_back(struct stage *stage, struct wb_dev *file, struct wb_error *e
 	if (!ret)
 		ret = open_backing(stage, &backing, err);
 	if (!ret)
-		ret = wb_undo_restore(&undo, (struct wb_dev *[]){ backing }, false, false, 2, &result, &polled, err);
+		ret = wb_undo_restore(&undo, (struct wb_dev *[]){ backing }, force, false, 2, &result, &polled, err);
 	if (!ret)
 		note(stage, result.written_sectors);
 	wb_dev_close(backing);
@@ -647,7 +743,8 @@ static int put_back(struct stage *stage, struct wb_dev *file, struct wb_error *e
 	return ret;
 }
 
-static int undoing(struct stage *stage, struct wb_error *err)
+/* gap: a record in the middle of the file is destroyed. */
+static int record_and_put_back(struct stage *stage, bool gap, struct wb_error *err)
 {
 	struct wb_dev *backing = NULL, *file = NULL;
 	int fd = memfd_create("undo", 0);
@@ -661,11 +758,49 @@ static int undoing(struct stage *stage, struct wb_error *err)
 		ret = wb_dev_open(&file, path, WB_OPEN_WRITE | WB_OPEN_GROW | WB_OPEN_THREADS | WB_OPEN_PEEK, err);
 	if (!ret)
 		ret = record(&backing, file, stage->backing.sectors * WB_SECTOR, err);
+	if (!ret && gap)
+		assert_int_equal(__real_pwrite64(fd, "gap", 3, (off_t)wb_dev_size(file) / 2), 3);
 	if (!ret)
-		ret = put_back(stage, file, err);
+		ret = put_back(stage, file, gap ? WB_UNDO_CUT : 0, err);
 	wb_dev_close(backing);
 	wb_dev_close(file);
 	close(fd);
+	return ret;
+}
+
+static int undoing(struct stage *stage, struct wb_error *err)
+{
+	return record_and_put_back(stage, false, err);
+}
+
+static int undoing_what_is_left(struct stage *stage, struct wb_error *err)
+{
+	return record_and_put_back(stage, true, err);
+}
+
+/* A part of BACKING, of which nothing is changed. */
+static int overlaying(struct stage *stage, struct wb_error *err)
+{
+	uint8_t bytes[3 * WB_SECTOR];
+	struct wb_dev *dev = NULL, *next = NULL;
+	int ret = open_backing(stage, &dev, err);
+
+	if (!ret)
+		ret = wb_dev_window(&next, dev, 4 * WB_SECTOR, 0, err);
+	if (!ret) {
+		dev = next;
+		ret = wb_dev_overlay(&next, dev, err);
+	}
+	if (!ret) {
+		dev = next;
+		memset(bytes, 0x44, sizeof(bytes));
+		ret = wb_dev_write(dev, 100, bytes, sizeof(bytes) - 200, err);
+	}
+	if (!ret)
+		ret = wb_dev_read(dev, 0, bytes, sizeof(bytes), err);
+	if (!ret)
+		note(stage, wb_crc32c(0, bytes, sizeof(bytes)));
+	wb_dev_close(dev);
 	return ret;
 }
 
@@ -739,11 +874,16 @@ static const struct {
 	{ "flushing", flushing },
 	{ "flushing with jobs", flushing_with_jobs },
 	{ "flushing an image", flushing_an_image },
+	{ "flushing fewer slots", flushing_fewer_slots },
+	{ "doubting an id", doubting_an_id },
+	{ "ending and asking", ending_and_asking },
 	{ "checking and repairing", checking_and_repairing },
 	{ "foretelling", foretelling },
 	{ "packing", packing },
 	{ "formatting", formatting },
 	{ "undoing", undoing },
+	{ "undoing what is left", undoing_what_is_left },
+	{ "overlaying", overlaying },
 	{ "mapping", mapping },
 	{ "transferring by threads", transferring_by_threads },
 	{ "transferring", transferring_as_is_best },

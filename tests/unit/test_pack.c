@@ -334,6 +334,36 @@ static void a_marker_and_a_foreign_sector0_survive(void **state)
 	build_release(&b);
 }
 
+/* Of version 2 too, where it knows the geometry, which the pack's head has once. */
+static void a_marker_reads_back_byte_for_byte(void **state)
+{
+	const struct wb_format *v1 = wb_format_find("v1");
+	const struct wb_marker markers[] = {
+		{ .version = 2, .reason = WB_END_FLUSHED, .time = 12345, .head = 18, .digest = 77, .backing_bytes = 1 << 30,
+		  .format = v1, .order = 6, .slots = 12 },
+		{ .version = 2, .reason = WB_END_RESET, .head = 18, .digest = 77, .partial = true, .left_segments = 5,
+		  .left_sectors = UINT64_C(0xffffffffffff), .stale_sectors = UINT32_MAX, .format = v1, .order = 6, .slots = 12 },
+		{ .version = 2, .reason = WB_END_RESET },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(markers); i++) {
+		uint8_t sector[WB_SECTOR];
+		struct packed packed;
+		struct build b;
+
+		start(&b, "v1", 6);
+		wb_marker_encode(b.bytes, &markers[i]);
+		build_load(&b, 0);
+		pack_cache(&packed, &b.cache, &(struct wb_pack_options){ .time = 1 });
+		packed_open(&packed);
+		assert_int_equal(wb_dev_read(packed.dev, 0, sector, WB_SECTOR, NULL), 0);
+		assert_memory_equal(sector, b.bytes, WB_SECTOR);
+		packed_release(&packed);
+		build_release(&b);
+	}
+}
+
 static void a_pack_of_metadata_alone_counts_as_unverified(void **state)
 {
 	const struct wb_pack_options options = { .metadata_only = true };
@@ -453,6 +483,77 @@ static void unpacking_writes_what_the_device_reads(void **state)
 		packed_release(&packed);
 		build_release(&b);
 	}
+}
+
+/* Two chunks are held: each of these evicts another. */
+static void more_chunks_than_are_held_read_as_they_are(void **state)
+{
+	static const uint32_t order[] = { 0, 700, 300, 1, 699, 299, 700, 0 };
+	const uint32_t slots = 3 * WB_PACK_CHUNK - 1;
+	struct packed packed;
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v0", 4, slots);
+	build_log(&b, 1, slots, 1000);
+	build_load(&b, 0);
+	assert_packs_the_same(&b, &(struct wb_pack_options){ .time = 1 });
+	pack_cache(&packed, &b.cache, &(struct wb_pack_options){ .time = 1 });
+	packed_open(&packed);
+	for (size_t i = 0; i < LENGTH_OF(order); i++) {
+		uint32_t used = wb_metadata_size(b.geometry.format, 1);
+		uint8_t meta[WB_BLOCK];
+
+		assert_int_equal(wb_dev_read(packed.dev, wb_slot_offset(&b.geometry, order[i]), meta, WB_BLOCK, NULL), 0);
+		assert_memory_equal(meta, build_at(&b, order[i]), used);
+	}
+	packed_release(&packed);
+	build_release(&b);
+}
+
+/* A chunk is read in several batches then; one of the segments is rotten. */
+static void more_data_than_is_read_at_once_packs_as_it_is(void **state)
+{
+	struct put puts[127];
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v2", 10, 10);
+	for (unsigned i = 0; i < LENGTH_OF(puts); i++)
+		puts[i] = (struct put){ i, 0xff, 0 };
+	for (uint64_t id = 1; id <= 10; id++)
+		build_segment(&b, id, puts, LENGTH_OF(puts));
+	build_at(&b, 8)[WB_BLOCK * 100] ^= 0x11;
+	build_load(&b, 0);
+	assert_packs_the_same(&b, &(struct wb_pack_options){ .jobs = 1 });
+	release(&b);
+}
+
+static void a_pack_that_cannot_be_read_any_more_is_an_error(void **state)
+{
+	struct wb_dev *inner, *dev;
+	struct packed packed;
+	struct wb_error err;
+	struct build b;
+	struct spy spy;
+	uint64_t lost;
+	int fd = memfd_create("image", 0);
+
+	(void)state;
+	start(&b, "v1", 6);
+	build_load(&b, 0);
+	pack_cache(&packed, &b.cache, &(struct wb_pack_options){ .time = 1 });
+	assert_int_equal(wb_dev_memory(&inner, packed.bytes, packed.size, NULL), 0);
+	spy_init(&spy, inner);
+	assert_int_equal(wb_dev_pack(&dev, &spy.dev, NULL), 0);
+	spy.dead_read = 1;
+	assert_int_equal(wb_pack_unpack(dev, fd, &lost, NULL, &err), -WB_EIO);
+	assert_string_equal(err.text, "the pack cannot be read any more");
+	close(fd);
+	wb_dev_close(dev);
+	wb_dev_close(inner);
+	packed_release(&packed);
+	build_release(&b);
 }
 
 /* ---- no data ---- */
@@ -615,7 +716,8 @@ static void obfuscated_sectors_keep_their_order(void **state)
 
 /* ---- bad packs ---- */
 
-static void assert_refused(uint8_t *bytes, uint64_t size, const char *what)
+/* text: of the message, or NULL */
+static void assert_refused_with(uint8_t *bytes, uint64_t size, const char *what, const char *text)
 {
 	struct wb_dev *dev;
 	struct wb_error err = { 0 };
@@ -624,6 +726,13 @@ static void assert_refused(uint8_t *bytes, uint64_t size, const char *what)
 		fail_msg("opened: %s", what);
 	assert_int_equal(err.code, WB_EPACK);
 	assert_true(err.offset <= size);
+	if (text && !strstr(err.text, text))
+		fail_msg("%s: %s", what, err.text);
+}
+
+static void assert_refused(uint8_t *bytes, uint64_t size, const char *what)
+{
+	assert_refused_with(bytes, size, what, NULL);
 }
 
 static void small_pack(struct packed *packed, const char *format, unsigned order)
@@ -750,6 +859,142 @@ static void heads_that_promise_what_the_file_cannot_hold_are_refused(void **stat
 	packed_release(&packed);
 }
 
+/* Numbers that cannot be, under a checksum that holds. */
+static void heads_that_cannot_be_are_refused(void **state)
+{
+	static const struct { unsigned at, bytes; uint64_t value; const char *text; } cases[] = {
+		{ 0, 1, 'x', "no pack" },           { 8, 4, 2, "version 2" },        { 12, 4, 16, "flags" },
+		{ 16, 8, 1 << 19, "no cache has" }, { 16, 8, UINT64_C(1) << 63, "no cache has" },
+		{ 40, 4, 256, "no device has" },    { 40, 4, 8192, "no device has" }, { 40, 4, 1536, "no device has" },
+		{ 24, 8, 0, "slots without a generation" }, { 24, 8, 0x3976, "a generation that is not known" },
+		{ 32, 4, 11, "of this order" },     { 36, 4, 11, "of this order" },  { 82, 1, 4, "no log ends for" },
+		{ 83, 1, 1, "no log ends for" },    { 82, 2, 0x0201, "no log ends for" }, { 82, 2, 0x0901, "no log ends for" },
+		{ 78, 4, 508, "sector 0 that" },    { 78, 4, 0x01f10010, "sector 0 that" }, { 78, 4, 0x00040001, "sector 0 that" },
+	};
+	struct packed packed;
+	uint8_t good[WB_PACK_HEAD];
+
+	(void)state;
+	small_pack(&packed, "v2", 10);
+	memcpy(good, packed.bytes, sizeof(good));
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		wb_put_le(packed.bytes + cases[i].at, cases[i].bytes, cases[i].value);
+		wb_put_le(packed.bytes + 124, 4, ~wb_crc32c(~0u, packed.bytes, 124));
+		assert_refused_with(packed.bytes, packed.size, "a head", cases[i].text);
+		memcpy(packed.bytes, good, sizeof(good));
+	}
+	wb_put_le(packed.bytes + slots_chunk(&packed), 4, WB_PACK_CHUNK);
+	seal_chunk(packed.bytes, slots_chunk(&packed));
+	assert_refused_with(packed.bytes, packed.size, "a chunk", "a chunk of slot 256 stands where that of slot 0 must be");
+	packed_release(&packed);
+}
+
+static void facts_with_a_zero_byte_are_refused(void **state)
+{
+	struct packed packed;
+
+	(void)state;
+	small_pack(&packed, "v2", 10);
+	uint64_t behind = slots_chunk(&packed), at = WB_PACK_HEAD;
+	uint8_t *out = malloc(packed.size + 100);
+	uLongf deflated = 100;
+
+	memcpy(out, packed.bytes, behind);
+	assert_int_equal(compress2(out + at + WB_PACK_CHUNK_HEAD, &deflated, (const uint8_t *)"a: b\n\0c: d\n", 11, 1), Z_OK);
+	wb_put_le(out + at + 4, 4, deflated);
+	wb_put_le(out + at + 8, 4, 11);
+	seal_chunk(out, at);
+	at += WB_PACK_CHUNK_HEAD + deflated;
+	memcpy(out + at, packed.bytes + behind, packed.size - behind);
+	assert_refused_with(out, at + packed.size - behind, "facts", "the facts are no text");
+	free(out);
+	packed_release(&packed);
+}
+
+/* Sectors 8 to 15 of slot 3 cannot be read; order 6 has 64 sectors. */
+static void unreadable_ranges_that_cannot_be_are_refused(void **state)
+{
+	static const struct { uint64_t runs, first, length; const char *text; } cases[] = {
+		{ 1, 8, 8, NULL },           { 1, 0, 64, NULL },             { 1, 63, 1, NULL },
+		{ 0, 8, 8, "a number of" },  { 1, 64, 1, "outside" },        { 1, 8, 57, "outside" },
+		{ 1, 8, 0, "outside" },      { 1, UINT16_MAX, 1, "outside" }, { 1, 63, 2, "outside" },
+	};
+	struct packed packed;
+	struct build b;
+
+	(void)state;
+	start(&b, "v1", 6);
+	const struct wb_range bad = { wb_slot_offset(&b.geometry, 3) + WB_BLOCK, WB_BLOCK };
+
+	build_load_on(&b, build_bad(&b, &bad, 1), &(struct wb_ring_options){ .jobs = 1 });
+	pack_cache(&packed, &b.cache, &(struct wb_pack_options){ .time = 1 });
+	struct chunk_at chunk = chunk_at(packed.bytes, slots_chunk(&packed));
+	uint8_t *good = inflate_chunk(packed.bytes, &chunk), *bytes = malloc(WB_PACK_INFLATED), *out = malloc(1u << 20);
+
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct wb_pack_columns columns;
+		struct wb_dev *dev;
+
+		assert_int_equal(wb_pack_columns_init(&columns, &b.geometry, false, NULL), 0);
+		memcpy(bytes, good, chunk.inflated);
+		assert_null(wb_pack_columns_decode(&columns, 12, bytes, chunk.inflated));
+		assert_true(columns.runs[3] == 1 && columns.run_first[0] == 8 && columns.run_length[0] == 8);
+		columns.runs[3] = cases[i].runs;
+		columns.run_first[0] = cases[i].first;
+		columns.run_length[0] = cases[i].length;
+		uint64_t size = rebuild(&packed, bytes, wb_pack_columns_encode(&columns, bytes), out);
+
+		if (cases[i].text) {
+			assert_refused_with(out, size, "a range", cases[i].text);
+		} else {
+			assert_int_equal(try_open(out, size, &dev, NULL), 0);
+			wb_dev_close(dev);
+		}
+		wb_pack_columns_release(&columns);
+	}
+	free(good);
+	free(bytes);
+	free(out);
+	packed_release(&packed);
+	build_release(&b);
+}
+
+/* v0 leaves no byte between its fields; whoever counts some there changes no field. */
+static void padding_where_there_is_none_changes_nothing(void **state)
+{
+	uint8_t meta[2][WB_BLOCK], *bytes = malloc(WB_PACK_INFLATED), *out = malloc(1u << 20);
+	struct wb_pack_columns columns;
+	struct packed packed;
+	struct wb_dev *dev;
+	struct build b;
+
+	(void)state;
+	start(&b, "v0", 7);
+	build_load(&b, 0);
+	pack_cache(&packed, &b.cache, &(struct wb_pack_options){ .time = 1 });
+	packed_open(&packed);
+	assert_int_equal(wb_dev_read(packed.dev, wb_slot_offset(&b.geometry, 3), meta[0], WB_BLOCK, NULL), 0);
+	struct chunk_at chunk = chunk_at(packed.bytes, slots_chunk(&packed));
+	uint8_t *good = inflate_chunk(packed.bytes, &chunk);
+
+	assert_int_equal(wb_pack_columns_init(&columns, &b.geometry, false, NULL), 0);
+	assert_null(wb_pack_columns_decode(&columns, 12, good, chunk.inflated));
+	columns.flags[3] |= WB_PACK_PADDING;
+	columns.header_padding[3] = columns.block_padding[3] = 13;
+	uint64_t size = rebuild(&packed, bytes, wb_pack_columns_encode(&columns, bytes), out);
+
+	assert_int_equal(try_open(out, size, &dev, NULL), 0);
+	assert_int_equal(wb_dev_read(dev, wb_slot_offset(&b.geometry, 3), meta[1], WB_BLOCK, NULL), 0);
+	assert_memory_equal(meta[0], meta[1], WB_BLOCK);
+	wb_dev_close(dev);
+	wb_pack_columns_release(&columns);
+	free(good);
+	free(bytes);
+	free(out);
+	packed_release(&packed);
+	build_release(&b);
+}
+
 static void overwrite(uint64_t *seed, uint8_t *bytes, uint32_t size)
 {
 	static const uint8_t values[] = { 0, 1, 0x7f, 0x80, 0xff };
@@ -867,11 +1112,15 @@ int main(void)
 		cmocka_unit_test(an_empty_segment_packs),
 		cmocka_unit_test(what_cannot_be_read_cannot_be_read_in_the_pack),
 		cmocka_unit_test(a_marker_and_a_foreign_sector0_survive),
+		cmocka_unit_test(a_marker_reads_back_byte_for_byte),
 		cmocka_unit_test(a_pack_of_metadata_alone_counts_as_unverified),
 		cmocka_unit_test(the_head_is_read_back),
 		cmocka_unit_test(nothing_can_be_written_to_a_pack),
 		cmocka_unit_test(wrapped_addresses_are_refused),
 		cmocka_unit_test(unpacking_writes_what_the_device_reads),
+		cmocka_unit_test(more_chunks_than_are_held_read_as_they_are),
+		cmocka_unit_test(more_data_than_is_read_at_once_packs_as_it_is),
+		cmocka_unit_test(a_pack_that_cannot_be_read_any_more_is_an_error),
 		cmocka_unit_test(no_byte_of_data_is_in_a_pack),
 		cmocka_unit_test(data_that_differs_makes_the_same_pack),
 		cmocka_unit_test(a_key_moves_sectors_and_keeps_their_order_and_alignment),
@@ -881,6 +1130,10 @@ int main(void)
 		cmocka_unit_test(sizes_that_lie_are_refused),
 		cmocka_unit_test(a_stream_that_inflates_to_more_than_it_says_is_refused),
 		cmocka_unit_test(heads_that_promise_what_the_file_cannot_hold_are_refused),
+		cmocka_unit_test(heads_that_cannot_be_are_refused),
+		cmocka_unit_test(facts_with_a_zero_byte_are_refused),
+		cmocka_unit_test(unreadable_ranges_that_cannot_be_are_refused),
+		cmocka_unit_test(padding_where_there_is_none_changes_nothing),
 		cmocka_unit_test(hostile_columns_are_refused_or_harmless),
 		cmocka_unit_test(facts_beyond_64_kib_are_refused),
 		cmocka_unit_test(hostile_heads_are_refused_or_harmless),

@@ -101,6 +101,20 @@ static void scene_release(struct scene *scene)
 	free(scene->found);
 }
 
+/* Eight segments, id 9 ... 16, each over the whole of the block of its own number. */
+static void plain_scene(struct scene *scene)
+{
+	memset(scene, 0, sizeof(*scene));
+	build_init(&scene->b, "v1", 4, 8);
+	build_log(&scene->b, 9, 16, 100);
+	backing_init(&scene->backing, 20 * 8);
+	for (uint64_t lba = 0; lba < 20 * 8; lba++)
+		scene->want[lba] = lba / 8 >= 9 && lba / 8 <= 16 ? lba / 8 : ON_BACKING;
+	scene->scope = (struct wb_scope){ .low = 9, .high = 16 };
+	scene->found = malloc(20 * 8 * WB_SECTOR);
+	memcpy(scene->found, scene->backing.bytes, 20 * 8 * WB_SECTOR);
+}
+
 static void expect_final(const struct scene *scene)
 {
 	for (uint64_t lba = 0; lba < scene->backing.sectors; lba++)
@@ -365,10 +379,11 @@ static void adjacent_sectors_go_in_one_request(void **state)
 	build_release(&b);
 }
 
-/* Twelve full segments of 127 blocks, `step` blocks from one to the next, and one block left out before the gap-th. */
-static void many_blocks(uint64_t step, uint64_t gap, uint64_t expected_writes)
+/* Eighteen full segments of 127 blocks, `step` blocks from one to the next, and one block left out before the gap-th. Of the
+ * writes the failing-th fails; 0: none. */
+static void many_blocks(uint64_t step, uint64_t gap, uint64_t expected_writes, uint64_t failing)
 {
-	enum { SLOTS = 12, PER = 127 };
+	enum { SLOTS = 18, PER = 127 };
 	struct build b;
 	struct backing backing;
 	struct spy *spy = malloc(sizeof(*spy));
@@ -390,11 +405,14 @@ static void many_blocks(uint64_t step, uint64_t gap, uint64_t expected_writes)
 	backing_init(&backing, (SLOTS * PER * step + 1) * 8);
 	build_load(&b, backing.sectors);
 	spy_init(spy, backing.dev);
-	assert_int_equal(wb_replay(&b.ring, &scope, &spy->dev, &options, &result, NULL, NULL), 0);
+	spy->fail_write = failing;
+	assert_int_equal(wb_replay(&b.ring, &scope, &spy->dev, &options, &result, NULL, NULL), failing ? -WB_EIO : 0);
 	expect_ascending(spy);
-	assert_int_equal(result.written_sectors, SLOTS * PER * 8);
 	assert_int_equal(spy->writes, expected_writes);
-	for (uint64_t nth = 0; nth < SLOTS * PER; nth++)
+	assert_false(spy->after_failure);
+	if (!failing)
+		assert_int_equal(result.written_sectors, SLOTS * PER * 8);
+	for (uint64_t nth = 0; nth < SLOTS * PER && !failing; nth++)
 		assert_true(backing_holds(&backing, (nth * step + (nth >= gap)) * 8 + 7, SLOTS - nth / PER));
 	free(spy);
 	backing_release(&backing);
@@ -404,14 +422,25 @@ static void many_blocks(uint64_t step, uint64_t gap, uint64_t expected_writes)
 static void more_bytes_than_are_collected_at_once(void **state)
 {
 	(void)state;
-	many_blocks(1, 0, 6); /* 1524 blocks in requests of at most 1 MiB */
-	many_blocks(1, 10, 7);
+	many_blocks(1, 0, 9, 0); /* 2286 blocks in requests of at most 1 MiB */
+	many_blocks(1, 10, 10, 0);
 }
 
 static void more_requests_than_are_collected_at_once(void **state)
 {
 	(void)state;
-	many_blocks(2, 0, 1524);
+	many_blocks(2, 0, 2286, 0);
+}
+
+/* While some are written others are collected; those are never sent. */
+static void failed_write_ends_what_is_collected_meanwhile(void **state)
+{
+	(void)state;
+	for (uint64_t nth = 1; nth <= 9; nth++)
+		many_blocks(1, 0, nth, nth);
+	many_blocks(2, 0, 1, 1);
+	many_blocks(2, 0, 1500, 1500);
+	many_blocks(2, 0, 2286, 2286);
 }
 
 struct extents {
@@ -585,6 +614,33 @@ static void verify_catches_each_write_that_a_device_only_pretends(void **state)
 		}
 		scene_release(&scene);
 	}
+}
+
+static void sector_that_cannot_be_reread_is_an_error(void **state)
+{
+	struct scene scene;
+	struct wb_replay_result result;
+	struct wb_error err = { 0 };
+
+	(void)state;
+	plain_scene(&scene);
+	scene_load(&scene, 0);
+	for (int verify = 0; verify < 2; verify++) {
+		struct spy *spy = malloc(sizeof(*spy));
+		const struct wb_replay_options options = { .capacity = ROOM, .verify = verify };
+
+		spy_init(spy, scene.backing.dev);
+		spy->flaky_reads = UINT64_MAX;
+		spy->flaky_at = 12 * WB_BLOCK + 3 * WB_SECTOR;
+		assert_int_equal(wb_replay(&scene.b.ring, &scene.scope, &spy->dev, &options, &result, NULL, &err),
+				 verify ? -WB_EIO : 0);
+		assert_int_equal(result.written_sectors, 8 * 8);
+		assert_int_equal(result.verified_sectors, verify ? 3 * 8 + 3 : 0);
+		free(spy);
+	}
+	assert_int_equal(err.offset, 12 * WB_BLOCK + 3 * WB_SECTOR);
+	assert_non_null(strstr(err.text, "rereading sector 99 "));
+	scene_release(&scene);
 }
 
 /* ---- power cuts ---- */
@@ -762,6 +818,44 @@ static void comparing_leaves_out_what_is_there(void **state)
 		assert_int_equal(result.skipped_equal, sectors_wanted(&scene));
 		free(spy);
 		scene_release(&scene);
+	}
+}
+
+/* Sectors of the plan alone, below the byte that a run had come to, of as many versions as there may be. */
+static void what_a_run_wrote_and_is_not_there_any_more_is_counted(void **state)
+{
+	static const struct { uint64_t changed, unreadable, below, expected; } cases[] = {
+		{ UINT64_MAX, UINT64_MAX, UINT64_MAX, 0 }, { 5 * 8 + 7, UINT64_MAX, UINT64_MAX, 1 }, { 1, UINT64_MAX, UINT64_MAX, 1 },
+		{ 5 * 8 + 7, 5 * 8 + 6, UINT64_MAX, 2 },   { 5 * 8 + 7, 1, 5 * WB_BLOCK, 1 },
+		{ 5 * 8 + 7, 1, 6 * WB_BLOCK, 2 },         { 6 * 8, 7 * 8, UINT64_MAX, 0 }, /* not written */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		const struct wb_range bad = { cases[i].unreadable * WB_SECTOR, WB_SECTOR };
+		const struct wb_fault fault = { .bad = &bad, .bad_count = cases[i].unreadable != UINT64_MAX, .cut_after = UINT64_MAX };
+		const struct wb_scope scope = { .low = 1, .high = 600 };
+		const struct wb_replay_options options = { .capacity = ROOM };
+		struct wb_replay_result result;
+		struct backing backing;
+		struct wb_dev *over;
+		uint64_t differing;
+		struct build b;
+
+		build_init(&b, "v1", 4, 600);
+		for (uint64_t id = 1; id <= 600; id++)
+			build_segment(&b, id, PUTS({ id > 590 ? 5 : 0, 0xff, 0 }));
+		backing_init(&backing, 8 * 8);
+		build_load(&b, backing.sectors);
+		assert_int_equal(wb_replay(&b.ring, &scope, backing.dev, &options, &result, NULL, NULL), 0);
+		if (cases[i].changed != UINT64_MAX)
+			backing.bytes[cases[i].changed * WB_SECTOR + 100] ^= 1;
+		assert_int_equal(wb_dev_fault(&over, backing.dev, &fault, NULL), 0);
+		backing.dev = over;
+		assert_int_equal(wb_replay_compare(&b.ring, &scope, over, ROOM, cases[i].below, 0, &differing, NULL, NULL), 0);
+		assert_int_equal(differing, cases[i].expected);
+		backing_release(&backing);
+		build_release(&b);
 	}
 }
 
@@ -979,20 +1073,6 @@ static int replay_changing(struct scene *scene, uint64_t at, uint64_t nth, size_
 	return ret;
 }
 
-/* Eight segments, id 9 ... 16, each over the whole of the block of its own number. */
-static void plain_scene(struct scene *scene)
-{
-	memset(scene, 0, sizeof(*scene));
-	build_init(&scene->b, "v1", 4, 8);
-	build_log(&scene->b, 9, 16, 100);
-	backing_init(&scene->backing, 20 * 8);
-	for (uint64_t lba = 0; lba < 20 * 8; lba++)
-		scene->want[lba] = lba / 8 >= 9 && lba / 8 <= 16 ? lba / 8 : ON_BACKING;
-	scene->scope = (struct wb_scope){ .low = 9, .high = 16 };
-	scene->found = malloc(20 * 8 * WB_SECTOR);
-	memcpy(scene->found, scene->backing.bytes, 20 * 8 * WB_SECTOR);
-}
-
 /* How many of the replay's reads can be the first to see the change so that it is noticed; what is reported as done,
  * or has been summed by the load, must be right. */
 static unsigned change_at_every_read(uint64_t byte, size_t sums_memory, bool always_right)
@@ -1199,16 +1279,19 @@ int main(void)
 		cmocka_unit_test(adjacent_sectors_go_in_one_request),
 		cmocka_unit_test(more_bytes_than_are_collected_at_once),
 		cmocka_unit_test(more_requests_than_are_collected_at_once),
+		cmocka_unit_test(failed_write_ends_what_is_collected_meanwhile),
 		cmocka_unit_test(what_is_planned_is_what_is_written),
 		cmocka_unit_test(nothing_is_written_after_a_failed_write),
 		cmocka_unit_test(failed_write_in_one_pass_ends_all_passes),
 		cmocka_unit_test(failed_flush_is_an_error),
 		cmocka_unit_test(verify_catches_each_write_that_a_device_only_pretends),
+		cmocka_unit_test(sector_that_cannot_be_reread_is_an_error),
 		cmocka_unit_test(power_cut_after_any_write_leaves_each_sector_as_found_or_final),
 		cmocka_unit_test(what_a_finished_run_wrote_survives_the_cut),
 		cmocka_unit_test(stopped_run_leaves_each_sector_as_found_or_final_and_flushes),
 		cmocka_unit_test(progress_reports_name_phases_and_stay_within_their_total),
 		cmocka_unit_test(comparing_leaves_out_what_is_there),
+		cmocka_unit_test(what_a_run_wrote_and_is_not_there_any_more_is_counted),
 		cmocka_unit_test(run_begins_where_it_is_told),
 		cmocka_unit_test(checkpoints_ascend_and_tell_the_truth),
 		cmocka_unit_test(run_stopped_at_a_checkpoint_goes_on_from_there),
