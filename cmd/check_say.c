@@ -425,7 +425,7 @@ static bool leaves_data_out(const struct work *work)
 {
 	static const enum wb_rule rules[] = { WB_RULE_AHEAD, WB_RULE_ALIEN_ID, WB_RULE_BAD_LENGTH, WB_RULE_MISALIGNED,
 					      WB_RULE_BEYOND_BACKING, WB_RULE_PART_READABLE, WB_RULE_UNREADABLE,
-					      WB_RULE_CUT_SHORT, WB_RULE_RESTARTED };
+					      WB_RULE_CUT_SHORT, WB_RULE_RESTARTED, WB_RULE_RECORD_CONTRADICTED };
 
 	for (unsigned i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
 		if (work->findings->folds[rules[i]].count && work->findings->folds[rules[i]].severity == WB_DAMAGE)

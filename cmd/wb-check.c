@@ -178,7 +178,8 @@ int check_look(struct work *work)
 					   &options->common.progress, &err))
 		return common_failed(&options->common, work->backing_path, &err, NULL);
 	if (work->backing && !options->metadata_only &&
-	    wb_ring_weigh_tail(&work->ring, work->backing, plan_capacity(memory), &options->common.progress, &err))
+	    (wb_ring_weigh_tail(&work->ring, work->backing, plan_capacity(memory), &options->common.progress, &err) ||
+	     wb_ring_weigh_record(&work->ring, work->backing, plan_capacity(memory), &options->common.progress, &err)))
 		return common_failed(&options->common, work->backing_path, &err, NULL);
 	common_say_unreadable(&options->common, work->backing_path, &work->proof);
 	if (wb_check(&work->ring, work->backing ? &work->proof : NULL, check_found, work->findings, &err))

@@ -48,6 +48,8 @@ const char *words_record(const struct wb_ring *ring)
 	switch (ring->record_state) {
 	case WB_RECORD_NONE: return "not recorded";
 	case WB_RECORD_SOUND:
+		if (ring->record_contradicted)
+			return "contradicted: most of what it says was written back is not on BACKING";
 		return ring->cache->geometry.format->record_binds ?
 			       "sound: older segments were written back and discarded" :
 			       "sound: older segments were written back or superseded in RAM; the log is replayed whole";

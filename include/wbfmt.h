@@ -628,6 +628,7 @@ struct wb_ring {
 	uint64_t first;                 /* the window is first ... head; first is head + 1 when it is empty */
 	enum wb_record_state record_state;
 	uint64_t record;                /* R as it is used: 0 when garbage or ignored */
+	bool record_contradicted;       /* v0: what wb_ring_weigh_record() found */
 	uint64_t digest;                /* of all slot headers as found */
 	bool destroyed;                 /* no valid segment, but headers that prove there was a log */
 	uint64_t restarted;             /* valid segments of the new line of a restarted ring; else 0 */
@@ -692,9 +693,9 @@ int wb_ring_correct(struct wb_ring *ring, const struct wb_doubts *doubts, const 
 int wb_ring_weigh_tail(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
 		       struct wb_error *err);
 /* v0: whether most newest versions at or below the record, of the sectors that tell something, are neither on BACKING nor
- * zeroed. Then the record is not what the driver wrote, or BACKING is an older copy. */
-int wb_ring_weigh_record(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, bool *contradicted,
-			 const struct wb_progress *progress, struct wb_error *err);
+ * zeroed. Then the record is not what the driver wrote, or BACKING is an older copy: wb_ring.record_contradicted. */
+int wb_ring_weigh_record(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
+			 struct wb_error *err);
 
 /* An id of the window without a valid segment, a torn head and ids proven to be written back excepted. */
 bool wb_ring_is_hole(const struct wb_ring *ring, uint64_t id);

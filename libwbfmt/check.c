@@ -162,6 +162,8 @@ static void check_patterns(const struct wb_ring *ring, struct report *report)
 		tell(report, &(struct wb_finding){ .rule = WB_RULE_RECORD_UNREADABLE, .slot = WB_NO_SLOT, .index = -1,
 						   .severity = ring->cache->geometry.format->record_binds ? WB_DAMAGE : WB_WARNING,
 						   .offset = WB_RECORD_OFFSET });
+	if (ring->record_contradicted)
+		tell_device(report, WB_RULE_RECORD_CONTRADICTED, ring->cache->record, WB_RECORD_OFFSET);
 	if (wb_record_is_hazard(ring))
 		tell_device(report, WB_RULE_RECORD_HAZARD, ring->cache->record, WB_RECORD_OFFSET);
 	if (ring->raw_seals && ring->plain_seals)

@@ -391,8 +391,8 @@ static int weigh_record(void *context, const struct wb_view *view, struct wb_err
 	return 0;
 }
 
-int wb_ring_weigh_record(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, bool *contradicted,
-			 const struct wb_progress *progress, struct wb_error *err)
+int wb_ring_weigh_record(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
+			 struct wb_error *err)
 {
 	const struct wb_scope window = { .low = 1, .high = ring->head, .claims = true, .every_version = true };
 	const struct wb_search search = { ring, backing, capacity, progress };
@@ -401,6 +401,6 @@ int wb_ring_weigh_record(struct wb_ring *ring, struct wb_dev *backing, size_t ca
 
 	if (ring->cache->geometry.format->record_binds && ring->record && ring->record <= ring->head)
 		ret = walk(&search, &window, true, &at, weigh_record, err);
-	*contradicted = at.lost > at.kept;
+	ring->record_contradicted = at.lost > at.kept;
 	return ret;
 }

@@ -314,8 +314,7 @@ static int look_further(struct work *work, struct wb_error *err)
 	if (work->backing && !work->options->resumed)
 		ret = wb_ring_weigh_tail(ring, work->backing, work->options->capacity, work->progress, err);
 	if (!ret && work->backing)
-		ret = wb_ring_weigh_record(ring, work->backing, work->options->capacity, &decision->record_contradicted,
-					   work->progress, err);
+		ret = wb_ring_weigh_record(ring, work->backing, work->options->capacity, work->progress, err);
 	if (!ret && ring->beyond)
 		ret = wb_account_beyond(ring, work->options, &decision->left_segments, &newest, work->progress, err);
 	if (ret)
@@ -324,6 +323,7 @@ static int look_further(struct work *work, struct wb_error *err)
 	decision->refused = patterns(ring) | (newest > ring->head ? WB_REFUSE_GEOMETRY : 0);
 	decision->damage = damage(ring, work->options) | decision->refused |
 			   (decision->left_segments ? WB_REFUSE_GEOMETRY : 0);
+	decision->record_contradicted = work->backing && ring->record_contradicted;
 	if (decision->record_contradicted && ring->options.record_use == WB_RECORD_AUTO)
 		decision->damage |= WB_REFUSE_CONTRADICTED;
 	if (work->options->until_given || work->options->policy != WB_SALVAGE ||

@@ -60,9 +60,9 @@ $(BUILD)/tests/foretell $(BUILD)/tests/decide: $(BUILD)/tests/%: tests/sim/%.c t
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -o $@ $< $(ALL_LDFLAGS) $(BUILD)/libwbfmt.a $(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
 
-# Tables: the commands, mkcache and foretell in one program, each with a name instead of main.
+# Tables: the commands, mkcache, foretell and decide in one program, each with a name instead of main.
 TABLES := $(patsubst tests/table/%.c,$(BUILD)/tests/%,$(wildcard tests/table/table_*.c))
-TABLE_MAINS := $(patsubst %,$(BUILD)/tests/table/%.o,$(COMMANDS) mkcache foretell)
+TABLE_MAINS := $(patsubst %,$(BUILD)/tests/table/%.o,$(COMMANDS) mkcache foretell decide)
 main_of = -Dmain=main_of_$(subst -,_,$(1)) -Wno-missing-prototypes
 
 $(BUILD)/tests/table/wb-%.o: cmd/wb-%.c
@@ -73,9 +73,9 @@ $(BUILD)/tests/table/mkcache.o: tests/sim/mkcache.c tests/sim/layout.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 $(WARNINGS) $(WERROR) -O2 $(call main_of,mkcache) -c -o $@ $<
 
-$(BUILD)/tests/table/foretell.o: tests/sim/foretell.c
+$(BUILD)/tests/table/foretell.o $(BUILD)/tests/table/decide.o: $(BUILD)/tests/table/%.o: tests/sim/%.c tests/sim/layout.h tests/sim/sha256.h
 	@mkdir -p $(@D)
-	$(Q)$(COMPILE) $(call main_of,foretell) -c -o $@ $<
+	$(Q)$(COMPILE) $(call main_of,$*) -c -o $@ $<
 
 $(BUILD)/tests/table/table.o: tests/table/table.c tests/table/table.h
 	@mkdir -p $(@D)

@@ -68,7 +68,8 @@ struct job {
 	bool patterned, complete;
 	uint8_t *classes;
 	uint16_t *flags;
-	unsigned int found[WB_RULES];
+	unsigned int found[WB_RULES], damage;	/* what wb_check() found; damage of the log */
+	bool fine;	/* neither refused nor a problem left */
 	enum wb_pair pair;
 	bool spoiled, descends;
 	uint64_t spoil_at, written_to;
@@ -76,7 +77,12 @@ struct job {
 
 static int count_finding(void *context, const struct wb_finding *finding)
 {
-	((struct job *)context)->found[finding->rule]++;
+	struct job *job = context;
+
+	job->found[finding->rule]++;
+	/* of the pair, or of no consequence */
+	job->damage += finding->severity == WB_DAMAGE && finding->rule != WB_RULE_BACKING_MISMATCH &&
+		       finding->rule != WB_RULE_RECORD_GARBAGE;
 	return 0;
 }
 
@@ -158,6 +164,10 @@ static int with_ring(struct job *job, struct wb_ring *ring, struct wb_dev *cache
 		ret = wb_pair_prove(ring, backing, 64, 0, &proof, NULL, &job->err);
 	job->pair = proof.pair;
 	if (!ret && job->classes)
+		ret = wb_ring_weigh_tail(ring, backing, 64, NULL, &job->err);
+	if (!ret && job->classes)
+		ret = wb_ring_weigh_record(ring, backing, 64, NULL, &job->err);
+	if (!ret && job->classes)
 		ret = wb_check(ring, &proof, count_finding, job, &job->err);
 	if (!ret)
 		ret = wb_decide(ring, backing, &options, &job->decision, NULL, &job->err);
@@ -169,6 +179,7 @@ static int with_ring(struct job *job, struct wb_ring *ring, struct wb_dev *cache
 	job->corrections = job->decision.corrected;
 	if (!ret && !job->decision.refused)
 		ret = replay(job, ring, cache, backing);
+	job->fine = !(wb_decision_status(ring, &options, &job->decision, &job->result) & 4);
 	job->complete = !ret && !job->decision.refused && says_complete(job, ring, &options);
 	return ret;
 }
@@ -316,6 +327,17 @@ static bool any_unverified(const struct case_ *c)
 	return false;
 }
 
+/* A bit of its id is flipped, and it stands in its place in the window all the same: nothing tells it from a sound one. */
+static bool id_is_in_place(const struct case_ *c)
+{
+	for (unsigned int i = 0; i < c->scene->damage_count; i++)
+		for (unsigned int slot = 0; slot < c->truth.driver->config->slots && !c->scene->damage[i].sectors; slot++)
+			if (c->scene->damage[i].offset - slot_offset(c->truth.driver, slot) < 8 &&
+			    counts_for(&c->truth, &c->truth.places[slot]))
+				return true;
+	return false;
+}
+
 /* Nothing can be said of the state that comes out, for a reason that is known here. */
 static bool anything_goes(struct case_ *c, enum wb_policy policy)
 {
@@ -329,6 +351,8 @@ static bool anything_goes(struct case_ *c, enum wb_policy policy)
 		meet(c, LIMIT_V0_DISCARDED);
 	else if (c->truth.torn)
 		meet(c, LIMIT_V0_TORN);
+	else if (id_is_in_place(c))
+		meet(c, LIMIT_ID_IN_PLACE);
 	else if (policy == WB_SALVAGE && any_unverified(c))
 		meet(c, LIMIT_UNVERIFIED);
 	else
@@ -356,10 +380,20 @@ static bool record_hid(const struct case_ *c, unsigned int sector)
 	       !any_copy(c, sector, 0, UINT64_MAX, true, is_version, c->before[sector]);
 }
 
+/* A correction of M+1 makes the segment behind it M+1: if one bit explains that too, it is no torn tail, and claims. */
+static bool moves_the_end(const struct case_ *c, const struct job *job)
+{
+	const struct truth *truth = &c->truth;
+
+	return job->corrections && job->decision.cut > truth->head + 1 &&
+	       truth->places[slot_of(truth->driver, truth->head + 1)].one_bit &&
+	       truth->places[slot_of(truth->driver, truth->head + 2)].one_bit;
+}
+
 static void check_durable(struct case_ *c, const struct job *job, unsigned int sector)
 {
 	int rank = oracle_durable_rank(c->oracle, sector);
-	uint64_t low = job->policy == WB_SALVAGE ? c->salvage_cut : 0;
+	uint64_t low = job->policy != WB_SALVAGE ? 0 : moves_the_end(c, job) ? job->decision.cut : c->salvage_cut;
 
 	if (oracle_rank(c->oracle, sector, c->after[sector]) >= rank)
 		return;
@@ -466,6 +500,23 @@ static void check_result(struct case_ *c, const struct job *job)
 		explain_moment(c, job);
 }
 
+/* What an honest v0 log at or below the record holds may have been overwritten in RAM, by what the cut then took. */
+static unsigned int expected_refusal(const struct case_ *c, const struct job *job)
+{
+	const struct truth *truth = &c->truth;
+	unsigned int bits = 0;
+
+	bits |= truth->record > truth->head && truth->record - truth->head <= truth->driver->config->slots ?
+			WB_REFUSE_RECORD : 0;
+	bits |= truth->zeroed && job->zeroed != 1 ? WB_REFUSE_ZEROED : 0;
+	for (unsigned int i = 0; i < truth->driver->config->slots; i++)
+		bits |= c->inquest.witnesses[i].written_back ? WB_REFUSE_ROTTEN : 0;
+	if (!truth->driver->config->generation && truth->record && truth->record <= truth->head)
+		bits |= WB_REFUSE_CONTRADICTED & job->decision.refused;
+	bits |= c->met[LIMIT_CHANCE_BIT] ? WB_REFUSE_ROTTEN | WB_REFUSE_HOLE : 0;
+	return bits;
+}
+
 static void check_classes(struct case_ *c, const struct job *job)
 {
 	const struct truth *truth = &c->truth;
@@ -500,29 +551,11 @@ static void check_classes(struct case_ *c, const struct job *job)
 		      (unsigned int)truth->head);
 	if (c->scene->survivable && job->pair == WB_PAIR_CONTRADICTED)
 		wrong(c, "check-pair", "the pair is said not to be one");
-	for (int rule = 0; rule < WB_RULES && c->scene->survivable && !truth->zeroed && truth->record <= truth->head; rule++)
+	/* more than that only what comparing with BACKING brings */
+	for (int rule = 0; rule < WB_RULES && c->scene->survivable && !truth->zeroed && !expected_refusal(c, job); rule++)
 		if (job->found[rule] && wb_rule_info((enum wb_rule)rule)->severity == WB_DAMAGE && !c->met[LIMIT_CHANCE_BIT])
 			wrong(c, "check-findings", "%s is found where nothing is damaged",
 			      wb_rule_info((enum wb_rule)rule)->name);
-}
-
-/* What an honest v0 log at or below the record holds may have been overwritten in RAM, by what the cut then took. */
-#define REFUSE_CONTRADICTED WB_REFUSE_CONTRADICTED
-
-static unsigned int expected_refusal(const struct case_ *c, const struct job *job)
-{
-	const struct truth *truth = &c->truth;
-	unsigned int bits = 0;
-
-	bits |= truth->record > truth->head && truth->record - truth->head <= truth->driver->config->slots ?
-			WB_REFUSE_RECORD : 0;
-	bits |= truth->zeroed && job->zeroed != 1 ? WB_REFUSE_ZEROED : 0;
-	for (unsigned int i = 0; i < truth->driver->config->slots; i++)
-		bits |= c->inquest.witnesses[i].written_back ? WB_REFUSE_ROTTEN : 0;
-	if (!truth->driver->config->generation && truth->record && truth->record <= truth->head)
-		bits |= REFUSE_CONTRADICTED & job->decision.refused;
-	bits |= c->met[LIMIT_CHANCE_BIT] ? WB_REFUSE_ROTTEN | WB_REFUSE_HOLE : 0;
-	return bits;
 }
 
 /* What strict must refuse, and what it must take. */
@@ -760,7 +793,8 @@ static void hold_invariants(struct case_ *c, const struct job *job)
 static void check_policy(struct case_ *c, const struct job *what, uint8_t *cache, uint8_t *final)
 {
 	unsigned int slots = c->truth.driver->config->slots;
-	bool usual = !what->record_use && !what->timeline && !what->until && !what->slots && what->zeroed < 2 && !c->scene->wild;
+	bool checked = !what->record_use && !what->timeline && !what->until && !what->slots && what->zeroed < 2;
+	bool usual = checked && !c->scene->wild;
 	struct job job = *what;
 	uint8_t *classes;
 
@@ -771,7 +805,7 @@ static void check_policy(struct case_ *c, const struct job *what, uint8_t *cache
 	job.classes = classes = calloc(slots, sizeof(*job.classes));
 	job.flags = calloc(slots, sizeof(*job.flags));
 	assert(job.backing && classes && job.flags);
-	if (!usual)
+	if (!checked)
 		job.classes = NULL;
 	memcpy(job.backing, c->scene->backing, c->scene->backing_size);
 	run(&job);
@@ -781,6 +815,9 @@ static void check_policy(struct case_ *c, const struct job *what, uint8_t *cache
 		judge_policy(c, &job);
 	if (!job.ret && job.decision.refused && memcmp(job.backing, c->scene->backing, c->scene->backing_size))
 		wrong(c, "a-refusal-changes-nothing", "%s refuses and writes", policy_names[job.policy]);
+	if (!job.ret && checked && job.policy == WB_STRICT && job.zeroed != 1 && !job.damage != job.fine)
+		wrong(c, "check-agrees", "wb_check() finds %s damage, and strict %s", job.damage ? "some" : "no",
+		      job.fine ? "has no problem" : "has a problem");
 	if (job.descends)
 		wrong(c, "written-once-ascending", "%s: a write goes back to where it has been", policy_names[job.policy]);
 	hold_invariants(c, &job);

@@ -16,6 +16,7 @@
 	X(EVIDENCE_GONE, "BACKING held what only a damaged segment could have shown to be newer") \
 	X(RECORD_HID, "BACKING held a foreground write that survived two cuts, over what the log has at or below its record") \
 	X(SUPERSEDED, "the driver threw away its only copy: overwritten in RAM, and never written") \
+	X(ID_IN_PLACE, "a flipped bit made an id that is as good in its place: N is a power of two") \
 	X(NEWEST_DAMAGED, "the newest segment is damaged: it looks like a write that was cut off") \
 	X(SALVAGE_CUT, "salvage left out what lies below evidence, as it says") \
 	X(NEEDLESS, "prefix refuses although BACKING shows nothing newer that it would write over") \

@@ -2,7 +2,8 @@
 /*
  * decide CACHE BACKING [BAD]: for each line of options on stdin, what a flush with them makes of the pair, in memory: a line
  * "OPTIONS|sha256 of BACKING|exit status|ended or kept|sectors of evidence|oldest id|pair". BAD: "OFFSET LENGTH" ranges of CACHE
- * that cannot be read. Both invariants of the replay are held against a model of its own, which knows the disk's bytes and
+ * that cannot be read. decide --every CACHE BACKING [BAD]: with each of a list of options, and no output. wb_check() must find
+ * damage where the default run has a problem, and nowhere else. Both invariants of the replay are held against a model of its own, which knows the disk's bytes and
  * takes only the newest id and the torn tail from the library.
  */
 #include <stdbool.h>
@@ -21,7 +22,8 @@ struct pair {
 	unsigned bad_count;
 	const char *options;
 	char sum[65]; /* of BACKING as it was, once it is known */
-	bool failed;
+	bool quiet, failed;
+	bool restarted, records, zeroes; /* which options change anything, once that is known */
 };
 
 struct run {
@@ -296,6 +298,23 @@ static void sum_of(struct pair *pair, char digest[65])
 		memcpy(digest, pair->sum, sizeof(pair->sum));
 }
 
+/* Damage of the log, not of the pair, nor of a record that is taken as 0 and of no consequence. */
+static int count_damage(void *context, const struct wb_finding *finding)
+{
+	if (finding->severity == WB_DAMAGE && finding->rule != WB_RULE_BACKING_MISMATCH && finding->rule != WB_RULE_RECORD_GARBAGE)
+		++*(unsigned *)context;
+	return 0;
+}
+
+static int check(struct wb_ring *ring, struct wb_dev *backing, const struct wb_proof *proof, unsigned *damage, struct wb_error *err)
+{
+	int ret = wb_ring_weigh_tail(ring, backing, 1u << 20, NULL, err);
+
+	if (!ret)
+		ret = wb_ring_weigh_record(ring, backing, 1u << 20, NULL, err);
+	return ret ? ret : wb_check(ring, proof, count_damage, damage, err);
+}
+
 static int carry_out(struct pair *pair, struct run *run, struct wb_dev *cache_dev, struct wb_dev *backing,
 		     struct wb_error *err)
 {
@@ -306,6 +325,7 @@ static int carry_out(struct pair *pair, struct run *run, struct wb_dev *cache_de
 	struct wb_ring ring;
 	struct wb_proof proof;
 	struct model model;
+	unsigned damage = 0;
 	char digest[65];
 	int ret = wb_cache_open(&cache, cache_dev, &run->overrides, err);
 
@@ -313,7 +333,12 @@ static int carry_out(struct pair *pair, struct run *run, struct wb_dev *cache_de
 		ret = wb_ring_load(&ring, &cache, &run->ring, NULL, err);
 	if (ret)
 		return ret;
+	pair->restarted |= ring.restarted;
+	pair->records |= cache.record;
+	pair->zeroes |= ring.classes[WB_ZEROED];
 	ret = wb_pair_prove(&ring, backing, options.capacity, 65536, &proof, NULL, err);
+	if (!ret && !*pair->options)
+		ret = check(&ring, backing, &proof, &damage, err);
 	if (!ret)
 		ret = wb_decide(&ring, backing, &run->decide, &decision, NULL, err);
 	if (!ret && !decision.refused)
@@ -322,6 +347,9 @@ static int carry_out(struct pair *pair, struct run *run, struct wb_dev *cache_de
 		unsigned status = wb_decision_status(&ring, &run->decide, &decision, &result);
 		bool ended = wb_decision_may_end(&ring, &run->decide, &decision, &result);
 
+		if (!*pair->options && !damage != !(status & 4))
+			fail(pair, damage ? "damage is found, and the default run has no problem" :
+					    "no damage is found, and the default run has a problem", damage);
 		flip_corrected(pair, &ring);
 		build_model(&model, pair, &ring);
 		if (!run->decide.force_regress)
@@ -330,8 +358,10 @@ static int carry_out(struct pair *pair, struct run *run, struct wb_dev *cache_de
 			check_left(pair, &model, run->ring.record_use == WB_RECORD_TRUST || !model.generation ? ring.first : 1);
 		free(model.claims);
 		flip_corrected(pair, &ring);
-		sum_of(pair, digest);
-		printf("%s|%s|%u|%s|%" PRIu64 "|%" PRIu64 "|%s\n", pair->options, digest, status, ended ? "ended" : "kept",
+		if (!pair->quiet)
+			sum_of(pair, digest);
+		if (!pair->quiet)
+			printf("%s|%s|%u|%s|%" PRIu64 "|%" PRIu64 "|%s\n", pair->options, digest, status, ended ? "ended" : "kept",
 		       decision.evidence, decision.oldest, wb_pair_name(proof.pair));
 		if (getenv("DECIDE_VERBOSE"))
 			fprintf(stderr, "%s: head %" PRIu64 " first %" PRIu64 " holes %" PRIu64 " refused %x damage %x cut %" PRIu64
@@ -371,7 +401,7 @@ static int run_line(struct pair *pair, char *line)
 		ret = wb_dev_memory(&backing, pair->after, pair->backing_size, &err);
 	if (!ret)
 		ret = carry_out(pair, &run, cache, backing, &err);
-	if (ret)
+	if (ret && !pair->quiet)
 		printf("%s||8|kept|0|0|%s\n", pair->options, err.text);
 	wb_dev_close(cache);
 	wb_dev_close(backing);
@@ -409,14 +439,41 @@ static bool read_bad(struct pair *pair, const char *path)
 	return !fclose(file);
 }
 
+static int run_every(struct pair *pair)
+{
+	static const char *const lines[] = {
+		"", "--policy=prefix", "--policy=salvage", "--until-id=3", "--slots=3 --policy=salvage",
+		"--trust-record", "--ignore-record", "--ignore-record --policy=salvage", "--timeline=new",
+		"--timeline=new --policy=salvage", "--timeline=old", "--timeline=old --policy=salvage", "--zeroed=skip",
+		"--zeroed=replay",
+	};
+	int status = 0;
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
+		char line[256];
+
+		if ((strstr(lines[i], "record") && !pair->records) || (strstr(lines[i], "timeline") && !pair->restarted) ||
+		    (strstr(lines[i], "zeroed") && !pair->zeroes))
+			continue;
+		snprintf(line, sizeof(line), "%s", lines[i]);
+		status |= run_line(pair, line);
+	}
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	struct pair pair = { .failed = false };
 	char line[256];
 	int status = 0;
 
+	if (argc > 1 && !strcmp(argv[1], "--every")) {
+		pair.quiet = true;
+		argc--;
+		argv++;
+	}
 	if (argc < 3) {
-		fprintf(stderr, "usage: decide CACHE BACKING [BAD]\n");
+		fprintf(stderr, "usage: decide [--every] CACHE BACKING [BAD]\n");
 		return 2;
 	}
 	pair.cache = read_file(argv[1], &pair.cache_size);
@@ -426,7 +483,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "decide: %s: cannot be read\n", argv[1]);
 		return 2;
 	}
-	while (fgets(line, sizeof(line), stdin))
+	if (pair.quiet)
+		status = run_every(&pair);
+	while (!pair.quiet && fgets(line, sizeof(line), stdin))
 		status |= run_line(&pair, line);
 	free(pair.cache);
 	free(pair.before);

@@ -91,27 +91,25 @@ static bool is_valid(const struct inquest *inquest, unsigned int slot)
 
 /* ---- time lines ---- */
 
-/* What is above the change of dialect may change again. */
+/* Low slots of the first lap, and above them one of a later lap: the old ring may have been in its second, so that more of the
+ * first follow. Or of another dialect, which may change again. */
 static bool splits(const struct inquest *inquest, unsigned int k, bool by_dialect)
 {
-	bool low = false, high = false, low_raw = false;
+	bool low = false, low_raw = false;
 
 	for (unsigned int i = 0; i < inquest->ring; i++) {
 		const struct witness *witness = &inquest->witnesses[i];
 
 		if (!is_valid(inquest, i))
 			continue;
-		if (i < k) {
-			if (low && by_dialect && witness->raw != low_raw)
-				return false;
-			low_raw = witness->raw;
-			low = true;
-		}
-		if (by_dialect ? i >= k && !high && witness->raw == low_raw : (witness->id <= inquest->ring) != (i < k))
+		if (i >= k)
+			return low && (by_dialect ? witness->raw != low_raw : witness->id > inquest->ring);
+		if (by_dialect ? low && witness->raw != low_raw : witness->id > inquest->ring)
 			return false;
-		high |= i >= k;
+		low_raw = witness->raw;
+		low = true;
 	}
-	return low && high;
+	return false;
 }
 
 static void find_lines(struct inquest *inquest)
@@ -127,14 +125,17 @@ static bool is_at_hand(const struct inquest *inquest, unsigned int slot)
 	       (slot < inquest->new_slots) == (inquest->line == LINE_NEW);
 }
 
-/* In the dialect of the new line, beyond the other one, and of its lap: its own, if what was between is lost. */
+/* Beyond the other dialect, in that of the new line and of its lap: its own, if what was between is lost. */
 static bool may_go_on(const struct inquest *inquest, unsigned int slot)
 {
 	unsigned int low = 0;
+	bool other = false;
 
 	while (!is_valid(inquest, low))
 		low++;
-	return inquest->line == LINE_NEW && inquest->driver->config->generation == 2 && is_valid(inquest, slot) &&
+	for (unsigned int i = inquest->new_slots; i < slot; i++)
+		other |= is_valid(inquest, i) && inquest->witnesses[i].raw != inquest->witnesses[low].raw;
+	return inquest->line == LINE_NEW && inquest->driver->config->generation == 2 && other && is_valid(inquest, slot) &&
 	       inquest->witnesses[slot].id <= inquest->ring && inquest->witnesses[slot].raw == inquest->witnesses[low].raw;
 }
 
@@ -615,15 +616,21 @@ uint64_t inquest_evidence(const struct inquest *inquest, const uint8_t *before, 
 	return sectors;
 }
 
+/* Block `index` of a slot says that it has the sector, whether its bytes can be read or not. */
+static bool covers(const struct inquest *inquest, unsigned int slot, unsigned int index, unsigned int sector)
+{
+	const uint8_t *mb = metablock_at(inquest, slot, index);
+
+	return get_le(mb, 8) == sector - sector % 8 && (mb[8] ? mb[8] >> sector % 8 & 1 : !is_v0(inquest));
+}
+
 bool inquest_hole_claims(const struct inquest *inquest, unsigned int sector)
 {
-	bool dirty;
-
 	for (unsigned int i = 0; i < inquest->ring; i++) {
 		const struct witness *witness = &inquest->witnesses[i];
 
-		for (unsigned int k = 0; k < witness->length && witness->claims && !witness->whole; k++)
-			if (copy_of(inquest, i, k, sector, &dirty))
+		for (unsigned int k = 0; k < witness->length && witness->claims && (!witness->whole || witness->part); k++)
+			if (covers(inquest, i, k, sector))
 				return true;
 	}
 	return false;

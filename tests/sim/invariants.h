@@ -63,7 +63,7 @@ int64_t inquest_left(const struct inquest *inquest, const uint8_t *after, bool c
 
 /* Sectors of BACKING that demonstrably hold version `cut` or a newer one, and that an intact segment below it would overwrite. */
 uint64_t inquest_evidence(const struct inquest *inquest, const uint8_t *before, uint64_t cut);
-/* A segment of the window that is not intact, but whose own header says what it holds, claims a sector. */
+/* A segment of the window that is not intact or cannot be read whole, but whose own header says what it holds, claims a sector. */
 bool inquest_hole_claims(const struct inquest *inquest, unsigned int sector);
 
 #endif

@@ -63,7 +63,7 @@ const char *source(const char *format, ...)
 
 int main_of_wb_check(int, char **), main_of_wb_dump(int, char **), main_of_wb_flush_dirty(int, char **),
 	main_of_wb_format(int, char **), main_of_wb_undo(int, char **), main_of_mkcache(int, char **),
-	main_of_foretell(int, char **);
+	main_of_foretell(int, char **), main_of_decide(int, char **);
 
 static const struct {
 	const char *name;
@@ -77,6 +77,7 @@ static const struct {
 	{ "wb-undo", main_of_wb_undo, true },
 	{ "mkcache", main_of_mkcache, false },
 	{ "foretell", main_of_foretell, false },
+	{ "decide", main_of_decide, false },
 };
 
 static _Noreturn void become(int argc, char **argv)

@@ -26,7 +26,7 @@
 extern int status;
 extern char *out, *words;
 
-/* Runs a command of wb-utils, mkcache or foretell; arguments are separated by single blanks, "\1" stands for one in them. */
+/* Runs a command of wb-utils, mkcache, foretell or decide; arguments are separated by single blanks, "\1" stands for one in them. */
 void run(const char *format, ...) FORMAT(1);
 /* The same; any other exit status fails the test. */
 void expect(int want, const char *format, ...) FORMAT(2);

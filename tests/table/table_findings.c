@@ -186,6 +186,13 @@ static void make_unreadable_record(void)
 	unreadable(2047 * 512, 512);
 }
 
+/* Says that all but the newest was written back, to BACKING that has nothing of it. */
+static void make_contradicted_record(void)
+{
+	make_cache("v0-simple");
+	put("cache.img", 2047 * 512, "\2", 1);
+}
+
 static void make_residue(void)
 {
 	make_cache("v2-wrapped");
@@ -223,6 +230,7 @@ static const struct fault {
 	{ "restarted", "v2-restarted", NULL, NULL },
 	{ "record-garbage", "v2-record-garbage", NULL, NULL },
 	{ "record-missing", "v2-record-missing", NULL, NULL },
+	{ "record-contradicted", NULL, "unsealed-data", make_contradicted_record }, /* only v0 is bound by it */
 	{ "record-hazard", "v2-record-sound", NULL, NULL },
 	{ "mixed-checksums", "v2-mixed-checksums", "restarted", NULL }, /* two dialects are two time lines */
 	{ "torn-tail", "v2-torn-tail", NULL, NULL },

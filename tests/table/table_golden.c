@@ -185,6 +185,7 @@ static void golden(void **state)
 	replay_lines();
 	if (has_key("ignore_record"))
 		replay("ignore_record", " --ignore-record");
+	expect(0, "decide --every cache.img before.img");
 }
 
 /* Sets as files are the sets of expected.json. */
