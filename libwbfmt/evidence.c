@@ -48,6 +48,9 @@ static void compare_newest(struct standing *standing, const struct wb_view *view
 	uint8_t bit = (uint8_t)(1u << sector);
 
 	standing->newest[sector] = view->entries[i].slot;
+	/* what v0 discarded is on BACKING, and zeroes here tell nothing of it */
+	if (!standing->unplanned_too && standing->ring->slots[view->entries[i].slot].class_ == WB_ZEROED)
+		return;
 	if (!(view->entries[i].dirty & view->readable[i] & view->backing_readable & view->inside & bit))
 		return;
 	if (memcmp(data, view->backing + sector * WB_SECTOR, WB_SECTOR))
@@ -334,8 +337,8 @@ static bool mark_written(const struct at_tail *at, struct wb_ring *ring)
 int wb_ring_weigh_tail(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
 		       struct wb_error *err)
 {
-	const struct wb_scope window = { .low = 1, .high = ring->head, .part = true, .claims = true, .tails = true,
-					 .every_version = true };
+	const struct wb_scope window = { .low = 1, .high = ring->head, .part = true, .zeroed = true, .claims = true,
+					 .tails = true, .every_version = true };
 	const struct wb_search search = { ring, backing, capacity, progress };
 	struct at_tail *at;
 	int ret;

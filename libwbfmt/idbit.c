@@ -37,8 +37,8 @@ static uint64_t id_for(const struct wb_ring *ring, uint32_t index)
 	uint64_t next = wb_slot_of(geometry, ring->head + 1) == index ? ring->head + 1 : 0;
 	bool to_due = due && is_one_bit(slot->id, due), to_next = next && is_one_bit(slot->id, next);
 
-	/* a segment that lies twice, or one slot off, is no flipped bit */
-	if (slot->id && slot->id <= ring->head && ring->head - slot->id < geometry->slots)
+	/* a segment that lies twice, or one slot off, is no flipped bit: its id, of the window or M+1, has a slot of its own */
+	if (slot->id && ring->head + 1 - slot->id <= (uint64_t)geometry->slots)
 		return 0;
 	if (!wb_seal_covers_data(geometry->format)) { /* v0's laps tell which */
 		to_due = to_due && slot->lap == wb_lap_of(geometry, due);

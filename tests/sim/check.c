@@ -552,7 +552,8 @@ static void check_classes(struct case_ *c, const struct job *job)
 	if (c->scene->survivable && job->pair == WB_PAIR_CONTRADICTED)
 		wrong(c, "check-pair", "the pair is said not to be one");
 	/* more than that only what comparing with BACKING brings */
-	for (int rule = 0; rule < WB_RULES && c->scene->survivable && !truth->zeroed && !expected_refusal(c, job); rule++)
+	for (int rule = 0; rule < WB_RULES && c->scene->survivable && !truth->zeroed && truth->record <= truth->head &&
+			   !truth->zombies && !expected_refusal(c, job); rule++)
 		if (job->found[rule] && wb_rule_info((enum wb_rule)rule)->severity == WB_DAMAGE && !c->met[LIMIT_CHANCE_BIT])
 			wrong(c, "check-findings", "%s is found where nothing is damaged",
 			      wb_rule_info((enum wb_rule)rule)->name);
@@ -573,7 +574,7 @@ static void check_strict(struct case_ *c, const struct job *job)
 	must |= (expected_refusal(c, job) & ~(unsigned int)(WB_REFUSE_ROTTEN | WB_REFUSE_HOLE)) != 0;
 	if (must && !job->decision.refused)
 		wrong(c, "strict-refuses-damage", "strict takes a log that is damaged");
-	if (c->scene->survivable && job->decision.refused & ~expected_refusal(c, job))
+	if (c->scene->survivable && !truth->zombies && job->decision.refused & ~expected_refusal(c, job))
 		wrong(c, "strict-succeeds", "strict refuses (%#x) what a power cut alone has left", job->decision.refused);
 }
 

@@ -368,6 +368,17 @@ int64_t inquest_regress(const struct inquest *inquest, const uint8_t *before, co
 	return -1;
 }
 
+static bool all_zero_data(const struct inquest *inquest, unsigned int slot)
+{
+	const uint8_t *at = slot_at(inquest, slot);
+
+	for (unsigned int k = 0; k < inquest->witnesses[slot].length; k++)
+		for (unsigned int i = 0; metablock_at(inquest, slot, k)[8] && i < BLOCK; i++)
+			if (at[BLOCK * (k + 1) + i])
+				return false;
+	return true;
+}
+
 /* ---- torn tails that were written back ---- */
 
 /* What the newest intact segment of the window has for a sector, dirty or not; NULL: none. */
@@ -386,7 +397,7 @@ static const uint8_t *newest_of_window(const struct inquest *inquest, unsigned i
 
 			if (copy) {
 				found = copy;
-				*is_dirty = dirty;
+				*is_dirty = dirty && !(is_v0(inquest) && all_zero_data(inquest, slot));
 			}
 		}
 	}
@@ -512,17 +523,6 @@ static bool dirty_is_readable(const struct inquest *inquest, unsigned int slot)
 			if (metablock_at(inquest, slot, k)[8] >> j & 1 &&
 			    !readable(inquest, slot_offset(inquest->driver, slot) + BLOCK * (k + 1) + j * SECTOR, SECTOR) &&
 			    !covered_by_newer(inquest, slot, k, (unsigned int)get_le(metablock_at(inquest, slot, k), 8) + j))
-				return false;
-	return true;
-}
-
-static bool all_zero_data(const struct inquest *inquest, unsigned int slot)
-{
-	const uint8_t *at = slot_at(inquest, slot);
-
-	for (unsigned int k = 0; k < inquest->witnesses[slot].length; k++)
-		for (unsigned int i = 0; metablock_at(inquest, slot, k)[8] && i < BLOCK; i++)
-			if (at[BLOCK * (k + 1) + i])
 				return false;
 	return true;
 }

@@ -437,6 +437,22 @@ static void any_bit_of_any_id_is_corrected_unless_the_id_is_one_of_the_window(vo
 }
 
 /* The newest: without it the window ends at 14, and 15 is the next. */
+/* Ids 3 to 9 in nine slots, and 10 one slot off, over 2: one bit is between those two. */
+static void next_segment_one_slot_off_is_not_corrected(void **state)
+{
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v1", 5, 9);
+	build_log(&b, 3, 9, 1000);
+	build_segment_at(&b, 1, 10, PUTS({ 10, 0xff, 0 }));
+	build_load(&b, 0);
+	assert_class(&b, 1, WB_ALIEN_ID);
+	assert_int_equal(b.ring.id_bit_count, 0);
+	assert_int_equal(wb_ring_correct(&b.ring, NULL, NULL, NULL), 0);
+	build_release(&b);
+}
+
 static void flipped_id_of_the_newest_is_corrected(void **state)
 {
 	(void)state;
@@ -731,6 +747,7 @@ int main(void)
 		cmocka_unit_test(what_reads_differently_the_second_time_is_corrected_rightly_or_not_at_all),
 		cmocka_unit_test(metadata_that_changed_since_are_not_corrected),
 		cmocka_unit_test(any_bit_of_any_id_is_corrected_unless_the_id_is_one_of_the_window),
+		cmocka_unit_test(next_segment_one_slot_off_is_not_corrected),
 		cmocka_unit_test(flipped_id_of_the_newest_is_corrected),
 		cmocka_unit_test(id_rests_on_two_segments_that_are_not_corrected),
 		cmocka_unit_test(same_bit_of_several_ids_is_another_geometry),
