@@ -17,8 +17,8 @@ static struct {
 	unsigned from, times, calls;
 } refusal;
 
-/* Of the first `times` calls what has been completed is told as another result; error 0: as half of what it was. late: all of
- * the first call are completed, and told a moment later than its own failure. */
+/* What the first `times` calls submit is not carried out and told as an error; error 0: half of it is. late: all of the first
+ * call are completed, and told a moment later than its own failure. */
 static struct {
 	int error;
 	unsigned times;
@@ -48,14 +48,27 @@ static int tell_late(struct io_uring *ring)
 	return -EIO;
 }
 
-static void change_completed(struct io_uring *ring)
+static void change_requests(struct io_uring *ring)
+{
+	struct io_uring_sq *sq = &ring->sq;
+
+	for (unsigned i = sq->sqe_tail - io_uring_sq_ready(ring); i != sq->sqe_tail; i++) {
+		struct io_uring_sqe *sqe = &sq->sqes[i & (*sq->kring_entries - 1)];
+
+		if (completion.error)
+			sqe->opcode = IORING_OP_NOP;
+		else
+			sqe->len /= 2;
+	}
+}
+
+static void change_results(struct io_uring *ring)
 {
 	struct io_uring_cqe *cqe;
 	unsigned head;
 
-	completion.times--;
 	io_uring_for_each_cqe(ring, head, cqe)
-		cqe->res = completion.error ? completion.error : cqe->res / 2;
+		cqe->res = cqe->res ? cqe->res : completion.error;
 }
 
 int __real_io_uring_submit_and_wait(struct io_uring *ring, unsigned at_least);
@@ -66,10 +79,12 @@ int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned at_least)
 
 	if (call >= refusal.from && call - refusal.from < refusal.times)
 		return refusal.error;
+	if (completion.times)
+		change_requests(ring);
 	int submitted = __real_io_uring_submit_and_wait(ring, completion.late ? io_uring_sq_ready(ring) : at_least);
 
-	if (completion.times)
-		change_completed(ring);
+	completion.times -= completion.times != 0;
+	change_results(ring);
 	return completion.late ? tell_late(ring) : submitted;
 }
 
@@ -173,6 +188,7 @@ static void whatever_is_said_of_a_request_it_is_carried_out(void **state)
 		if (rows[i].late)
 			pthread_join(completion.teller, NULL);
 		completion.times = 0;
+		completion.error = 0;
 		wb_uring_close(uring);
 		close(fd);
 	}

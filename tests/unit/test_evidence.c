@@ -12,6 +12,7 @@ struct scene {
 	struct backing backing;
 	struct wb_decision decision;
 	struct wb_replay_result result;
+	struct wb_range bad; /* of CACHE, where a test wants it */
 };
 
 static void scene_init(struct scene *scene, const char *format)
@@ -446,11 +447,10 @@ static void beyond_scene(struct scene *scene, const char *format, uint64_t id, b
 	build_segment_at(&scene->b, 5, id, PUTS({ id, 0xff, 0 }));
 	if (!intact) /* a lap, or a bit of the data that the checksum covers */
 		build_at(&scene->b, 5)[wb_seal_covers_data(scene->b.geometry.format) ? 5000 : 9] ^= 1;
-	const struct wb_range bad = { wb_slot_offset(&scene->b.geometry, 5) + unreadable, 512 };
-
+	scene->bad = (struct wb_range){ wb_slot_offset(&scene->b.geometry, 5) + unreadable, 512 };
 	scene->b.geometry.slots = 4;
 	build_log(&scene->b, 7, 10, 1000);
-	scene->b.dev = build_bad(&scene->b, &bad, unreadable != 0);
+	scene->b.dev = build_bad(&scene->b, &scene->bad, unreadable != 0);
 	assert_int_equal(wb_cache_open(&scene->b.cache, scene->b.dev, &overrides, NULL), 0);
 	assert_int_equal(wb_ring_load(&scene->b.ring, &scene->b.cache, &load, NULL, NULL), 0);
 }

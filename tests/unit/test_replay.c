@@ -828,6 +828,7 @@ static void what_a_run_wrote_and_is_not_there_any_more_is_counted(void **state)
 		{ UINT64_MAX, UINT64_MAX, UINT64_MAX, 0 }, { 5 * 8 + 7, UINT64_MAX, UINT64_MAX, 1 }, { 1, UINT64_MAX, UINT64_MAX, 1 },
 		{ 5 * 8 + 7, 5 * 8 + 6, UINT64_MAX, 2 },   { 5 * 8 + 7, 1, 5 * WB_BLOCK, 1 },
 		{ 5 * 8 + 7, 1, 6 * WB_BLOCK, 2 },         { 6 * 8, 7 * 8, UINT64_MAX, 0 }, /* not written */
+		{ UINT64_MAX, 2 * 8 + 1, UINT64_MAX, 1 },  /* where zeroes were written */
 	};
 
 	(void)state;
@@ -844,7 +845,9 @@ static void what_a_run_wrote_and_is_not_there_any_more_is_counted(void **state)
 
 		build_init(&b, "v1", 4, 600);
 		for (uint64_t id = 1; id <= 600; id++)
-			build_segment(&b, id, PUTS({ id > 590 ? 5 : 0, 0xff, 0 }));
+			build_segment(&b, id, PUTS({ id == 1 ? 2 : id > 590 ? 5 : 0, 0xff, 0 }));
+		memset(build_at(&b, 0) + WB_BLOCK, 0, WB_BLOCK);
+		build_seal(&b, 0);
 		backing_init(&backing, 8 * 8);
 		build_load(&b, backing.sectors);
 		assert_int_equal(wb_replay(&b.ring, &scope, backing.dev, &options, &result, NULL, NULL), 0);
