@@ -1040,7 +1040,8 @@ static void hostile_columns_are_refused_or_harmless(void **state)
 		struct chunk_at chunk = chunk_at(packed.bytes, slots_chunk(&packed));
 		uint8_t *good = inflate_chunk(packed.bytes, &chunk), *bad = malloc(chunk.inflated), *out = malloc(1u << 20);
 
-		for (unsigned round = 0; round < 1000; round++) {
+		/* the columns are alike in all orders; large slots take long to load */
+		for (unsigned round = 0; round < (generations[kind].order < 10 ? 1000 : 100); round++) {
 			uint32_t size = chunk.inflated - (draw_below(&seed, 8) ? 0 : draw_below(&seed, chunk.inflated));
 
 			memcpy(bad, good, size);
