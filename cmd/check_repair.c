@@ -142,7 +142,7 @@ int check_find_bitflips(struct work *work)
 	else if (!broken)
 		common_say(common, "bitflips    no segment is rotten, and no id alien");
 	else
-		common_say(common, "bitflips    one bit explains %d of %" PRIu64 " damaged segments", corrected, broken);
+		common_say(common, "bitflips    one bit explains %d of %s", corrected, count_of(broken, "damaged segment"));
 	return each_repair(work, &bits);
 }
 
@@ -180,9 +180,9 @@ static int refuse_repair(const struct work *work)
 		return common_refuse(common, work->cache_path, "an all-zero sector 0 is restored only with BACKING at hand: a log that "
 				     "was ended by hand would take it back in time");
 	if (work->proof.pair == WB_PAIR_CONTRADICTED)
-		return common_refuse(common, work->backing_path, "the log contradicts BACKING (%" PRIu64 " blocks against it, %" PRIu64
+		return common_refuse(common, work->backing_path, "the log contradicts BACKING (%s against it, %" PRIu64
 				     " for it): the wrong disk, or one that was written since the log was ended",
-				     work->proof.against, work->proof.for_);
+				     count_of(work->proof.against, "block"), work->proof.for_);
 	return 0;
 }
 

@@ -36,10 +36,9 @@ static void tell_reading(const struct work *work, const char *type, const char *
 	report_u64(record, "dirty_sectors", reading->dirty_sectors);
 	report_emit(record);
 	if (reading->head)
-		common_say(common_of(work), "%-11s %-6s segments %" PRIu64 " to %" PRIu64 ", %" PRIu64 " live, %" PRIu64 " missing, %"
-			   PRIu64 " slot%s damaged, up to %s dirty", type, name, reading->first, reading->head, reading->live,
-			   reading->holes, reading->damaged_slots, plural(reading->damaged_slots),
-			   human_size(reading->dirty_sectors * WB_SECTOR));
+		common_say(common_of(work), "%-11s %-6s segments %" PRIu64 " to %" PRIu64 ", %" PRIu64 " live, %" PRIu64 " missing, "
+			   "%s damaged, up to %s dirty", type, name, reading->first, reading->head, reading->live, reading->holes,
+			   count_of(reading->damaged_slots, "slot"), human_size(reading->dirty_sectors * WB_SECTOR));
 	else
 		common_say(common_of(work), "%-11s %-6s no valid segment", type, name);
 }
@@ -160,9 +159,9 @@ static void say_start(const struct work *work, unsigned i)
 	if (!start_options(work, i, options, sizeof(options)))
 		options[0] = '\0';
 	if (slots)
-		snprintf(count, sizeof(count), "%" PRIu64 " slots, ", slots);
-	common_say(common_of(work), "candidate  %s%s %s%" PRIu64 " slot%s %s this start", options, options[0] ? ":" : "", count, distance,
-		   plural(distance), start < 0 ? "after" : "before");
+		snprintf(count, sizeof(count), "%s, ", count_of(slots, "slot"));
+	common_say(common_of(work), "candidate  %s%s %s%s %s this start", options, options[0] ? ":" : "", count,
+		   count_of(distance, "slot"), start < 0 ? "after" : "before");
 }
 
 static void say_geometries(const struct work *work)
@@ -171,7 +170,7 @@ static void say_geometries(const struct work *work)
 	const struct common *common = common_of(work);
 
 	if (missing_bytes(work))
-		common_say(common, "size        %" PRIu64 " bytes; %s", work->cache.geometry.bytes,
+		common_say(common, "size        %s; %s", count_of(work->cache.geometry.bytes, "byte"),
 			   words_missing(work->cache_dev, missing_bytes(work)));
 	for (unsigned i = 0; i < ring->candidate_count && i < WB_CANDIDATES; i++) {
 		uint64_t missing = wb_geometry_missing(&work->cache.geometry, ring->candidates[i]);
@@ -190,8 +189,8 @@ void check_say_ring(const struct work *work)
 	const struct wb_geometry *geometry = &work->cache.geometry;
 
 	common_say(common, "generation  %s", words_generation(&work->cache));
-	common_say(common, "geometry    order %u: %" PRIu32 " segments of %s, %" PRIu32 " blocks each", geometry->order,
-		   geometry->slots, human_size(wb_slot_size(geometry)), geometry->capacity);
+	common_say(common, "geometry    order %u: %s of %s, %s each", geometry->order, count_of(geometry->slots, "segment"),
+		   human_size(wb_slot_size(geometry)), count_of(geometry->capacity, "block"));
 	if (ring->raw_seals && ring->plain_seals)
 		common_say(common, "checksums   %" PRIu64 " uncomplemented (drivers before 2.0.2), %" PRIu64 " complemented",
 			   ring->raw_seals, ring->plain_seals);
@@ -207,15 +206,15 @@ void check_say_ring(const struct work *work)
 	say_geometries(work);
 	if (ring->resized || ring->shifted)
 		return;
-	common_say(common, "dirty       up to %" PRIu64 " blocks, %s (every version counted)", ring->dirty_blocks,
+	common_say(common, "dirty       up to %s, %s (every version counted)", count_of(ring->dirty_blocks, "block"),
 		   human_size(ring->dirty_sectors * WB_SECTOR));
 	if (!work->backing)
 		return;
-	common_say(common, "backing     %s, %s: %s (%" PRIu64 " blocks for it, %" PRIu64 " against)", work->backing_path,
-		   human_size(wb_dev_size(work->backing)), wb_pair_name(work->proof.pair), work->proof.for_,
+	common_say(common, "backing     %s, %s: %s (%s for it, %" PRIu64 " against)", work->backing_path,
+		   human_size(wb_dev_size(work->backing)), wb_pair_name(work->proof.pair), count_of(work->proof.for_, "block"),
 		   work->proof.against);
-	common_say(common, "truly dirty %" PRIu64 " blocks, %" PRIu64 " sectors differ from what the log holds",
-		   work->proof.dirty_blocks, work->proof.dirty_sectors);
+	common_say(common, "truly dirty %s, %s %s from what the log holds", count_of(work->proof.dirty_blocks, "block"),
+		   count_of(work->proof.dirty_sectors, "sector"), work->proof.dirty_sectors == 1 ? "differs" : "differ");
 }
 
 /* "up to 12.0 KiB", or "12.0 KiB" where contents were compared */
@@ -375,12 +374,16 @@ static void say_written_after_end(const struct work *work)
 	const struct wb_ring *ring = &work->ring;
 	const struct common *common = common_of(work);
 	uint64_t head = work->cache.marker.head;
+	char newer[64];
 
 	verdict(work, "%s.", words_marker(&work->cache.marker, true));
+	if (ring->head > head + 1)
+		snprintf(newer, sizeof(newer), "Segments %" PRIu64 " to %" PRIu64 " are", head + 1, ring->head);
+	else
+		snprintf(newer, sizeof(newer), "Segment %" PRIu64 " is", ring->head);
 	if (ring->head > head)
-		common_say(common, "            Segments %" PRIu64 " to %" PRIu64 " are newer, and up to %" PRIu64
-			   " sectors may exist nowhere else. Change nothing yet.", head + 1, ring->head,
-			   wb_sectors_after_end(ring));
+		common_say(common, "            %s newer, and up to %s may exist nowhere else. Change nothing yet.", newer,
+			   count_of(wb_sectors_after_end(ring), "sector"));
 	else
 		common_say(common, "            No segment is newer than %" PRIu64 ": the device was used for something else, or is "
 			   "damaged. Change nothing yet.", head);
@@ -469,8 +472,8 @@ static bool say_verdict_on_pair(const struct work *work)
 
 	if (!work->backing || proof->pair != WB_PAIR_CONTRADICTED)
 		return false;
-	verdict(work, "BACKING is not the disk of this cache, or was written to since: %" PRIu64 " block%s of the log contradict%s it, %"
-		PRIu64 " match%s. Change nothing yet.", proof->against, plural(proof->against), proof->against == 1 ? "s" : "",
+	verdict(work, "BACKING is not the disk of this cache, or was written to since: %s of the log contradict%s it, %"
+		PRIu64 " match%s. Change nothing yet.", count_of(proof->against, "block"), proof->against == 1 ? "s" : "",
 		proof->for_, proof->for_ == 1 ? "es" : "");
 	common_say(common_of(work), "            look for the right disk: wb-check %s DISK, for each that may be it", work->cache_path);
 	return true;

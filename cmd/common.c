@@ -64,6 +64,8 @@ int64_t offset_of(const char *what, const char *text)
 	bool negative = text[0] == '-';
 	uint64_t value = size_of(what, text + negative);
 
+	if (negative && !value)
+		usage_error("%s: -0 is not a byte before the device; the first byte is 0", what);
 	if (value > INT64_MAX || value % WB_SECTOR)
 		usage_error("%s: %s is not a multiple of 512 bytes below 8 EiB", what, text);
 	return negative ? -(int64_t)value : (int64_t)value;
@@ -301,6 +303,15 @@ static void choose_engine(struct common *common)
 	common->threads = true;
 }
 
+/* 0, or an exit status after a message: what was printed has not all been written. */
+static int flush_stdout(void)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return EXIT_FINE;
+	fprintf(stderr, "%s: writing to stdout: %s\n", tool, strerror(errno));
+	return EXIT_REFUSED;
+}
+
 /* Prints what was asked for and ends the program. */
 __attribute__((noreturn)) static void answer(int val, poptContext context, const struct command *command,
 					     const struct poptOption *table)
@@ -312,7 +323,7 @@ __attribute__((noreturn)) static void answer(int val, poptContext context, const
 	else
 		list_options(table, command->force_names);
 	poptFreeContext(context);
-	exit(fflush(stdout) ? EXIT_REFUSED : EXIT_FINE);
+	exit(flush_stdout());
 }
 
 /* What popt did not accept. */
@@ -397,11 +408,7 @@ int common_finish(struct common *common, int status)
 	}
 	forget_given(common);
 	poptFreeContext(common->context);
-	if (fflush(stdout) || ferror(stdout)) {
-		common_warn(common, "writing to stdout failed");
-		status |= EXIT_REFUSED;
-	}
-	return status;
+	return status | flush_stdout();
 }
 
 /* ---- words ---- */
@@ -487,8 +494,8 @@ void common_say_unreadable(const struct common *common, const char *path, const 
 
 	if (!sectors)
 		return;
-	common_warn(common, "%s: at byte %" PRIu64 ": %" PRIu64 " sector%s of BACKING cannot be read where the log has something to "
-		    "compare; they count as different", path, proof->backing_unreadable_first, sectors, plural(sectors));
+	common_warn(common, "%s: at byte %" PRIu64 ": %s of BACKING cannot be read where the log has something to compare; that counts "
+		    "as different", path, proof->backing_unreadable_first, count_of(sectors, "sector"));
 	report_text(record, "device", path);
 	report_u64(record, "offset", proof->backing_unreadable_first);
 	report_u64(record, "sectors", sectors);
@@ -563,9 +570,19 @@ void append_text(char *text, size_t size, const char *format, ...)
 	va_end(args);
 }
 
-const char *plural(uint64_t count)
+const char *count_of(uint64_t count, const char *noun)
 {
-	return count == 1 ? "" : "s";
+	static char buffers[8][64];
+	static unsigned next;
+	char *text = buffers[next++ % 8];
+	size_t length = strlen(noun);
+	bool y = noun[length - 1] == 'y', hisses = noun[length - 1] == 's';
+
+	if (count == 1)
+		snprintf(text, sizeof(buffers[0]), "1 %s", noun);
+	else
+		snprintf(text, sizeof(buffers[0]), "%" PRIu64 " %.*s%s", count, (int)length - y, noun, y ? "ies" : hisses ? "es" : "s");
+	return text;
 }
 
 /* bash, zsh and ksh read $'...'; a terminal must not read what is in it. */
@@ -609,7 +626,7 @@ char *shell_quoted(const char *text)
 
 const char *human_size(uint64_t bytes)
 {
-	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	static const char *const units[] = { "", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
 	static char buffers[4][32];
 	static unsigned next;
 	char *text = buffers[next++ % 4];
@@ -618,7 +635,10 @@ const char *human_size(uint64_t bytes)
 
 	for (; value >= 1024 && unit < 6; unit++)
 		value /= 1024;
-	snprintf(text, sizeof(buffers[0]), unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+	if (unit)
+		snprintf(text, sizeof(buffers[0]), "%.1f %s", value, units[unit]);
+	else
+		snprintf(text, sizeof(buffers[0]), "%s", count_of(bytes, "byte"));
 	return text;
 }
 

@@ -115,8 +115,8 @@ int common_open_cache(const struct common *common, struct wb_cache *cache, struc
 
 /* Appends to a text of that size in all, as far as there is room. */
 __attribute__((format(printf, 3, 4))) void append_text(char *text, size_t size, const char *format, ...);
-/* "" or "s" */
-const char *plural(uint64_t count);
+/* "1 dirty sector", "0 passes", "2 copies", in one of a few static buffers; noun is the singular. */
+const char *count_of(uint64_t count, const char *noun);
 /* As a word for a shell; the caller frees it. NULL without memory. */
 char *shell_quoted(const char *text);
 /* "12.5 MiB" in one of a few static buffers. */

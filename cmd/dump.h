@@ -68,7 +68,7 @@ static inline bool in_range(const struct range *range, uint64_t value)
 /* A walk over slots, whose metadata is read batch by batch. */
 struct walk {
 	struct work *work;
-	uint32_t start;      /* the first slot; behind the last one it goes on with slot 0 */
+	uint32_t start;      /* the first slot; after the last one comes slot 0 */
 	bool no_metadata;    /* reads nothing */
 	const char *phase;   /* for the progress; NULL: silent */
 	void *context;

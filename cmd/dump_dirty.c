@@ -261,12 +261,10 @@ static void say_extents(const struct extents *extents)
 	report_u64(summary, "extents", extents->count);
 	report_u64(summary, "planned_sectors", extents->sectors);
 	report_u64(summary, "uncertain_sectors", extents->uncertain_sectors);
-	note(extents->work, "--policy=%s: %" PRIu64 " extent%s, %" PRIu64 " sectors, %s",
-	     policies[extents->work->options->decide.policy], extents->count, plural(extents->count), extents->sectors,
-	     human_size(extents->sectors * WB_SECTOR));
+	note(extents->work, "--policy=%s: %s, %s, %s", policies[extents->work->options->decide.policy],
+	     count_of(extents->count, "extent"), count_of(extents->sectors, "sector"), human_size(extents->sectors * WB_SECTOR));
 	if (extents->uncertain_sectors)
-		note(extents->work, "%" PRIu64 " of these sectors depend on evidence: whether they would be written shows only with BACKING",
-		     extents->uncertain_sectors);
+		note(extents->work, "%s of these may be left out: only BACKING shows the evidence", count_of(extents->uncertain_sectors, "sector"));
 	else if (!extents->work->backing && extents->count)
 		note(extents->work, "without BACKING its size is not known: what lies beyond its end is listed too");
 }
@@ -293,8 +291,8 @@ static int end_map(struct extents *extents)
 	if (work->backing)
 		map_stretch(extents, wb_dev_size(work->backing), '?');
 	if (extents->uncertain_sectors)
-		fprintf(work->domain_map.file, "# %" PRIu64 " sectors depend on evidence that only BACKING can give\n",
-			extents->uncertain_sectors);
+		fprintf(work->domain_map.file, "# %s may be left out: only BACKING shows the evidence\n",
+			count_of(extents->uncertain_sectors, "sector"));
 	return output_complete(common_of(work), &work->domain_map);
 }
 

@@ -95,7 +95,7 @@ void describe_ring(const struct work *work, char *text, size_t size)
 {
 	const struct wb_geometry *geometry = &work->cache.geometry;
 	const struct wb_ring *ring = &work->ring;
-	int n = snprintf(text, size, "%s, %" PRIu32 " slots of %s; ", geometry->format->name, geometry->slots,
+	int n = snprintf(text, size, "%s, %s of %s; ", geometry->format->name, count_of(geometry->slots, "slot"),
 			 human_size(wb_slot_size(geometry)));
 
 	if (n < 0 || (size_t)n >= size)

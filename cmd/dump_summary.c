@@ -265,10 +265,9 @@ static void say_geometry(const struct work *work)
 
 	common_say(common_of(work), "generation   %s", words_generation(&work->cache));
 	common_say(common_of(work),
-		   "geometry     order %u: %" PRIu32 " slots of %s, %" PRIu32
-		   " block%s per segment, unused tail %" PRIu64 " bytes%s",
-		   geometry->order, geometry->slots, human_size(wb_slot_size(geometry)),
-		   geometry->capacity, geometry->capacity == 1 ? "" : "s", unused_tail(geometry),
+		   "geometry     order %u: %s of %s, %s per segment, unused tail %s%s", geometry->order,
+		   count_of(geometry->slots, "slot"), human_size(wb_slot_size(geometry)), count_of(geometry->capacity, "block"),
+		   count_of(unused_tail(geometry), "byte"),
 		   geometry->wrap ? ", addresses modulo 2 TiB" : "");
 }
 
@@ -303,9 +302,8 @@ static void say_dirty(const struct work *work)
 		common_say(common, "dirty        nothing%s", ring->holes ? " outside the holes" : "");
 	else
 		common_say(common,
-			   "dirty        up to %" PRIu64 " blocks, %" PRIu64
-			   " sectors, %s (every version counted%s)%s",
-			   ring->dirty_blocks, ring->dirty_sectors,
+			   "dirty        up to %s, %s, %s (every version counted%s)%s",
+			   count_of(ring->dirty_blocks, "block"), count_of(ring->dirty_sectors, "sector"),
 			   human_size(ring->dirty_sectors * WB_SECTOR),
 			   ring->holes ? ", the holes not" : "",
 			   is_ended(work) ? "; of no use after the end" : "");
@@ -341,13 +339,13 @@ void say_summary(const struct work *work)
 	const struct common *common = common_of(work);
 
 	common_say(common, "wb-dump      %s", WB_VERSION);
-	common_say(common, "cache        %s, %" PRIu64 " bytes (%s)%s", work->path,
-		   wb_dev_size(work->dev), human_size(wb_dev_size(work->dev)),
+	common_say(common, "cache        %s, %s (%s)%s", work->path,
+		   count_of(wb_dev_size(work->dev), "byte"), human_size(wb_dev_size(work->dev)),
 		   wb_dev_busy(work->dev) ? ", in use: the picture may move" : pack_words(work->dev));
 	if (common->verbose)
 		pack_say_facts(common, work->dev);
 	if (work->backing)
-		common_say(common, "backing      %s, %" PRIu64 " bytes (%s)%s", work->backing_path, wb_dev_size(work->backing),
+		common_say(common, "backing      %s, %s (%s)%s", work->backing_path, count_of(wb_dev_size(work->backing), "byte"),
 			   human_size(wb_dev_size(work->backing)), wb_dev_busy(work->backing) ? ", in use" : "");
 	common_say(common, "superblock   %s", super_words(work).bytes);
 	if (has_ring(work)) {
@@ -462,7 +460,7 @@ static struct text rest_words(const uint8_t *sector, unsigned from)
 	if (!count)
 		add(&text, "zero");
 	else
-		add(&text, "%u bytes are not zero, the first at byte %u", count, first);
+		add(&text, "%s %s not zero, the first at byte %u", count_of(count, "byte"), count == 1 ? "is" : "are", first);
 	return text;
 }
 
@@ -489,7 +487,7 @@ static void print_marker(const struct work *work)
 	print_field(48, "left out", marker->partial ? words_left_out(marker) : "nothing");
 	text = (struct text){ .used = 0 };
 	if (marker->format)
-		add(&text, "%s, order %u, %" PRIu32 " segments%s", marker->format->name, marker->order, marker->slots,
+		add(&text, "%s, order %u, %s%s", marker->format->name, marker->order, count_of(marker->slots, "segment"),
 		    marker->wrap ? ", addresses wrap" : "");
 	print_field(72, "geometry", marker->format ? text.bytes : "not known");
 }

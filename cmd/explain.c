@@ -65,8 +65,7 @@ static void say_ids(const struct common *common, const struct wb_forecast *forec
 	if (ranges == RANGES && wb_forecast_range(forecast, &cursor, &first, &last))
 		snprintf(text + used, sizeof(text) - used, " and so on");
 	if (forecast->applied)
-		common_say(common, "            It takes %" PRIu64 " segment%s, in this order: %s.", forecast->applied,
-			   plural(forecast->applied), text);
+		common_say(common, "            It takes %s, in this order: %s.", count_of(forecast->applied, "segment"), text);
 	else if (forecast->outcome == WB_OUTCOME_OK || forecast->outcome == WB_OUTCOME_NOTHING)
 		common_say(common, "            It takes no segment.");
 }
@@ -133,8 +132,8 @@ static void say_cause(const struct common *common, const struct wb_forecast *for
 		break;
 	}
 	if (forecast->dropped && stops)
-		common_say(common, "            %" PRIu64 " whole segment%s in the log %s not taken.", forecast->dropped,
-			   plural(forecast->dropped), forecast->dropped == 1 ? "is" : "are");
+		common_say(common, "            %s in the log %s not taken.", count_of(forecast->dropped, "whole segment"),
+			   forecast->dropped == 1 ? "is" : "are");
 }
 
 /* v2.2.17: the writeback daemon starts beyond the log, and the first slot it comes to again is a BUG(). */
@@ -154,7 +153,7 @@ static const char *amount(uint64_t sectors)
 	static char text[2][64];
 	static unsigned turn;
 
-	snprintf(text[turn ^= 1], sizeof(text[0]), "%" PRIu64 " sector%s (%s)", sectors, plural(sectors),
+	snprintf(text[turn ^= 1], sizeof(text[0]), "%s (%s)", count_of(sectors, "sector"),
 		 human_size(sectors * WB_SECTOR));
 	return text[turn];
 }

@@ -49,7 +49,7 @@ static inline const struct common *common_of(const struct work *work)
 	return &work->options->common;
 }
 
-/* Sectors that this run and the one it goes on with left alone. */
+/* Sectors that this run and the one it resumes left alone. */
 static inline uint64_t flush_unreadable(const struct work *work)
 {
 	return work->then.unreadable + work->result.unreadable_sectors;
@@ -74,7 +74,7 @@ int flush_warn_of_holes(struct work *work);
 /* A file system that lives on one of the devices must not be written to now. */
 int flush_refuse_places(struct work *work);
 int flush_describe(struct work *work);
-/* A file that is there already is looked at before anything else, and gone on with. */
+/* An existing file is checked before anything else, and continued. */
 int flush_open_old_undo(struct work *work);
 /* Adopts what --state says of an earlier run, after a look at whether it is still so. */
 int flush_resume(struct work *work);
@@ -82,6 +82,8 @@ int flush_save_state(void *context, uint64_t below);
 /* Creates what the run is going to write beside BACKING, while nothing has been changed yet. */
 int flush_open_records(struct work *work);
 uint64_t flush_segments_in(const struct work *work, const struct wb_decision *decision);
+/* The ids that are written: "3 to 9", or "3"; in a static buffer. */
+const char *flush_range_words(const struct wb_decision *decision);
 int flush_say_plan(struct work *work);
 int flush_say_interrupted(const struct work *work, int status);
 void flush_say_result(const struct work *work);

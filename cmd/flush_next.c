@@ -79,6 +79,23 @@ static int decide_otherwise(struct work *work, enum wb_policy policy, struct wb_
 	return 0;
 }
 
+/* "would write 5 segments (3 to 9), 1 of them corrected, leave out 2 segments; 8 sectors may be stale" */
+static void describe_alternative(const struct work *work, const struct wb_decision *decision, char *words, size_t size)
+{
+	words[0] = '\0';
+	if (flush_segments_in(work, decision))
+		append_text(words, size, "would write %s (%s)", count_of(flush_segments_in(work, decision), "segment"),
+			    flush_range_words(decision));
+	else
+		append_text(words, size, "would write nothing");
+	if (decision->corrected)
+		append_text(words, size, ", %" PRIu32 " of them corrected", decision->corrected);
+	if (decision->left_segments)
+		append_text(words, size, ", leave out %s", count_of(decision->left_segments, "segment"));
+	if (decision->stale_sectors)
+		append_text(words, size, "; %s may be stale", count_of(decision->stale_sectors, "sector"));
+}
+
 /* What another policy would do; salvage comes last because it corrects the ring. */
 static int say_alternative(struct work *work, enum wb_policy policy)
 {
@@ -93,9 +110,7 @@ static int say_alternative(struct work *work, enum wb_policy policy)
 			    decision.refused & WB_REFUSE_REGRESS ? ": BACKING already holds newer data" : "");
 		return 0;
 	}
-	snprintf(words, sizeof(words), "would write %" PRIu64 " segments (%" PRIu64 " to %" PRIu64 "), correct %" PRIu32
-		 ", leave out %" PRIu64 "; %" PRIu64 " sectors may be stale", flush_segments_in(work, &decision), decision.oldest,
-		 decision.scope.high, decision.corrected, decision.left_segments, decision.stale_sectors);
+	describe_alternative(work, &decision, words, sizeof(words));
 	common_warn(common_of(work), "  --policy=%s %s", policies[policy], words);
 	snprintf(option, sizeof(option), "--policy=%s", policies[policy]);
 	next_dry_run(work, "dry-run policy until-id", option, words);
@@ -117,12 +132,11 @@ static int say_choice(struct work *work, const char *option, const char *meaning
 		return status;
 	if (decision.refused)
 		snprintf(words, sizeof(words), "%s; it would then refuse for other reasons", meaning);
-	else if (!decision.oldest)
+	else if (!flush_segments_in(work, &decision))
 		snprintf(words, sizeof(words), "%s; it would write nothing", meaning);
 	else
-		snprintf(words, sizeof(words), "%s; it would write %" PRIu64 " segments (%" PRIu64 " to %" PRIu64 "), up to %" PRIu64
-			 " sectors", meaning, flush_segments_in(work, &decision), decision.oldest, decision.scope.high,
-			 work->ring.dirty_sectors);
+		snprintf(words, sizeof(words), "%s; it would write %s (%s), up to %s", meaning,
+			 count_of(flush_segments_in(work, &decision), "segment"), flush_range_words(&decision), count_of(work->ring.dirty_sectors, "sector"));
 	common_warn(common_of(work), "  %s: %s", option, words);
 	next_dry_run(work, "dry-run", option, words);
 	return 0;
@@ -137,8 +151,9 @@ static int say_record_choices(struct work *work)
 		    "here is %" PRIu64 ". Is this cache (or copy) as old as the disk, or older? If the disk was used after these "
 		    "segments were written, trust the record. If only the record is damaged, ignore it", work->cache.record,
 		    work->ring.head);
-	common_warn(common_of(work), "  %" PRIu64 " newest versions in the log are on BACKING already, and %" PRIu64 " sectors there differ "
-		    "(of a sample of the log)", work->proof.for_, work->proof.dirty_sectors);
+	common_warn(common_of(work), "  In a sample of the log, %s %s on BACKING already, and %s there %s", count_of(work->proof.for_, "newest version"),
+		    work->proof.for_ == 1 ? "is" : "are", count_of(work->proof.dirty_sectors, "sector"),
+		    work->proof.dirty_sectors == 1 ? "differs" : "differ");
 	*use = WB_RECORD_TRUST;
 	status = say_choice(work, "--trust-record", "if the disk is newer");
 	*use = WB_RECORD_IGNORE;

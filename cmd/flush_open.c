@@ -141,7 +141,7 @@ static int mask_clone(struct work *work)
 	if (wb_map_load(&work->clone_map, path, wb_dev_size(work->cache_dev), &err))
 		return common_failed(common_of(work), path, &err, NULL);
 	if (work->clone_map.covered > wb_dev_size(work->cache_dev))
-		common_warn(common_of(work), "%s: the map speaks of %" PRIu64 " bytes, CACHE has %" PRIu64 ": is it the map of this clone?",
+		common_warn(common_of(work), "%s: the map is of %" PRIu64 " bytes, CACHE has %" PRIu64 ": is it the map of this clone?",
 			    path, work->clone_map.covered, wb_dev_size(work->cache_dev));
 	fault.bad = work->clone_map.bad;
 	fault.bad_count = work->clone_map.count;
@@ -163,6 +163,23 @@ static void warn_of_unreadable(const struct work *work)
 			    "which segments were discarded is not known" : "it is taken as 0, which loses nothing");
 }
 
+/* Of a clone the map says already what could not be read: nothing is left to rescue. */
+static int open_log(struct work *work, const struct wb_overrides *overrides)
+{
+	const struct common *common = common_of(work);
+	struct wb_error err = { .code = WB_OK };
+
+	if (work->options->map_path && !wb_cache_open(&work->cache, work->cache_dev, overrides, &err))
+		return 0;
+	if (err.code != WB_ESUPER || work->cache.super != WB_SUPER_UNREADABLE)
+		return common_open_cache(common, &work->cache, work->cache_dev, work->cache_path, overrides);
+	int status = common_failed(common, work->cache_path, &err, "the map says that sector 0 was not rescued, so whether the log was "
+				   "ended is not known; --force=ended reads the log, which the segments prove");
+
+	next_step(common, NULL, "dry-run", "-n --force=ended", NULL, "if the log was not ended");
+	return status;
+}
+
 int flush_open_cache(struct work *work)
 {
 	const struct common *common = common_of(work);
@@ -179,7 +196,7 @@ int flush_open_cache(struct work *work)
 	if (!status)
 		status = part_choose(common, &work->cache_dev, work->cache_path, PART_WRITE, foreign, sizeof(foreign));
 	if (!status)
-		status = common_open_cache(common, &work->cache, work->cache_dev, work->cache_path, &overrides);
+		status = open_log(work, &overrides);
 	if (!status)
 		warn_of_unreadable(work);
 	if (status || work->cache.super != WB_SUPER_DAMAGED)
@@ -233,9 +250,8 @@ int flush_warn_of_holes(struct work *work)
 	if (fd >= 0)
 		close(fd);
 	if (count)
-		common_warn(common_of(work), "%s: at byte %" PRIu64 ": the headers of %" PRIu64 " missing segment%s lie in holes of this "
-			    "sparse image. Is it a clone that was not rescued there? Then give its ddrescue map to --cache-map",
-			    work->cache_path, first, count, plural(count));
+		common_warn(common_of(work), "%s: at byte %" PRIu64 ": headers of missing segments (%" PRIu64 ") lie in holes of this sparse image. Is it a clone "
+			    "that was not rescued there? Then give its ddrescue map to --cache-map", work->cache_path, first, count);
 	return 0;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Goes on with an earlier run, and makes that the next one can go on with this. */
+/* Resumes an earlier run, and saves what the next one needs to resume this one. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -166,7 +166,7 @@ static int open_undo(struct work *work)
 	return status;
 }
 
-/* A file that is there already is looked at before anything else, and gone on with. */
+/* An existing file is checked before anything else, and continued. */
 int flush_open_old_undo(struct work *work)
 {
 	work->undo.path = work->options->dry_run ? NULL : work->options->undo_path;

@@ -27,6 +27,17 @@ uint64_t flush_segments_in(const struct work *work, const struct wb_decision *de
 	return count;
 }
 
+const char *flush_range_words(const struct wb_decision *decision)
+{
+	static char text[64];
+
+	if (decision->oldest == decision->scope.high)
+		snprintf(text, sizeof(text), "%" PRIu64, decision->oldest);
+	else
+		snprintf(text, sizeof(text), "%" PRIu64 " to %" PRIu64, decision->oldest, decision->scope.high);
+	return text;
+}
+
 /* v0. There is nothing before segment 1 that could be written without it. */
 static void warn_of_newest(const struct work *work)
 {
@@ -45,37 +56,37 @@ int flush_say_plan(struct work *work)
 	char line[WORDS];
 
 	identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));
-	common_say(common, "cache       %s, %s%s: %s, %" PRIu32 " segments of %s, newest id %" PRIu64, work->cache_path,
+	common_say(common, "cache       %s, %s%s: %s, %s of %s, newest id %" PRIu64, work->cache_path,
 		   human_size(wb_dev_size(work->cache_dev)), part_words(work->cache_dev), work->cache.geometry.format->name,
-		   work->cache.geometry.slots, human_size(wb_slot_size(&work->cache.geometry)), work->ring.head);
+		   count_of(work->cache.geometry.slots, "segment"), human_size(wb_slot_size(&work->cache.geometry)), work->ring.head);
 	common_say(common, "backing     %s", line);
-	common_say(common, "pair        %s: %" PRIu64 " blocks of the log are on BACKING already, %" PRIu64
-		   " clean copies differ from it", wb_pair_name(work->proof.pair), work->proof.for_, work->proof.against);
-	if (decision->oldest)
-		common_say(common, "plan        policy %s: %" PRIu64 " segment%s, %" PRIu64 " to %" PRIu64,
-			   policies[work->options->decide.policy], flush_segments_in(work, decision),
-			   plural(flush_segments_in(work, decision)), decision->oldest, decision->scope.high);
+	common_say(common, "pair        %s: %s of the log %s on BACKING already, %s %s from it", wb_pair_name(work->proof.pair),
+		   count_of(work->proof.for_, "block"), work->proof.for_ == 1 ? "is" : "are", count_of(work->proof.against, "clean copy"),
+		   work->proof.against == 1 ? "differs" : "differ");
+	if (flush_segments_in(work, decision))
+		common_say(common, "plan        policy %s: %s, %s", policies[work->options->decide.policy],
+			   count_of(flush_segments_in(work, decision), "segment"), flush_range_words(decision));
 	else
 		common_say(common, "plan        policy %s: nothing to write", policies[work->options->decide.policy]);
 	if (decision->corrected)
-		common_say(common, "corrected   %" PRIu32 " segment%s by one flipped bit each (chance of an error about 1 in 1000 each)",
-			   decision->corrected, plural(decision->corrected));
+		common_say(common, "corrected   %s by one flipped bit each (chance of an error about 1 in 1000 each)",
+			   count_of(decision->corrected, "segment"));
 	if (decision->cut)
 		common_say(common, "cut         %s segment %" PRIu64,
 			   work->options->decide.policy == WB_SALVAGE ? "nothing at or below" : "nothing from", decision->cut);
 	if (decision->left_segments)
-		common_say(common, "left out    %" PRIu64 " segment%s with up to %" PRIu64 " dirty sectors",
-			   decision->left_segments, plural(decision->left_segments), decision->left_sectors);
+		common_say(common, "left out    %s with up to %s", count_of(decision->left_segments, "segment"),
+			   count_of(decision->left_sectors, "dirty sector"));
 	if (decision->zeroed_skipped)
-		common_say(common, "skipped     %" PRIu64 " segment%s that read as zeroes", decision->zeroed_skipped,
-			   plural(decision->zeroed_skipped));
+		common_say(common, "skipped     %s that read%s as zeroes", count_of(decision->zeroed_skipped, "segment"),
+			   decision->zeroed_skipped == 1 ? "s" : "");
 	if (decision->stale_sectors || decision->unknown_holes)
-		common_say(common, "stale       %" PRIu64 " sectors whose newest version is lost%s", decision->stale_sectors,
+		common_say(common, "stale       %s whose newest version is lost%s", count_of(decision->stale_sectors, "sector"),
 			   decision->unknown_holes ? ", and those of segments whose metadata is lost" : "");
 	if (work->ring.classes[WB_TORN_HEAD])
 		common_warn(common, "%s: the oldest slot was being overwritten when power was cut; its segment %" PRIu64
 			    " had been written back before", work->cache_path, work->ring.first);
-	if (work->cache.geometry.format->seal == WB_SEAL_LAP && work->ring.head)
+	if (work->cache.geometry.format->seal == WB_SEAL_LAP && decision->oldest && decision->scope.high >= work->ring.head)
 		warn_of_newest(work);
 	return 0;
 }
@@ -91,8 +102,9 @@ int flush_say_interrupted(const struct work *work, int status)
 {
 	const struct common *common = common_of(work);
 
-	common_warn(common, "%" PRIu64 " sectors had been written and stay valid. Until a run has come to its end do not mount "
-		    "BACKING, and do not assemble the device", work->result.written_sectors);
+	common_warn(common, "%s had been written and stay%s valid. Until a run has come to its end do not mount "
+		    "BACKING, and do not assemble the device", count_of(work->result.written_sectors, "sector"),
+		    work->result.written_sectors == 1 ? "s" : "");
 	if (work->backing_fails) {
 		flush_say_copy(work);
 		return status;
@@ -116,22 +128,22 @@ void flush_say_result(const struct work *work)
 	const struct wb_replay_result *result = &work->result;
 
 	if (work->options->dry_run) {
-		common_say(common, "dry run     would write %" PRIu64 " sectors (%s) in %" PRIu64 " request%s, %u pass%s; nothing was changed",
-			   result->planned_sectors, human_size(result->planned_sectors * WB_SECTOR), result->writes,
-			   plural(result->writes), result->passes, result->passes == 1 ? "" : "es");
+		common_say(common, "dry run     would write %s (%s) in %s, %s; nothing was changed",
+			   count_of(result->planned_sectors, "sector"), human_size(result->planned_sectors * WB_SECTOR),
+			   count_of(result->writes, "request"), count_of(result->passes, "pass"));
 		return;
 	}
-	common_say(common, "written     %" PRIu64 " of %" PRIu64 " sectors (%s) in %" PRIu64 " request%s, flushed%s",
-		   result->written_sectors, result->planned_sectors, human_size(result->written_sectors * WB_SECTOR),
-		   result->writes, plural(result->writes), result->verified_sectors ? " and verified" : "");
+	common_say(common, "written     %" PRIu64 " of %s (%s) in %s, flushed%s",
+		   result->written_sectors, count_of(result->planned_sectors, "sector"),
+		   human_size(result->written_sectors * WB_SECTOR), count_of(result->writes, "request"), result->verified_sectors ? " and verified" : "");
 	if (flush_unreadable(work))
-		common_say(common, "unreadable  %" PRIu64 " sectors of the log; BACKING was left as it was there", flush_unreadable(work));
+		common_say(common, "unreadable  %s of the log; BACKING was left as it was there", count_of(flush_unreadable(work), "sector"));
 	if (result->contested_sectors)
-		common_say(common, "contested   %" PRIu64 " sectors: BACKING holds, or may hold, something newer, and was left as it was there",
-			   result->contested_sectors);
+		common_say(common, "contested   %s: BACKING holds, or may hold, something newer, and was left as it was there",
+			   count_of(result->contested_sectors, "sector"));
 	if (result->skipped_equal)
-		common_say(common, "equal       %" PRIu64 " sectors were on BACKING already and were not written",
-			   result->skipped_equal);
+		common_say(common, "equal       %s %s on BACKING already, and not written", count_of(result->skipped_equal, "sector"),
+			   result->skipped_equal == 1 ? "was" : "were");
 	undo_file_say(common, &work->undo, "undo        ");
 	if (work->ended && work->marker.partial) {
 		common_say(common, "log         ended by --detach: no driver will write back what was left out, %s",
@@ -220,8 +232,8 @@ void flush_list_left(void *context, const struct wb_left *left)
 	report_u64(record, "sectors", left->sectors);
 	report_emit(record);
 	if (work->left_slots++ < LISTED || common_of(work)->verbose)
-		common_say(common_of(work), "left out    slot %" PRIu32 ", segment %" PRIu64 ": %s, up to %" PRIu64 " dirty sectors",
-			   left->slot, left->id, why, left->sectors);
+		common_say(common_of(work), "left out    slot %" PRIu32 ", segment %" PRIu64 ": %s, up to %s", left->slot, left->id, why,
+			   count_of(left->sectors, "dirty sector"));
 	else if (work->left_slots == LISTED + 1)
 		common_say(common_of(work), "left out    more of them: --verbose lists all, --json too");
 }
@@ -238,8 +250,9 @@ void flush_list_unusable(void *context, uint64_t id, unsigned index, uint64_t se
 	report_u64(record, "dirty_bits", dirty);
 	report_emit(record);
 	if (work->unusable++ < LISTED || common_of(work)->verbose)
-		common_say(common_of(work), "left out    segment %" PRIu64 " block %u: %d dirty sectors of the block at sector %" PRIu64
-			   " of BACKING, which is misaligned or beyond its end", id, index, __builtin_popcount(dirty), sector);
+		common_say(common_of(work), "left out    segment %" PRIu64 " block %u: %s of the block at sector %" PRIu64
+			   " of BACKING, which is misaligned or beyond its end", id, index,
+			   count_of((unsigned)__builtin_popcount(dirty), "dirty sector"), sector);
 	else if (work->unusable == LISTED + 1)
 		common_say(common_of(work), "left out    more of them: --verbose lists all, --json too");
 }

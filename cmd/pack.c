@@ -157,8 +157,8 @@ static void report_pack(const struct wb_cache *cache, const struct pack_options 
 static void say_pack(const struct common *common, const struct wb_cache *cache, const struct pack_options *options,
 		     const struct wb_pack_result *result, const char *path)
 {
-	common_say(common, "pack         %s, %s: the metadata of %" PRIu64 " segment%s, and no contents of any block",
-		   options->pack, human_size(result->bytes), result->segments, plural(result->segments));
+	common_say(common, "pack         %s, %s: the metadata of %s, and no contents of any block",
+		   options->pack, human_size(result->bytes), count_of(result->segments, "segment"));
 	if (options->obfuscate)
 		common_say(common, "sectors      moved, their order and alignment kept");
 	else
@@ -166,8 +166,7 @@ static void say_pack(const struct common *common, const struct wb_cache *cache, 
 	if (options->metadata_only)
 		common_say(common, "checksums    none was computed");
 	if (result->unreadable_sectors)
-		common_say(common, "unreadable   %" PRIu64 " sector%s", result->unreadable_sectors,
-			   plural(result->unreadable_sectors));
+		common_say(common, "unreadable   %s", count_of(result->unreadable_sectors, "sector"));
 	if (cache->geometry.format)
 		common_say(common, "next         wb-check %s%s says about it what it says about %s",
 			   options->metadata_only ? "--metadata-only " : "", options->pack, path);
@@ -237,7 +236,7 @@ int pack_unpack(const struct common *common, const struct pack_options *options,
 	if (info->metadata_only)
 		common_warn(common, "%s: no checksum was computed for this pack; in the image all of them hold", path);
 	if (lost)
-		common_warn(common, "%s: %" PRIu64 " sector%s could not be read on the cache; in the image they are zeroes", path,
-			    lost, plural(lost));
+		common_warn(common, "%s: %s could not be read on the cache; the image has zeroes there", path,
+			    count_of(lost, "sector"));
 	return 0;
 }

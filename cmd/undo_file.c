@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Opening, going on with, and speaking of an undo file: see undo_file.h. */
+/* Opening, continuing and naming an undo file: see undo_file.h. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +32,7 @@ static int go_on(const struct common *common, struct undo_file *undo, const stru
 		return status;
 	if (wb_undo_load(&undo->undo, undo->file, &common->progress, &err))
 		return common_failed(common, undo->path, &err,
-				     "the file is there already and cannot be gone on with; give --undo a new name");
+				     "the file already exists and cannot be continued; give --undo a new name");
 	if (undo->undo.cut)
 		return common_refuse(common, undo->path, "the file is there already, and records are missing from byte %" PRIu64
 				     " on: it cannot be continued; give --undo a new name", undo->undo.cut_at);

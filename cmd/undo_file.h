@@ -11,7 +11,7 @@ struct undo_file {
 	struct wb_undo undo;
 };
 
-/* Creates FILE, or goes on with it where it speaks of the same devices; any other file is refused. 0 or an exit status. */
+/* Creates FILE, or continues it if it was made for the same devices; any other file is refused. 0 or an exit status. */
 int undo_file_open(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices,
 		   unsigned count);
 /* From here on *dev records before it writes. */

@@ -95,9 +95,9 @@ static int refuse_wrong_disk(struct work *work)
 	if (work->proof.pair != WB_PAIR_CONTRADICTED || common_forced(common_of(work), "pair"))
 		return 0;
 	return common_refuse(common_of(work), work->backing_path,
-			     "this is not the disk the log describes: %" PRIu64 " clean copies in the cache differ from it and %"
-			     PRIu64 " blocks agree. A wrong disk, or one that was written since, or a stale read cache "
-			     "(--force=pair overrides this)", work->proof.against, work->proof.for_);
+			     "this is not the disk the log describes: %s of its blocks in the cache contradict it and %"
+			     PRIu64 " agree. A wrong disk, or one that was written since, or a stale read cache "
+			     "(--force=pair overrides this)", count_of(work->proof.against, "clean copy"), work->proof.for_);
 }
 
 static int require_pair(struct work *work)
@@ -106,7 +106,7 @@ static int require_pair(struct work *work)
 	char line[WORDS], question[2 * WORDS];
 
 	if (work->proof.pair != WB_PAIR_UNPROVEN || common_forced(common, "pair") || work->options->dry_run ||
-	    !work->decision.oldest)
+	    !flush_segments_in(work, &work->decision) || !work->ring.dirty_sectors)
 		return 0;
 	if (!common->yes) {
 		identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));

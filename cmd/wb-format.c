@@ -353,8 +353,8 @@ static const char *dirty_words(const struct work *work)
 	static char text[96];
 	uint64_t blocks = dirty_blocks(work);
 
-	snprintf(text, sizeof(text), "%s%" PRIu64 " dirty block%s (%s)", work->compared ? "" : "up to ", blocks,
-		 plural(blocks), human_size(dirty_sectors(work) * WB_SECTOR));
+	snprintf(text, sizeof(text), "%s%s (%s)", work->compared ? "" : "up to ", count_of(blocks, "dirty block"),
+		 human_size(dirty_sectors(work) * WB_SECTOR));
 	return text;
 }
 
@@ -426,10 +426,10 @@ static void say_cache(const struct work *work)
 			    work->cache.super == WB_SUPER_ZEROED ? ", its sector 0 all zero" :
 			    work->cache.super == WB_SUPER_UNREADABLE ? ", its sector 0 unreadable" : ", its sector 0 damaged";
 
-	common_say(common, "now    a writeboost cache%s: %s%s, order %u, %" PRIu32 " segment slots",
+	common_say(common, "now    a writeboost cache%s: %s%s, order %u, %s",
 		   super, geometry->format->name,
 		   !work->cache.evidence && geometry->format->order_stored && geometry->order <= 10 ? " or v1" : "",
-		   geometry->order, geometry->slots);
+		   geometry->order, count_of(geometry->slots, "segment slot"));
 	if (ring->head)
 		common_say(common, "       newest segment %" PRIu64, ring->head);
 	if (dirty_blocks(work))
@@ -629,17 +629,16 @@ static void say_geometry(const struct work *work, const char *label)
 {
 	const struct wb_geometry *geometry = &work->geometry;
 
-	common_say(common_of(work), "%s %s, order %u: %" PRIu32 " segments of %" PRIu32 " block%s, %" PRIu64
-		   " usable bytes (%s)", label, geometry->format->name, geometry->order, geometry->slots,
-		   geometry->capacity, plural(geometry->capacity), usable_bytes(geometry),
-		   human_size(usable_bytes(geometry)));
+	common_say(common_of(work), "%s %s, order %u: %s of %s, %s (%s)", label, geometry->format->name, geometry->order,
+		   count_of(geometry->slots, "segment"), count_of(geometry->capacity, "block"),
+		   count_of(usable_bytes(geometry), "usable byte"), human_size(usable_bytes(geometry)));
 }
 
 static void say_plan(const struct work *work)
 {
 	say_geometry(work, "new   ");
-	common_say(common_of(work), "       %" PRIu64 " blocks of 4 KiB; the driver's tables for them take %s of RAM",
-		   blocks_of(&work->geometry), human_size(wb_driver_memory(&work->geometry)));
+	common_say(common_of(work), "       %s of 4 KiB; the driver's tables for them take %s of RAM",
+		   count_of(blocks_of(&work->geometry), "block"), human_size(wb_driver_memory(&work->geometry)));
 	warn_of_large_sectors(work);
 }
 

@@ -89,7 +89,7 @@ static int load(struct work *work)
 	if (wb_undo_load(&work->undo, work->file, &common_of(work)->progress, &err))
 		return common_failed(common_of(work), work->path, &err, "nothing was changed");
 	if (common_of(work)->operand_count - 1 > (int)work->undo.device_count)
-		usage_error("%s speaks of %u devices, and more are named", work->path, work->undo.device_count);
+		usage_error("%s was recorded for %s, and more are named", work->path, count_of(work->undo.device_count, "device"));
 	for (unsigned i = 0; i < work->undo.device_count; i++)
 		work->paths[i] = common_of(work)->operand_count > (int)i + 1 ? common_of(work)->operands[i + 1] :
 									     work->undo.devices[i].name;
@@ -103,12 +103,12 @@ static void say_end(const struct work *work)
 	const struct common *common = common_of(work);
 
 	if (undo->cut && undo->missing)
-		common_say(common, "incomplete  %" PRIu64 " record%s missing from byte %" PRIu64 " of the file on; %" PRIu64
-			   " with old data are left", undo->missing, undo->missing == 1 ? " is" : "s are", undo->cut_at,
-			   undo->count);
+		common_say(common, "incomplete  %s %s missing from byte %" PRIu64 " of the file on; %" PRIu64 " with old data %s left",
+			   count_of(undo->missing, "record"), undo->missing == 1 ? "is" : "are", undo->cut_at, undo->count,
+			   undo->count == 1 ? "is" : "are");
 	else if (undo->cut)
 		common_say(common, "incomplete  both end notes at byte %" PRIu64 " are damaged: whether records are missing is not "
-			   "known; %" PRIu64 " with old data are there", undo->cut_at, undo->count);
+			   "known; %" PRIu64 " with old data %s there", undo->cut_at, undo->count, undo->count == 1 ? "is" : "are");
 	else if (undo->interrupted)
 		common_say(common, "interrupted the run that recorded this did not come to its end, or has not yet; nothing was "
 			   "overwritten that is not recorded");
@@ -124,8 +124,8 @@ static void say_devices(const struct work *work)
 		struct json_object *record = report_record("device");
 		uint64_t sectors = work->undo.sectors[i];
 
-		common_say(common_of(work), "device %u    %s, %s: %" PRIu64 " sector%s recorded", i + 1, work->paths[i],
-			   human_size(work->undo.devices[i].size), sectors, plural(sectors));
+		common_say(common_of(work), "device %u    %s, %s: %s recorded", i + 1, work->paths[i],
+			   human_size(work->undo.devices[i].size), count_of(sectors, "sector"));
 		report_text(record, "device", work->paths[i]);
 		report_text(record, "recorded", work->undo.devices[i].name);
 		report_u64(record, "size", work->undo.devices[i].size);
@@ -199,8 +199,8 @@ static int failed(const struct work *work, const struct wb_error *err)
 				   NULL);
 
 	if (work->result.written_sectors)
-		common_warn(common_of(work), "%" PRIu64 " sectors had been put back; run the same command again, and until then use neither "
-			    "device", work->result.written_sectors);
+		common_warn(common_of(work), "%s had been put back; run the same command again, and until then use neither "
+			    "device", count_of(work->result.written_sectors, "sector"));
 	return status;
 }
 
@@ -209,12 +209,11 @@ static void say_result(const struct work *work)
 	const struct wb_undo_result *result = &work->result;
 
 	if (result->changed_sectors)
-		common_say(common_of(work), "changed     %" PRIu64 " sectors hold neither what was recorded nor what was written then",
-			   result->changed_sectors);
+		common_say(common_of(work), "changed     %s with neither the recorded nor the written data", count_of(result->changed_sectors, "sector"));
 	if (work->options->dry_run)
-		common_say(common_of(work), "dry run     would put back %" PRIu64 " sectors; nothing was changed", result->sectors);
+		common_say(common_of(work), "dry run     would put back %s; nothing was changed", count_of(result->sectors, "sector"));
 	else
-		common_say(common_of(work), "put back    %" PRIu64 " sectors, flushed: %s", result->written_sectors,
+		common_say(common_of(work), "put back    %s, flushed: %s", count_of(result->written_sectors, "sector"),
 			   work->undo.cut || result->unrecorded_end ? "what was not recorded, or is missing, stays as it is" :
 			   "the devices are as they were before");
 }
@@ -235,8 +234,8 @@ static int restore(struct work *work)
 		return refuse_cut(work);
 	if (!work->result.changed_sectors || force & WB_UNDO_CHANGED)
 		return EXIT_FINE;
-	return common_refuse(common_of(work), work->path, "sectors were changed since they were written, and would lose that: without -n "
-			     "this is refused (--force=changed overrides this)");
+	return common_refuse(common_of(work), work->path, "%s changed since: without -n this is refused (--force=changed overrides this)",
+			     count_of(work->result.changed_sectors, "sector"));
 }
 
 static int undo(struct work *work)

@@ -38,8 +38,8 @@ const char *words_missing(const struct wb_dev *dev, uint64_t bytes)
 {
 	static char text[128];
 
-	snprintf(text, sizeof(text), "the %s is %" PRIu64 " byte%s short: %s", wb_dev_is_block(dev) ? "device" : "file", bytes,
-		 plural(bytes), wb_dev_is_block(dev) ? "give it its former size, or copy it again" : "copy it again");
+	snprintf(text, sizeof(text), "the %s is %s short: %s", wb_dev_is_block(dev) ? "device" : "file", count_of(bytes, "byte"),
+		 wb_dev_is_block(dev) ? "give it its former size, or copy it again" : "copy it again");
 	return text;
 }
 
@@ -68,13 +68,13 @@ const char *words_left_out(const struct wb_marker *marker)
 	size_t used = 0;
 
 	if (marker->left_segments)
-		used = (size_t)snprintf(text, sizeof(text), "%" PRIu64 " segment%s with up to %" PRIu64 " dirty sectors",
-					marker->left_segments, marker->left_segments == 1 ? "" : "s", marker->left_sectors);
+		used = (size_t)snprintf(text, sizeof(text), "%s with up to %s", count_of(marker->left_segments, "segment"),
+					count_of(marker->left_sectors, "dirty sector"));
 	else if (marker->left_sectors)
-		used = (size_t)snprintf(text, sizeof(text), "up to %" PRIu64 " dirty sectors", marker->left_sectors);
+		used = (size_t)snprintf(text, sizeof(text), "up to %s", count_of(marker->left_sectors, "dirty sector"));
 	if (marker->stale_sectors)
-		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%" PRIu64 " sectors whose newest version was lost",
-					 used ? " and " : "", marker->stale_sectors);
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s whose newest version was lost", used ? " and " : "",
+					 count_of(marker->stale_sectors, "sector"));
 	return used ? text : "what the options excluded";
 }
 

@@ -871,7 +871,7 @@ struct wb_decide_options {
 	uint64_t until;        /* cut after this id, which may be 0 */
 	enum { WB_ZEROED_AUTO, WB_ZEROED_SKIP, WB_ZEROED_REPLAY } zeroed;
 	bool force_regress, force_size;
-	bool resumed;          /* go on with what an interrupted run decided: evidence is not looked for, because the data
+	bool resumed;          /* keep what an interrupted run decided: evidence is not looked for, because the data
 				* that run has written would be some */
 	uint64_t cut, ids;     /* resumed: wb_decision.cut and .ids of that run */
 	size_t capacity;       /* entries in memory, as for wb_plan_open() */

@@ -327,7 +327,7 @@ static bool goes_on(const struct wb_walk *walk)
 	return walk->forecast->outcome != WB_OUTCOME_CRASH && walk->forecast->outcome != WB_OUTCOME_NO_ASSEMBLY;
 }
 
-/* ---- the numbers it goes on with ---- */
+/* ---- the numbers it continues from ---- */
 
 /* v0: a header is taken into the slot of its id, wherever it lies; a later one comes on top of it. */
 static int stack_displaced(struct wb_walk *walk, struct wb_error *err)

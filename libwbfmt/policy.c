@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What each policy does about a ring: refuse, cut, or correct. The rule above all others: no older
- * version may go over a newer one that BACKING demonstrably holds, so cuts are held against evidence.
+ * version may go over a newer one that BACKING demonstrably holds, so cuts are checked for evidence.
  */
 #include <stdlib.h>
 

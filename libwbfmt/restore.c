@@ -182,8 +182,8 @@ static int look_at_all(struct restorer *restorer, unsigned force, const struct w
 		return ret;
 	result->device = restorer->changed_device;
 	return wb_fail(err, WB_ECHANGED, 0, restorer->changed_offset,
-		       "%llu sectors hold neither what was recorded nor what was written then",
-		       (unsigned long long)result->changed_sectors);
+		       "%llu sector%s neither the recorded nor the written data", (unsigned long long)result->changed_sectors,
+		       result->changed_sectors == 1 ? " holds" : "s hold");
 }
 
 static int put_back(struct restorer *restorer, const struct wb_undo_record *record, struct wb_error *err)

@@ -200,3 +200,14 @@ session() {
 	[ "$(wb-check --version | head -n 1)" = "wb-check $version" ]
 	[ ! -d "$TOP/debian" ] || [ "$(sed -nE '1s/^wb-utils \(([^-]*)-.*/\1/p' "$TOP/debian/changelog")" = "$version" ]
 }
+
+@test "what cannot be written to stdout is an error: help, version and reports" {
+	make_cache v2-simple
+	for command in "wb-check --help" "wb-dump --version" "wb-check cache.img"; do
+		status=0
+		$command >/dev/full 2>said || status=$?
+		[ "$status" -eq 8 ]
+		read -r -d '' said <said || :
+		[[ $said == "${command%% *}: writing to stdout: No space left on device" ]]
+	done
+}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # wb-check --explain-kernel: in words, as a record, and for caches that no driver would accept. What it forecasts is
-# held against the real drivers in tests/table/table_golden.c.
+# compared with the real drivers in tests/table/table_golden.c.
 
 load helpers
 

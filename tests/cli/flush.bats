@@ -131,7 +131,7 @@ load helpers
 	unpack v2/g2-middle-data-byte
 	expect 4 wb-flush-dirty -y cache.img backing.before.img
 	[[ $stderr == *"--policy=prefix would write 11 segments (25 to 35)"* ]]
-	[[ $stderr == *"--policy=salvage would write 16 segments (25 to 40), correct 1"* ]]
+	[[ $stderr == *"--policy=salvage would write 16 segments (25 to 40), 1 of them corrected"* ]]
 }
 
 @test "salvage that leaves nothing out exits 1 and ends the log" {

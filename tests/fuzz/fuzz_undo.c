@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Undo files: loaded, put back, gone on with. A dry run and a refusal write nothing; after a restore each sector holds what
+ * Undo files: loaded, put back, continued. A dry run and a refusal write nothing; after a restore each sector holds what
  * its oldest record says, and the file has nothing left to put back.
  */
 #include <zlib.h>

@@ -649,7 +649,7 @@ static void copy_images(struct case_ *c, struct job *job, const uint8_t *backing
 		memcpy(job->cache, c->scene->cache, SECTOR);
 }
 
-/* The power goes on the way; what is left, gone on with, must come to the same end. */
+/* The power fails on the way; when what is left is resumed, it must come to the same end. */
 static void cut_flush(struct case_ *c, const struct job *whole, const uint8_t *final)
 {
 	struct wb_power power = { .left = UINT64_MAX };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the library makes of two images after a cut, held against what is known. */
+/* What the library makes of two images after a cut, compared with what is known. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -63,7 +63,7 @@ struct scene {
 	bool wild;		/* only the invariants hold */
 	bool ambiguous;		/* versions may have the same bytes */
 	bool options;		/* options are given, too */
-	bool invariants;	/* both are held against every run */
+	bool invariants;	/* both are checked in every run */
 	uint64_t random;
 };
 

@@ -3,7 +3,7 @@
  * decide CACHE BACKING [BAD]: for each line of options on stdin, what a flush with them makes of the pair, in memory: a line
  * "OPTIONS|sha256 of BACKING|exit status|ended or kept|sectors of evidence|oldest id|pair". BAD: "OFFSET LENGTH" ranges of CACHE
  * that cannot be read. decide --every CACHE BACKING [BAD]: with each of a list of options, and no output. wb_check() must find
- * damage where the default run has a problem, and nowhere else. Both invariants of the replay are held against a model of its own, which knows the disk's bytes and
+ * damage where the default run has a problem, and nowhere else. Both invariants of the replay are checked against a model of its own, which knows the disk's bytes and
  * takes only the newest id and the torn tail from the library.
  */
 #include <stdbool.h>

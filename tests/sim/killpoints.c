@@ -110,7 +110,7 @@ struct disk {
 
 static struct disk disks[DISKS] = { { .name = "cache.img" }, { .name = "backing.img" } };
 
-/* What commands write beside their devices, and go on with; and the pack that a row unpacks. */
+/* What commands write next to their devices, and continue; and the pack that a row unpacks. */
 static const char *const file_names[] = { "undo", "state", "pack" };
 #define FILES (sizeof(file_names) / sizeof(file_names[0]))
 enum { UNDO, STATE };

@@ -188,7 +188,7 @@ static bool comes_up_right(struct machine *machine, uint32_t *versions)
 	return right;
 }
 
-/* 2.0.2 and later do not go on with what earlier ones have written, nor these with that. */
+/* 2.0.2 and later do not continue what earlier ones have written, nor the other way round. */
 static void exchange_driver(struct machine *machine)
 {
 	if (!(machine->plan->kinds & KIND_MIXED) || machine->plan->config.generation != 2 || !one_in(&machine->random, 2))
@@ -267,7 +267,7 @@ static void operate(struct machine *machine, const struct operation *operation)
 		machine->counts->shutdowns++;
 		break;
 	}
-	/* the driver goes on with what a cache that lies has left of its log */
+	/* the driver continues with what a cache that lies about flushes has left of its log */
 	if (driver->wrong_read && !machine->wild && !machine->verdict->failed) {
 		machine->verdict->failed = true;
 		strcpy(machine->verdict->property, "simulator");

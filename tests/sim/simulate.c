@@ -33,10 +33,10 @@ static void print_counts(FILE *out, const struct counts *counts)
 	fprintf(out, "%" PRIu64 " operations of an application in %" PRIu64 " runs, %" PRIu64 " power cuts, %" PRIu64
 	       " restarts by the driver, %" PRIu64 " shutdowns\n",
 	       counts->operations, counts->runs, counts->cuts, counts->restarts, counts->shutdowns);
-	fprintf(out, "%" PRIu64 " pairs checked, %" PRIu64 " flushes cut off and gone on with, %" PRIu64
+	fprintf(out, "%" PRIu64 " pairs checked, %" PRIu64 " flushes cut off and resumed, %" PRIu64
 	       " spoiled under --verify, %" PRIu64 " bits flipped, %" PRIu64 " unreadable places\n",
 	       counts->checks, counts->flushes_cut, counts->verified, counts->flips, counts->unreadable);
-	fprintf(out, "%" PRIu64 " runs held against both invariants; %" PRIu64 " pairs of which nothing else is known; %" PRIu64
+	fprintf(out, "%" PRIu64 " runs checked for both invariants; %" PRIu64 " pairs of which nothing else is known; %" PRIu64
 	       " segments misdirected, %" PRIu64 " devices resized\n", counts->inquests, counts->wild, counts->misdirected,
 	       counts->resized);
 	fprintf(out, "classes:");

@@ -153,6 +153,29 @@ static char *text_of(int fd)
 	return bytes;
 }
 
+/* "1 sectors", "1 dirty blocks", "0 to 0" are not English. */
+static void look_for_wrong_numbers(const char *said)
+{
+	static const char *const adjectives[] = { "dirty ", "clean ", "newest ", "damaged ", "missing ", "whole ", "usable ", "segment " };
+	static const char *const plurals[] = { "segments", "sectors", "blocks", "bytes", "slots", "copies", "records", "requests", "devices",
+					       "extents", "versions", "passes", "holes" };
+
+	for (const char *at = said; (at = strstr(at, "1 ")); at += 2) {
+		const char *word = at + 2;
+
+		if (at != said && !strchr(" (\n", at[-1]))
+			continue;
+		for (size_t k = 0; k < sizeof(adjectives) / sizeof(*adjectives); k++)
+			if (!strncmp(word, adjectives[k], strlen(adjectives[k])))
+				word += strlen(adjectives[k]);
+		for (size_t k = 0; k < sizeof(plurals) / sizeof(*plurals); k++)
+			if (!strncmp(word, plurals[k], strlen(plurals[k])))
+				fail_msg("\"1 %s\" in:\n%s", plurals[k], said);
+	}
+	if (strstr(said, " 0 to 0"))
+		fail_msg("\"0 to 0\" in:\n%s", said);
+}
+
 static void go(const char *format, va_list args)
 {
 	char line[8192], *argv[64];
@@ -182,6 +205,8 @@ static void go(const char *format, va_list args)
 	status = status_of(pid);
 	out = text_of(stdout_fd);
 	words = text_of(stderr_fd);
+	look_for_wrong_numbers(out);
+	look_for_wrong_numbers(words);
 }
 
 void run(const char *format, ...)

@@ -122,6 +122,7 @@ static void options_that_mean_nothing_are_not_offered_and_the_nearest_is_named(v
 		{ "wb-flush-dirty --hlep a b", "did you mean --help?" },
 		{ "wb-check --repiar x", "did you mean --repair?" },  { "wb-check --meta x", "did you mean --metadata-only?" },
 		{ "wb-check --json=1 x", "does not take an argument" }, { "wb-check -n x", "--dry-run is for --repair" },
+		{ "wb-check --start=-0 x", "the first byte is 0" },
 	};
 
 	(void)state;
@@ -170,6 +171,51 @@ static void until_id_0_is_not_advised(void **state)
 	expect(0, "wb-flush-dirty -n cache.img backing.img");
 	assert_true(has(words, "may be torn unnoticed"));
 	assert_false(has(words, "--until-id"));
+	run("wb-flush-dirty -n --until-id=0 cache.img backing.img"); /* what is left out is not warned of */
+	assert_false(has(words, "may be torn unnoticed"));
+	make_cache("v0-wrapped");
+	run("wb-flush-dirty -n --until-id=8 cache.img backing.img");
+	assert_false(has(words, "may be torn unnoticed"));
+}
+
+/* Nothing dirty in the log: BACKING is not written to, whichever it is. */
+static void unproven_pair_with_nothing_to_write_is_no_refusal(void **state)
+{
+	(void)state;
+	make_cache_of("slots 6\nbacking 65536\nsegment 1\nblock 8 00\nblock 16 00\nsegment 2\nblock 24 00\n");
+	copy("backing.img", "before.img");
+	expect(0, "wb-flush-dirty cache.img backing.img");
+	assert_true(has(out, "pair        unproven") && !has(words, "--yes"));
+	assert_true(same("backing.img", "before.img"));
+	make_cache("v2-formatted");
+	expect(0, "wb-flush-dirty cache.img backing.img");
+	make_cache("v2-simple");
+	expect(8, "wb-flush-dirty cache.img backing.img");
+	assert_true(has(words, "--yes"));
+}
+
+static void record_missing_says_what_each_choice_would_write_and_how_to_decide(void **state)
+{
+	static const char *const said[] = {
+		"says that segments up to 12 were written back; the newest one here is 9",
+		"If the disk was used after these segments were written, trust the record. If only the record is damaged, ignore it",
+		"on BACKING already, and ",
+		"--trust-record: if the disk is newer; it would write nothing",
+		"--ignore-record: if the record is wrong; it would write 6 segments (4 to 9), up to 53 sectors",
+	};
+
+	(void)state;
+	make_cache("v2-record-missing");
+	expect(4, "wb-flush-dirty cache.img backing.img");
+	for (size_t i = 0; i < sizeof(said) / sizeof(*said); i++)
+		if (!has(words, said[i]))
+			fail_msg("not said: %s\n%s", said[i], words);
+	assert_true(has(out, "next        wb-flush-dirty -n --trust-record cache.img backing.img\n            if the disk is newer; it would"));
+	assert_true(has(out, "next        wb-flush-dirty -n --ignore-record cache.img backing.img\n            if the record is wrong; it"));
+	make_cache("v0-record-missing"); /* of v0 nothing below the record is replayed */
+	expect(4, "wb-flush-dirty cache.img backing.img");
+	assert_true(has(words, "--trust-record: if the disk is newer; it would write nothing"));
+	assert_true(has(words, "--ignore-record: if the record is wrong; it would write 5 segments (5 to 9)"));
 }
 
 static void control_characters_in_names_reach_no_terminal(void **state)
@@ -201,6 +247,8 @@ int main(void)
 		table_test(repair_n_says_what_would_be_changed_and_exits_like_the_repair),
 		table_test(a_number_of_slots_that_leaves_whole_segments_out_is_damage_and_no_step_repeats_it),
 		table_test(until_id_0_is_not_advised),
+		table_test(unproven_pair_with_nothing_to_write_is_no_refusal),
+		table_test(record_missing_says_what_each_choice_would_write_and_how_to_decide),
 		table_test(control_characters_in_names_reach_no_terminal),
 	};
 

@@ -217,7 +217,7 @@ static void after_a_failed_write_nothing_more_is_written_when_the_ring_is_given_
 	close(fd);
 }
 
-/* The device goes on with threads, and does not ask the kernel again. */
+/* The device continues with threads, and does not ask the kernel again. */
 static void a_device_whose_ring_is_refused_goes_on_with_threads(void **state)
 {
 	char path[] = "/tmp/test_dev_uring.XXXXXX";

@@ -611,7 +611,7 @@ static void write_beyond_backing_stalls_a_batch_of_v0(void **state)
 	end(&c);
 }
 
-/* 3 sends block 1 of 1 to BACKING, 4 what lies beyond: v1 marks itself dead, and goes on without any I/O. */
+/* 3 sends block 1 of 1 to BACKING, 4 what lies beyond: v1 marks itself dead, and continues without any I/O. */
 static void write_beyond_backing_makes_v1_deaf(void **state)
 {
 	struct forecast_case c;

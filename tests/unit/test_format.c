@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* libwbfmt/format.c and the generations' tables, held against the literal offsets of the format. */
+/* libwbfmt/format.c and the generations' tables, checked against the literal offsets of the format. */
 #include "cache_builder.h"
 
 #define MIB (UINT64_C(1) << 20)

@@ -1084,7 +1084,7 @@ static void sealed_raw(struct table *t, uint32_t from, uint32_t to)
 			t->ring.slots[i].flags |= WB_SLOT_RAW;
 }
 
-/* No driver goes on with the checksums of the other dialect: what is below the change is a line of its own. */
+/* No driver continues a log with checksums of the other dialect: what is below the change is a line of its own. */
 static void dialects_are_time_lines(void **state)
 {
 	static const struct {

@@ -94,7 +94,7 @@ static void unwritten_cache_without_an_order_byte_is_v2(void **state)
 	build_release(&b);
 }
 
-/* Drivers 2.0.0 and 2.0.1 check only the magic and go on with a v1 cache. */
+/* Drivers 2.0.0 and 2.0.1 check only the magic and take over a v1 cache. */
 static void v2_log_under_an_order_byte_of_ten_is_v2(void **state)
 {
 	struct build b;

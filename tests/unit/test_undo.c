@@ -536,7 +536,7 @@ static void bad_record_in_a_batch_that_never_became_durable_is_a_cut(void **stat
 	play_release(&play);
 }
 
-/* A run was cut off and goes on with shorter or longer records, so that old ones stay behind the new end. */
+/* A run was cut off and is continued with shorter or longer records, so that old ones stay behind the new end. */
 static void stale_records_behind_the_end_do_not_come_back(void **state)
 {
 	static const uint32_t lengths[] = { 512, 1024, 2048, 4096 };
