@@ -280,6 +280,13 @@ static void find_stale(struct work *work, const struct wb_plan *plan, const stru
 	}
 }
 
+/* Below a cut, too: nobody knows what was in them, whatever BACKING or the record have gone beyond. */
+static void count_unknown(const struct wb_ring *ring, struct wb_decision *decision)
+{
+	for (uint64_t id = ring->first; ring->holes && id && id <= ring->head; id++)
+		decision->unknown_holes += wb_ring_is_hole(ring, id) && !has_own_copy(ring, id);
+}
+
 static int count_stale(struct work *work, struct wb_error *err)
 {
 	struct wb_ring *ring = work->ring;
@@ -287,8 +294,6 @@ static int count_stale(struct work *work, struct wb_error *err)
 	struct wb_plan plan;
 	int ret;
 
-	for (uint64_t id = scope.low; id && id <= ring->head; id++)
-		work->decision->unknown_holes += wb_ring_is_hole(ring, id) && !has_own_copy(ring, id);
 	scope.claims = scope.every_version = true;
 	ret = wb_plan_open(&plan, ring, &scope, work->options->capacity, err);
 	while (!ret && (ret = wb_plan_next(&plan, work->progress, err)) > 0) {
@@ -356,6 +361,8 @@ int wb_decide(struct wb_ring *ring, struct wb_dev *backing, const struct wb_deci
 		ret = count_stale(&work, err);
 	if (ret)
 		return ret;
+	if (!decision->refused)
+		count_unknown(ring, decision);
 	if (decision->refused)
 		decision->scope = (struct wb_scope){ .low = 1, .high = 0 };
 	else

@@ -393,15 +393,17 @@ static bool has_version(struct pair *pair, const struct wb_ring *ring, uint32_t 
 	return has;
 }
 
-/* The oldest id of the lap that ends with the newest whose version of the sector BACKING held; 0: none. */
+/* The oldest id less than a lap away from the newest whose version of the sector BACKING held; 0: none. */
 static uint64_t oldest_held(struct pair *pair, const struct wb_ring *ring, uint64_t sector)
 {
 	const struct wb_geometry *geometry = &ring->cache->geometry;
+	uint64_t span = geometry->slots - 1, last = ring->head + wb_min(span, UINT64_MAX - ring->head);
 
-	for (uint64_t id = ring->head < geometry->slots ? 1 : ring->head - geometry->slots + 1; id && id <= ring->head; id++) {
+	for (uint64_t id = ring->head > span ? ring->head - span : 1; id && id <= last; id++) {
 		uint32_t slot = (uint32_t)((id - 1) % geometry->slots);
 
-		if (ring->slots[slot].id == id && wb_length_in_range(geometry, ring->slots[slot].length) &&
+		if (ring->slots[slot].id == id && ring->slots[slot].class_ != WB_TORN_TAIL && !wb_ring_other_line(ring, slot) &&
+		    wb_length_in_range(geometry, ring->slots[slot].length) &&
 		    !(ring->slots[slot].flags & WB_SLOT_NO_HEADER) &&
 		    has_version(pair, ring, slot, sector, before + sector * WB_SECTOR))
 			return id;
@@ -416,6 +418,52 @@ static void expect_no_regression(struct pair *pair, const struct wb_ring *ring)
 		    memcmp(fates[i].bytes, before + i * WB_SECTOR, WB_SECTOR) &&
 		    !fuzz_is_bad(&pair->backing, i * WB_SECTOR, WB_SECTOR))
 			HOLDS(oldest_held(pair, ring, i) <= fates[i].id);
+}
+
+/* ---- nothing whole is left behind ---- */
+
+static bool is_intact(struct pair *pair, const struct wb_ring *ring, uint32_t slot)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+	const uint8_t *at = image + offset_of(ring, slot);
+	struct wb_header header;
+
+	wb_header_decode(geometry->format, at, &header);
+	if (!wb_length_in_range(geometry, header.length) || wb_all_bytes(at, WB_BLOCK, 0))
+		return false;
+	if (!wb_seal_covers_data(geometry->format))
+		return header.id && header.lap == wb_lap_of(geometry, header.id) && wb_seal_laps(geometry, at, &header);
+	uint32_t size = WB_BLOCK * (header.length + 1);
+
+	return !fuzz_is_bad(&pair->cache, offset_of(ring, slot), size) &&
+	       wb_seal_match(geometry->format, header.checksum, wb_crc32c(~0u, at + 512, size - 512));
+}
+
+/* The log may be ended: all headers can be read, whole segments are in their places, and the last writer of every sector
+ * among those of the window is on BACKING. */
+static void expect_nothing_left(struct pair *pair, const struct wb_ring *ring)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+
+	for (size_t i = 0; i < BACKING_SECTORS; i++)
+		fates[i].id = 0;
+	for (uint32_t slot = 0; slot < geometry->slots; slot++) {
+		uint64_t id = ring->slots[slot].id;
+
+		HOLDS(!fuzz_is_bad(&pair->cache, offset_of(ring, slot), WB_BLOCK));
+		if (ring->slots[slot].flags & WB_SLOT_CORRECTED || !is_intact(pair, ring, slot))
+			continue;
+		HOLDS((id && (id - 1) % geometry->slots == slot && id <= ring->head) || !wb_seal_covers_data(geometry->format));
+		HOLDS(!wb_ring_other_line(ring, slot));
+	}
+	for (uint64_t id = ring->first; !wb_window_is_empty(ring) && id && id <= ring->head; id++) {
+		uint32_t slot = (uint32_t)((id - 1) % geometry->slots);
+
+		if (ring->slots[slot].id == id && (ring->slots[slot].flags & WB_SLOT_CORRECTED || is_intact(pair, ring, slot)))
+			take_segment(pair, ring, slot);
+	}
+	for (uint64_t i = 0; i < BACKING_SECTORS; i++)
+		HOLDS(!fates[i].id || !memcmp(now + i * WB_SECTOR, fates[i].bytes, WB_SECTOR));
 }
 
 /* ---- a flush ---- */
@@ -455,7 +503,8 @@ static void note_alone(void *context, uint64_t sector, uint64_t sectors, enum wb
 }
 
 /* Whether it was carried out whole. */
-static bool replay(struct pair *pair, struct wb_ring *ring, const struct wb_decision *decision, size_t capacity)
+static bool replay(struct pair *pair, struct wb_ring *ring, const struct wb_decision *decision, size_t capacity,
+		   struct wb_replay_result *result)
 {
 	struct wb_replay_options options = { .capacity = capacity, .dry_run = true, .left_alone = note_alone,
 					     .compare = chosen(pair, HEAD_MORE, MORE_COMPARE),
@@ -471,6 +520,7 @@ static bool replay(struct pair *pair, struct wb_ring *ring, const struct wb_deci
 
 	HOLDS(!whole || (dry.planned_sectors == wet.planned_sectors && dry.writes == wet.writes));
 	HOLDS(!decision->refused || (pair->backing.writes == writes && !wet.planned_sectors));
+	*result = wet;
 	return whole;
 }
 
@@ -486,6 +536,7 @@ static void expect_agreement(const struct wb_ring *ring, const struct wb_decisio
 static void flush_once(struct pair *pair, struct wb_ring *ring, enum wb_policy policy, size_t capacity)
 {
 	const struct wb_decide_options options = decide_options(pair, policy, capacity);
+	struct wb_replay_result result;
 	struct wb_decision decision;
 	struct wb_error err;
 
@@ -495,11 +546,13 @@ static void flush_once(struct pair *pair, struct wb_ring *ring, enum wb_policy p
 	      decision.cut);
 	expect_agreement(ring, &decision, policy);
 	foretell(pair, ring, &decision.scope);
-	bool whole = replay(pair, ring, &decision, capacity);
+	bool whole = replay(pair, ring, &decision, capacity, &result);
 
 	if (!decision.refused && !options.force_regress)
 		expect_no_regression(pair, ring);
 	compare(pair, !whole);
+	if (whole && wb_decision_may_end(ring, &options, &decision, &result))
+		expect_nothing_left(pair, ring);
 }
 
 static void load(struct wb_ring *ring, struct wb_cache *cache, const struct pair *pair)

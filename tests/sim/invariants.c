@@ -381,24 +381,32 @@ static bool all_zero_data(const struct inquest *inquest, unsigned int slot)
 
 /* ---- torn tails that were written back ---- */
 
-/* What the newest intact segment of the window has for a sector, dirty or not; NULL: none. */
+/* Block `index` of a slot says that it has the sector, whether its bytes can be read or not. */
+static bool covers(const struct inquest *inquest, unsigned int slot, unsigned int index, unsigned int sector)
+{
+	const uint8_t *mb = metablock_at(inquest, slot, index);
+
+	return get_le(mb, 8) == sector - sector % 8 && (mb[8] ? mb[8] >> sector % 8 & 1 : !is_v0(inquest));
+}
+
+/* What the newest segment of the window that is intact, or cannot be read whole, has for a sector, dirty or not; NULL: nothing that
+ * can be read. */
 static const uint8_t *newest_of_window(const struct inquest *inquest, unsigned int sector, bool *is_dirty)
 {
 	const uint8_t *found = NULL;
 
 	for (uint64_t id = inquest->first; id <= inquest->head; id++) {
 		unsigned int slot = place_of_id(inquest, id);
+		const struct witness *witness = &inquest->witnesses[slot];
 		bool dirty;
 
-		if (!is_valid(inquest, slot) || inquest->witnesses[slot].id != id)
+		if (witness->id != id || !witness->fits || !(witness->whole || witness->part))
 			continue;
-		for (unsigned int k = 0; k < inquest->witnesses[slot].length; k++) {
-			const uint8_t *copy = copy_of(inquest, slot, k, sector, &dirty);
-
-			if (copy) {
-				found = copy;
-				*is_dirty = dirty && !(is_v0(inquest) && all_zero_data(inquest, slot));
-			}
+		for (unsigned int k = 0; k < witness->length; k++) {
+			if (!covers(inquest, slot, k, sector))
+				continue;
+			found = copy_of(inquest, slot, k, sector, &dirty);
+			*is_dirty = found && dirty && !(is_v0(inquest) && all_zero_data(inquest, slot));
 		}
 	}
 	return found;
@@ -614,14 +622,6 @@ uint64_t inquest_evidence(const struct inquest *inquest, const uint8_t *before, 
 		sectors += covered;
 	}
 	return sectors;
-}
-
-/* Block `index` of a slot says that it has the sector, whether its bytes can be read or not. */
-static bool covers(const struct inquest *inquest, unsigned int slot, unsigned int index, unsigned int sector)
-{
-	const uint8_t *mb = metablock_at(inquest, slot, index);
-
-	return get_le(mb, 8) == sector - sector % 8 && (mb[8] ? mb[8] >> sector % 8 & 1 : !is_v0(inquest));
 }
 
 bool inquest_hole_claims(const struct inquest *inquest, unsigned int sector)

@@ -525,6 +525,34 @@ static void each_slot_left_out_is_told_with_its_reason(void **state)
 	scene_release(&scene);
 }
 
+/* Ids 17 to 24; the write of 19, or 17, was lost, and all others are flushes but 18. The record, where there is one, is beyond. */
+static void a_lost_hole_is_a_problem_below_a_cut_too(void **state)
+{
+	static const struct { enum wb_policy policy; uint64_t record; bool head_lost; } cases[] = {
+		{ WB_PREFIX, 0, false }, { WB_SALVAGE, 0, false }, { WB_SALVAGE, 17, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		uint64_t lost = cases[i].head_lost ? 17 : 19;
+		struct scene scene;
+
+		scene_init(&scene, "v1");
+		for (uint64_t id = 17; id <= 24; id++)
+			build_segment_at(&scene.b, (uint32_t)(id - 17), id == lost ? id - 8 : id, (const struct put[]){ { id, 0xff, 0 } },
+					 id == 18);
+		build_record(&scene.b, cases[i].record);
+		build_load(&scene.b, BLOCKS * 8);
+		assert_int_equal(scene.b.ring.holes, 1);
+		decide(&scene, cases[i].policy);
+		assert_int_equal(scene.decision.refused, 0);
+		assert_int_equal(scene.decision.unknown_holes, 1);
+		assert_int_equal(status_of(&scene, cases[i].policy), 5);
+		assert_false(may_end(&scene, cases[i].policy));
+		scene_release(&scene);
+	}
+}
+
 static void until_0_writes_nothing_and_says_so(void **state)
 {
 	const struct wb_decide_options options = { .policy = WB_PREFIX, .until_given = true };
@@ -671,6 +699,7 @@ int main(void)
 		cmocka_unit_test(record_is_contradicted_by_what_backing_lacks),
 		cmocka_unit_test(segments_beyond_the_given_slots_are_left_out_or_refused),
 		cmocka_unit_test(each_slot_left_out_is_told_with_its_reason),
+		cmocka_unit_test(a_lost_hole_is_a_problem_below_a_cut_too),
 		cmocka_unit_test(until_0_writes_nothing_and_says_so),
 		cmocka_unit_test(everything_is_beyond_a_backing_device_of_no_size),
 	};
