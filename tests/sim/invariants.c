@@ -91,17 +91,32 @@ static bool is_valid(const struct inquest *inquest, unsigned int slot)
 
 /* ---- time lines ---- */
 
+/* Of a later lap by one bit of its id, and the next one is of the first: damaged, and no other time line. */
+static bool is_odd_one(const struct inquest *inquest, unsigned int slot)
+{
+	unsigned int next = slot + 1;
+
+	while (next < inquest->ring && !is_valid(inquest, next))
+		next++;
+	return __builtin_popcountll(inquest->witnesses[slot].id ^ (slot + 1)) == 1 && next < inquest->ring &&
+	       inquest->witnesses[next].id <= inquest->ring;
+}
+
 /* Low slots of the first lap, and above them one of a later lap: the old ring may have been in its second, so that more of the
  * first follow. Or of another dialect, which may change again. */
 static bool splits(const struct inquest *inquest, unsigned int k, bool by_dialect)
 {
-	bool low = false, low_raw = false;
+	bool low = false, low_raw = false, odd = false;
 
 	for (unsigned int i = 0; i < inquest->ring; i++) {
 		const struct witness *witness = &inquest->witnesses[i];
 
 		if (!is_valid(inquest, i))
 			continue;
+		if (!by_dialect && low && !odd && witness->id > inquest->ring && is_odd_one(inquest, i)) {
+			odd = true;
+			continue;
+		}
 		if (i >= k)
 			return low && (by_dialect ? witness->raw != low_raw : witness->id > inquest->ring);
 		if (by_dialect ? low && witness->raw != low_raw : witness->id > inquest->ring)
