@@ -553,6 +553,28 @@ static void a_lost_hole_is_a_problem_below_a_cut_too(void **state)
 	}
 }
 
+/* v0 stores laps modulo 2^32: there is a lap 0, and 1 follows it again. */
+static void laps_begin_again_at_0_and_the_log_goes_on(void **state)
+{
+	(void)state;
+	for (unsigned lap = 0; lap < 2; lap++) {
+		uint64_t last = ((UINT64_C(1) << 32) - 1 + lap) * 8 + 4;
+		struct scene scene;
+
+		scene_init(&scene, "v0");
+		build_log(&scene.b, last - 7, last, 50);
+		assert_int_equal(wb_lap_of(&scene.b.geometry, last), lap);
+		build_load(&scene.b, BLOCKS * 8);
+		assert_int_equal(scene.b.ring.head, last);
+		assert_int_equal(scene.b.ring.holes, 0);
+		decide(&scene, WB_STRICT);
+		assert_int_equal(status_of(&scene, WB_STRICT), 0);
+		for (uint64_t id = last - 6; id <= last; id++)
+			assert_true(backing_holds(&scene.backing, id % 50 * 8, id));
+		scene_release(&scene);
+	}
+}
+
 static void until_0_writes_nothing_and_says_so(void **state)
 {
 	const struct wb_decide_options options = { .policy = WB_PREFIX, .until_given = true };
@@ -700,6 +722,7 @@ int main(void)
 		cmocka_unit_test(segments_beyond_the_given_slots_are_left_out_or_refused),
 		cmocka_unit_test(each_slot_left_out_is_told_with_its_reason),
 		cmocka_unit_test(a_lost_hole_is_a_problem_below_a_cut_too),
+		cmocka_unit_test(laps_begin_again_at_0_and_the_log_goes_on),
 		cmocka_unit_test(until_0_writes_nothing_and_says_so),
 		cmocka_unit_test(everything_is_beyond_a_backing_device_of_no_size),
 	};
