@@ -246,10 +246,13 @@ static bool check_is_clean(const struct work *work)
 	return check_log_is_closed(work) ? !work->cache.marker.partial : !check_dirty_sectors(work);
 }
 
+/* By a marker, or by zeroing sector 0 of a log that is on BACKING: no driver replays either. */
 static bool check_is_ended(const struct work *work)
 {
 	const struct wb_marker *marker = &work->cache.marker;
 
+	if (work->findings->folds[WB_RULE_ENDED_BY_ZEROING].count)
+		return !work->findings->damage && !check_dirty_sectors(work);
 	return check_log_is_closed(work) && marker->reason != WB_END_FORMAT && marker->version >= 2 && !marker->partial &&
 	       !marker->left_segments && !marker->left_sectors;
 }

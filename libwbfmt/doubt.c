@@ -31,6 +31,7 @@ struct question {
 	struct spot *spots;   /* ascending blocks */
 	unsigned count;
 	uint8_t *bytes;       /* BATCH blocks of metadata, one of CACHE, one of BACKING */
+	const struct wb_progress *progress;
 };
 
 static uint64_t found_id(const struct question *question)
@@ -45,20 +46,23 @@ static int by_block(const void *a, const void *b)
 	return x->block != y->block ? (x->block < y->block ? -1 : 1) : x->index - y->index;
 }
 
-/* The sectors of both that can be read and lie within BACKING; the bytes of the others are whatever. */
-static uint8_t read_both(const struct question *question, uint32_t slot, unsigned index, uint64_t block)
+/* *mask: the sectors of both that can be read and lie within BACKING; the bytes of the others are undefined. */
+static int read_both(const struct question *question, uint32_t slot, unsigned index, uint64_t block, uint8_t *mask,
+		     struct wb_error *err)
 {
 	struct wb_ring *ring = question->ring;
 	uint8_t *cache = question->bytes + BATCH * WB_BLOCK, *backing = cache + WB_BLOCK;
 	uint64_t size = wb_dev_size(question->backing), offset = block * WB_BLOCK;
 	uint8_t masks[2] = { 0xff, 0xff };
 	uint32_t inside = offset < size ? (uint32_t)wb_min(WB_BLOCK, (size - offset) / WB_SECTOR * WB_SECTOR) : 0;
+	int ret = wb_ring_reread(ring, ring->cache->dev, wb_slot_offset(&ring->cache->geometry, slot) + WB_BLOCK * (index + 1u), cache,
+				 WB_BLOCK, &masks[0], question->progress, err);
 
-	wb_ring_reread(ring, ring->cache->dev, wb_slot_offset(&ring->cache->geometry, slot) + WB_BLOCK * (index + 1u), cache,
-		       WB_BLOCK, &masks[0]);
 	wb_ring_patch(ring, slot, WB_BLOCK * (index + 1u), cache, WB_BLOCK);
-	wb_ring_reread(ring, question->backing, offset, backing, inside, &masks[1]);
-	return masks[0] & masks[1] & (uint8_t)((1u << inside / WB_SECTOR) - 1);
+	if (ret >= 0)
+		ret = wb_ring_reread(ring, question->backing, offset, backing, inside, &masks[1], question->progress, err);
+	*mask = masks[0] & masks[1] & (uint8_t)((1u << inside / WB_SECTOR) - 1);
+	return ret < 0 ? ret : 0;
 }
 
 /* Of the sectors in mask, those that CACHE and BACKING have alike. */
@@ -91,12 +95,16 @@ static int find_spots(struct question *question, struct wb_error *err)
 	for (unsigned i = 0; i < ring->slots[slot].length && !ret; i++) {
 		struct wb_metablock metablock;
 		struct spot *spot = &question->spots[question->count];
+		uint8_t readable;
 
 		wb_metablock_decode(ring->cache->geometry.format, question->bytes, i, &metablock);
 		if (!metablock.dirty || !wb_metablock_usable(ring, &metablock))
 			continue;
 		*spot = (struct spot){ .block = metablock.sector / WB_SECTORS_PER_BLOCK, .index = (uint8_t)i };
-		spot->compared = tells_something(question, metablock.dirty & read_both(question, slot, i, spot->block));
+		ret = read_both(question, slot, i, spot->block, &readable, err);
+		if (ret)
+			break;
+		spot->compared = tells_something(question, metablock.dirty & readable);
 		spot->held = alike(question, spot->compared);
 		question->count++;
 	}
@@ -121,18 +129,22 @@ static struct spot *first_spot(const struct question *question, uint64_t block)
 }
 
 /* One version, of another segment, of blocks that are asked for. */
-static void compare_version(const struct question *question, uint32_t slot, unsigned index,
-			    const struct wb_metablock *metablock)
+static int compare_version(const struct question *question, uint32_t slot, unsigned index,
+			   const struct wb_metablock *metablock, struct wb_error *err)
 {
 	const struct wb_ring *ring = question->ring;
 	uint64_t id = ring->slots[slot].id, block = metablock->sector / WB_SECTORS_PER_BLOCK;
-	uint8_t covers = metablock->dirty ? metablock->dirty : 0xff, equal = 0;
+	uint8_t covers = metablock->dirty ? metablock->dirty : 0xff, readable, equal;
 	const struct spot *end = question->spots + question->count;
 	struct spot *spot = first_spot(question, block);
 
 	if (spot == end || spot->block != block)
-		return;
-	equal = alike(question, covers & read_both(question, slot, index, block));
+		return 0;
+	int ret = read_both(question, slot, index, block, &readable, err);
+
+	if (ret)
+		return ret;
+	equal = alike(question, covers & readable);
 	for (; spot < end && spot->block == block; spot++) {
 		if (id < found_id(question))
 			spot->older |= equal;
@@ -141,6 +153,7 @@ static void compare_version(const struct question *question, uint32_t slot, unsi
 		if (id > question->bit->id && id <= ring->head)
 			spot->written |= metablock->dirty;
 	}
+	return 0;
 }
 
 /* A header in its place that says what was written, of the window or ahead of it; torn tails say nothing. */
@@ -161,12 +174,12 @@ static int compare_batch(const struct question *question, const uint32_t *slots,
 	int ret = wb_ring_metadatas(ring, slots, n, question->bytes, err);
 
 	for (unsigned k = 0; k < n && !ret; k++)
-		for (unsigned i = 0; i < ring->slots[slots[k]].length; i++) {
+		for (unsigned i = 0; i < ring->slots[slots[k]].length && !ret; i++) {
 			struct wb_metablock metablock;
 
 			wb_metablock_decode(ring->cache->geometry.format, question->bytes + k * WB_BLOCK, i, &metablock);
 			if (wb_metablock_usable(ring, &metablock))
-				compare_version(question, slots[k], i, &metablock);
+				ret = compare_version(question, slots[k], i, &metablock, err);
 		}
 	return ret;
 }
@@ -216,7 +229,7 @@ static bool is_newer_segment(const struct question *question)
 static int doubt(void *context, const struct wb_id_bit *bit, const struct wb_progress *progress, struct wb_error *err)
 {
 	const struct wb_backing_doubts *doubts = context;
-	struct question question = { .ring = doubts->ring, .backing = doubts->backing, .bit = bit };
+	struct question question = { .ring = doubts->ring, .backing = doubts->backing, .bit = bit, .progress = progress };
 	void *bytes = NULL;
 	int ret;
 

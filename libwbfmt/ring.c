@@ -112,28 +112,37 @@ static void bound_by_lap(struct wb_ring *ring, const uint8_t *meta)
 		ring->lap_high = wb_min(ring->lap_high, (header.id - 1) / (header.lap - 1));
 }
 
-static bool read_stubbornly(struct wb_ring *ring, uint64_t offset, uint8_t *bytes, uint32_t length)
+/* 1 when the bytes were read, 0 when not, negative when stopped. */
+static int read_stubbornly(struct wb_dev *dev, unsigned retry, uint64_t offset, uint8_t *bytes, uint32_t length,
+			   const struct wb_progress *progress, struct wb_error *err)
 {
-	for (unsigned attempt = 0; attempt <= ring->options.retry; attempt++)
-		if (!wb_dev_read(ring->cache->dev, offset, bytes, length, NULL))
-			return true;
-	return false;
+	for (unsigned attempt = 0; attempt <= retry; attempt++) {
+		int ret = wb_poll(progress, "rereading what could not be read", 0, 0, err);
+
+		if (ret)
+			return ret;
+		if (!wb_dev_read(dev, offset, bytes, length, NULL))
+			return 1;
+	}
+	return 0;
 }
 
-bool wb_ring_reread(struct wb_ring *ring, struct wb_dev *dev, uint64_t offset, uint8_t *bytes, uint32_t length,
-		    uint8_t *masks)
+int wb_ring_reread(struct wb_ring *ring, struct wb_dev *dev, uint64_t offset, uint8_t *bytes, uint32_t length, uint8_t *masks,
+		   const struct wb_progress *progress, struct wb_error *err)
 {
 	bool of_cache = dev == ring->cache->dev;
 	unsigned unit = wb_dev_block(dev);
-	bool lost = false;
+	int lost = 0;
 
 	for (uint32_t at = 0; at < length; at += unit) {
 		uint32_t some = (uint32_t)wb_min(unit, length - at);
+		int ret = read_stubbornly(dev, of_cache ? ring->options.retry : 0, offset + at, bytes + at, some, progress, err);
 
-		if (of_cache ? read_stubbornly(ring, offset + at, bytes + at, some) :
-			       !wb_dev_read(dev, offset + at, bytes + at, some, NULL))
+		if (ret < 0)
+			return ret;
+		if (ret)
 			continue;
-		lost = true;
+		lost = 1;
 		memset(bytes + at, 0, some);
 		if (of_cache && ring->options.unreadable)
 			ring->options.unreadable(ring->options.context, offset + at, some);
@@ -153,14 +162,20 @@ static void take_header(struct wb_ring *ring, uint32_t index, const uint8_t *met
 }
 
 /* Headers that failed in their batch, when all good ones have been read. */
-static void retry_headers(struct wb_ring *ring, uint8_t *meta)
+static int retry_headers(struct wb_ring *ring, uint8_t *meta, const struct wb_progress *progress, struct wb_error *err)
 {
 	const struct wb_geometry *geometry = &ring->cache->geometry;
 
-	for (uint32_t i = 0; i < geometry->slots; i++)
-		if (ring->slots[i].flags & WB_SLOT_NO_HEADER &&
-		    !wb_ring_reread(ring, ring->cache->dev, wb_slot_offset(geometry, i), meta, WB_BLOCK, NULL))
+	for (uint32_t i = 0; i < geometry->slots; i++) {
+		int lost = ring->slots[i].flags & WB_SLOT_NO_HEADER ?
+				   wb_ring_reread(ring, ring->cache->dev, wb_slot_offset(geometry, i), meta, WB_BLOCK, NULL, progress, err) : 1;
+
+		if (lost < 0)
+			return lost;
+		if (!lost)
 			take_header(ring, i, meta);
+	}
+	return 0;
 }
 
 struct header_batch {
@@ -222,9 +237,7 @@ static int load_headers(struct wb_ring *ring, const struct wb_progress *progress
 			take_headers(ring, &batches[turn ^ 1], (uint32_t)(from - HEADER_BATCH));
 	}
 	wb_helper_stop(&helper);
-	if (!ret)
-		retry_headers(ring, buffer);
-	return ret;
+	return ret ? ret : retry_headers(ring, buffer, progress, err);
 }
 
 /* Without data, a plausible header is all there is to believe. */
@@ -315,7 +328,8 @@ int wb_ring_metadatas(struct wb_ring *ring, const uint32_t *slots, unsigned n, u
 						.offset = wb_slot_offset(&ring->cache->geometry, slots[from + i]) };
 		wb_dev_submit(ring->cache->dev, io, some, NULL);
 		for (unsigned i = 0; i < some; i++)
-			if (io[i].result && !read_stubbornly(ring, io[i].offset, io[i].buffer, WB_BLOCK))
+			if (io[i].result && read_stubbornly(ring->cache->dev, ring->options.retry, io[i].offset, io[i].buffer,
+							    WB_BLOCK, NULL, NULL) != 1)
 				return wb_fail(err, WB_EIO, -io[i].result, io[i].offset,
 					       "reading the metadata of slot %u again: %s", slots[from + i],
 					       strerror(-io[i].result));

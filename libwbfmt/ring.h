@@ -73,9 +73,10 @@ int wb_ring_metadatas(struct wb_ring *ring, const uint32_t *slots, unsigned n, u
 
 /* Reads a span of CACHE or BACKING that failed, unit by unit. Of CACHE each is read again as often as the options say, and
  * what stays unreadable is told to the caller's callback. It is zeroed, and (where masks is not NULL) its sectors are
- * cleared in masks, a byte for each block. Returns whether anything stayed unreadable. */
-bool wb_ring_reread(struct wb_ring *ring, struct wb_dev *dev, uint64_t offset, uint8_t *bytes, uint32_t length,
-		    uint8_t *masks);
+ * cleared in masks, a byte for each block. Returns 1 if anything stayed unreadable, else 0; negative when stopped: a failing
+ * device takes seconds for each attempt, so each is preceded by a poll. */
+int wb_ring_reread(struct wb_ring *ring, struct wb_dev *dev, uint64_t offset, uint8_t *bytes, uint32_t length, uint8_t *masks,
+		   const struct wb_progress *progress, struct wb_error *err);
 
 /* The metablock can be part of a plan: aligned, and its block begins within BACKING. */
 bool wb_metablock_usable(const struct wb_ring *ring, const struct wb_metablock *metablock);

@@ -171,13 +171,16 @@ static void read_buffer(void *context)
 		wb_dev_submit(buffer->sweep->backing, buffer->blocks, buffer->block_count, NULL);
 }
 
-static void reread(struct wb_ring *ring, struct wb_dev *dev, const struct wb_io *io, unsigned n, const uint8_t *bytes,
-		   uint8_t *masks)
+static int reread(struct wb_ring *ring, struct wb_dev *dev, const struct wb_io *io, unsigned n, const uint8_t *bytes,
+		  uint8_t *masks, const struct wb_progress *progress, struct wb_error *err)
 {
-	for (unsigned i = 0; i < n; i++)
+	int ret = 0;
+
+	for (unsigned i = 0; i < n && ret >= 0; i++)
 		if (io[i].result)
-			wb_ring_reread(ring, dev, io[i].offset, io[i].buffer, io[i].length,
-				       masks + (size_t)((uint8_t *)io[i].buffer - bytes) / WB_BLOCK);
+			ret = wb_ring_reread(ring, dev, io[i].offset, io[i].buffer, io[i].length,
+					     masks + (size_t)((uint8_t *)io[i].buffer - bytes) / WB_BLOCK, progress, err);
+	return ret < 0 ? ret : 0;
 }
 
 /* A batch ends with a block's last entry, unless one block fills it alone. */
@@ -221,20 +224,18 @@ static int visit_buffer(const struct buffer *buffer, struct wb_error *err)
 }
 
 /* What has been read becomes what a visitor may see, and he sees it. */
-static int take_buffer(struct buffer *buffer, struct wb_error *err)
+static int take_buffer(struct buffer *buffer, const struct wb_progress *progress, struct wb_error *err)
 {
 	const struct wb_sweep *sweep = buffer->sweep;
-	int ret;
+	int ret = reread(sweep->ring, sweep->ring->cache->dev, buffer->versions, buffer->version_count, buffer->cache_bytes,
+			 buffer->masks, progress, err);
 
-	reread(sweep->ring, sweep->ring->cache->dev, buffer->versions, buffer->version_count, buffer->cache_bytes,
-	       buffer->masks);
-	ret = check_versions(buffer, err);
-	if (ret)
-		return ret;
-	if (sweep->backing)
-		reread(sweep->ring, sweep->backing, buffer->blocks, buffer->block_count, buffer->backing_bytes,
-		       buffer->backing_masks);
-	return sweep->visit ? visit_buffer(buffer, err) : 0;
+	if (!ret)
+		ret = check_versions(buffer, err);
+	if (!ret && sweep->backing)
+		ret = reread(sweep->ring, sweep->backing, buffer->blocks, buffer->block_count, buffer->backing_bytes,
+			     buffer->backing_masks, progress, err);
+	return ret || !sweep->visit ? ret : visit_buffer(buffer, err);
 }
 
 /* Two buffers: one is read while the other one is visited. */
@@ -311,7 +312,9 @@ int wb_sweep_some(struct wb_sweep *sweep, struct wb_entry *entries, size_t n, si
 			break;
 		wb_helper_wait(&reader->helper);
 		read_ahead(reader, &reader->buffers[turn ^ 1], entries, n, *done + buffer->count);
-		ret = take_buffer(buffer, err);
+		ret = take_buffer(buffer, progress, err);
+		if (ret == -WB_ESTOPPED) /* before anything of it was visited */
+			break;
 		parted = buffer->continues;
 		*done += buffer->count;
 	}

@@ -81,7 +81,8 @@ static void verify(struct wb_ring *ring, uint32_t index, const uint8_t *span, co
 }
 
 /* Segments that failed in their batch, when all good ones have been read. */
-static void retry_data(struct wb_ring *ring, uint8_t *span, const struct wb_crc_shift *over_block)
+static int retry_data(struct wb_ring *ring, uint8_t *span, const struct wb_crc_shift *over_block,
+		      const struct wb_progress *progress, struct wb_error *err)
 {
 	const struct wb_geometry *geometry = &ring->cache->geometry;
 
@@ -93,11 +94,14 @@ static void retry_data(struct wb_ring *ring, uint8_t *span, const struct wb_crc_
 		uint8_t masks[WB_CAPACITY_MAX + 1];
 
 		memset(masks, 0xff, sizeof(masks));
-		bool lost = wb_ring_reread(ring, ring->cache->dev, wb_slot_offset(geometry, i), span,
-					   (slot->length + 1u) * WB_BLOCK, masks);
+		int lost = wb_ring_reread(ring, ring->cache->dev, wb_slot_offset(geometry, i), span,
+					  (slot->length + 1u) * WB_BLOCK, masks, progress, err);
 
+		if (lost < 0)
+			return lost;
 		verify(ring, i, span, lost ? masks : NULL, over_block);
 	}
+	return 0;
 }
 
 /* Segments that are read and summed together. */
@@ -256,7 +260,7 @@ int wb_ring_verify(struct wb_ring *ring, const struct wb_progress *progress, str
 	pthread_mutex_init(&verifier.reading, NULL);
 	ret = run_all(workers, n, progress, err);
 	if (!ret)
-		retry_data(ring, bytes, &verifier.over_block);
+		ret = retry_data(ring, bytes, &verifier.over_block, progress, err);
 	pthread_mutex_destroy(&verifier.lock);
 	pthread_mutex_destroy(&verifier.reading);
 	free(bytes);

@@ -211,3 +211,22 @@ session() {
 		[[ $said == "${command%% *}: writing to stdout: No space left on device" ]]
 	done
 }
+
+@test "KNOWN LIMITS names what no option helps against" {
+	limits=$(sed -n '/^\.Sh KNOWN LIMITS/,/^\.Sh [^K]/p' "$TOP/man/wb-flush-dirty.8")
+	for words in "write_through_mode" "before 2.2.5 with read caching" "commit ee815f2" "Driver 0.9.0 of type 1" "plog"; do
+		[[ $limits == *"$words"* ]] || { echo "not there: $words"; false; }
+	done
+}
+
+@test "what does not fit into the budget is left out by name and counted as skipped" {
+	mkdir tests
+	cp "$TOP"/tests/budget "$TOP"/tests/count tests/
+	run tests/budget 1
+	suites=$(sed -n '/^suites="/,/^"/s/ [0-9]*$//p' tests/budget)
+	[ "$(wc -w <<<"$suites")" -ge 10 ]
+	for suite in $suites; do
+		[[ $output == *"left-out-$suite: 0 passed, 0 failed, 1 skipped (left out"* ]]
+	done
+	[[ ${lines[-1]} == *"0 failed, $(wc -w <<<"$suites") skipped"* ]]
+}

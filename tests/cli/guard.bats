@@ -101,6 +101,25 @@ refused() {
 	[ "$(sha256sum ./*.img)" = "$before" ]
 }
 
+@test "reports, questions and answers read in order through tee, and n is no error that advises --yes" {
+	script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script(1) and pseudo terminals"
+	make_cache v2-simple
+	before=$(sha256sum ./*.img)
+	run script -qec "wb-flush-dirty cache.img backing.img 2>&1 | tee said" /dev/null <<<n
+	[[ $(<said) == "cache "*"backing "*"pair "*"plan "*"Nothing proves that backing.img is the backing device of cache.img. \
+Write to it? [y/N] "*"nothing was changed, as you answered"* ]]
+	[[ $(<said) != *--yes* ]]
+	run script -qec "wb-format --force=dirty cache.img 2>&1 | tee said" /dev/null <<<n
+	[[ $(<said) == "cache  cache.img"*"now    a writeboost cache"*"new    v2"*"cache.img will lose up to "*"Go on? [y/N] "*\
+"nothing was changed, as you answered"* ]]
+	[[ $(<said) != *--yes* ]]
+	[ "$(sha256sum ./*.img)" = "$before" ]
+	make_cache v2-rotten-data-bit # stdout and stderr in turns
+	run wb-flush-dirty cache.img backing.img
+	[[ $output == *"nothing was changed"*"a segment is rotten"*"--policy=prefix would write"*"next "*"--policy=prefix"*\
+"--policy=salvage would write"*"next "*"--policy=salvage"* ]]
+}
+
 @test "CACHE under another name is no BACKING" {
 	unpack v2/simple
 	ln -s cache.img other-name

@@ -66,6 +66,9 @@ bool remove_if_there(const char *path);
 void unreadable(int64_t offset, int64_t bytes);
 void unreadable_of(const char *path, int64_t offset, int64_t bytes);
 void readable_again(void);
+/* From now on the read of that number of each command sends it so many SIGTERMs (0: none), where WB_IO is threads. Counts anew. */
+void terminate_at_read(unsigned at, unsigned times);
+unsigned reads(void); /* since then */
 /* Somebody makes this file while the next command makes it; NULL: nobody does. */
 void appear_during_the_next_run(const char *path);
 

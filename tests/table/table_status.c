@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The exit statuses: a row for each that the contract of the command line lays down, and that a dry run has that of the run. */
 #include <fcntl.h>
+#include <signal.h>
 #include <time.h>
 
 #include "table.h"
@@ -209,6 +210,9 @@ static const struct row {
 	{ 0, "v2-sector0-zero", NULL, "wb-flush-dirty --force=ended cache.img backing.img", NULL },
 	{ 8, "v2-sector0-garbage", NULL, "wb-flush-dirty cache.img backing.img", "whose --repair can restore" },
 	{ 0, "v2-pair-proven", zeroed, "wb-check --require-clean cache.img backing.img", NULL },
+	{ 0, "v2-pair-proven", zeroed, "wb-check --require-ended cache.img backing.img", NULL },
+	{ 4, "v2-pair-proven", zeroed, "wb-check --require-ended cache.img", NULL },
+	{ 4, "v2-sector0-zero", NULL, "wb-check --require-ended cache.img backing.img", NULL },
 	{ 8, "v2-wrapped", not_a_cache, "wb-check cache.img", "not a writeboost cache" },
 	{ 8, "v2-wrapped", not_a_cache, "wb-dump cache.img", "not a writeboost cache" },
 	{ 8, "v2-wrapped", not_a_cache, "wb-flush-dirty cache.img backing.img", "not a writeboost cache" },
@@ -326,11 +330,85 @@ static void after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy(void 
 	}
 }
 
+static const struct signalled {
+	const char *fixture, *command;
+	void (*prepare)(void);
+} signalled[] = {
+	{ "v2-wrapped", "wb-check cache.img backing.img", NULL },
+	{ "v2-rotten-data-bit", "wb-check --find-bitflip --explain-kernel cache.img backing.img", NULL },
+	{ "v2-torn-head", "wb-check -y --repair cache.img", NULL },
+	{ "v2-wrapped", "wb-dump cache.img", NULL },
+	{ "v2-wrapped", "wb-dump --list-dirty cache.img backing.img", NULL },
+	{ "v2-wrapped", "wb-flush-dirty -y --verify --undo=u --state=s --retry=1000 cache.img backing.img", NULL },
+	{ "v2-rotten-data-bit", "wb-flush-dirty -y --policy=salvage --state=s --retry=1000 cache.img backing.img", NULL },
+	{ "v2-wrapped", "wb-format -y --force=dirty cache.img", NULL },
+	{ "v2-wrapped", "wb-undo undo", flushed },
+};
+
+static void make_signalled(const struct signalled *one, bool bad)
+{
+	terminate_at_read(0, 0);
+	readable_again();
+	shell("rm -f u s undo");
+	make_cache(one->fixture);
+	if (one->prepare)
+		one->prepare();
+	if (bad)
+		unreadable((1 << 20) + 2 * 524288 + 1024, 524288); /* parts of two segments, a header */
+}
+
+/* Reads that are allowed after a signal: those of the batches under way, and of what is looked at without an end in sight. */
+#define READS_AFTER 96u
+
+/* Sends the signals at ever later reads of a command, until it ends before them; bad: with sectors that cannot be read. */
+static void signal_everywhere(const struct signalled *one, bool bad, unsigned times)
+{
+	unsigned stopped = 0, at = 1, all;
+
+	make_signalled(one, bad);
+	run("%s", one->command);
+	make_signalled(one, bad);
+	terminate_at_read(0, 0);
+	run("%s", one->command);
+	all = reads();
+	for (; at <= all; at += 1 + at / 2) {
+		make_signalled(one, bad);
+		terminate_at_read(at, times);
+		run("%s", one->command);
+		if (times > 1 ? status != 128 + SIGTERM : status == 128 + SIGTERM)
+			fail_msg("%s: %u signals at read %u of %u: %d", one->command, times, at, all, status);
+		if (reads() > at + READS_AFTER)
+			fail_msg("%s: %u more reads after a signal at read %u of %u", one->command, reads() - at, at, all);
+		stopped += status == 32;
+	}
+	if (times == 1 && !stopped)
+		fail_msg("%s is never stopped", one->command);
+	terminate_at_read(0, 0);
+	readable_again();
+}
+
+static void a_signal_ends_every_command_soon_also_where_it_reads_again_and_again(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < sizeof(signalled) / sizeof(*signalled); i++)
+		for (unsigned bad = 0; bad < 2; bad++)
+			signal_everywhere(&signalled[i], bad, 1);
+}
+
+static void a_second_signal_ends_every_command_at_once(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < sizeof(signalled) / sizeof(*signalled); i++)
+		signal_everywhere(&signalled[i], false, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		table_test(statuses_are_those_of_the_contract),
 		table_test(dry_runs_exit_as_the_run_would_with_yes),
+		table_test(a_signal_ends_every_command_soon_also_where_it_reads_again_and_again),
+		table_test(a_second_signal_ends_every_command_at_once),
 		table_test(after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy),
 	};
 
