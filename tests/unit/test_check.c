@@ -370,6 +370,26 @@ static void both_dialects_are_two_time_lines_and_a_note(void **state)
 	build_release(&b);
 }
 
+static void record_that_backing_contradicts_is_damage(void **state)
+{
+	struct found found;
+	struct build b;
+
+	(void)state;
+	sound(&b, "v0");
+	build_record(&b, 11);
+	build_load(&b, 1000 * 8);
+	assert_int_equal(check(&b, NULL).count, 1); /* unsealed data */
+	b.ring.record_contradicted = true;
+	found = check(&b, NULL);
+	assert_int_equal(found.count, 2);
+	for (unsigned i = 0; i < found.count; i++)
+		if (found.list[i].rule != WB_RULE_UNSEALED_DATA)
+			assert_true(found.list[i].rule == WB_RULE_RECORD_CONTRADICTED && found.list[i].severity == WB_DAMAGE &&
+				    found.list[i].id == 11);
+	build_release(&b);
+}
+
 static void contradicted_pair_is_a_finding(void **state)
 {
 	static const struct { enum wb_pair pair; unsigned count; } cases[] = {
@@ -564,6 +584,7 @@ int main(void)
 		cmocka_unit_test(unreadable_slots_are_named),
 		cmocka_unit_test(findings_come_superblock_first_then_patterns_then_slots),
 		cmocka_unit_test(both_dialects_are_two_time_lines_and_a_note),
+		cmocka_unit_test(record_that_backing_contradicts_is_damage),
 		cmocka_unit_test(contradicted_pair_is_a_finding),
 		cmocka_unit_test(hazard_needs_a_record_and_partial_writes),
 		cmocka_unit_test(metadata_that_changed_since_is_an_error),
