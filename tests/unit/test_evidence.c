@@ -192,6 +192,28 @@ static void what_a_tail_holds_as_the_window_does_tells_nothing(void **state)
 	}
 }
 
+/* v0 discards what it has written back: zeroes that BACKING lacks do not say that it lacks what is below the tail. */
+static void discarded_segments_say_nothing_about_a_tail(void **state)
+{
+	struct scene scene;
+
+	(void)state;
+	scene_init(&scene, "v0");
+	for (uint64_t id = 9; id <= 16; id++)
+		build_segment(&scene.b, id, PUTS({ id, 0xff, 0 }, { id % 3, 0xff, 0 }));
+	for (uint64_t id = 10; id <= 14; id++)
+		memset(build_at(&scene.b, wb_slot_of(&scene.b.geometry, id)) + WB_BLOCK, 0, 2 * WB_BLOCK);
+	build_segment(&scene.b, 17, PUTS({ 40, 0xff, 0 }, { 0, 0xff, 0 }, { 1, 0xff, 0 }));
+	build_at(&scene.b, 0)[scene.b.geometry.format->metablocks + scene.b.geometry.format->mb_lap.offset] ^= 0xff;
+	bring_up_to(&scene, 17);
+	build_load(&scene.b, BLOCKS * 8);
+	assert_class(&scene.b, 0, WB_TORN_TAIL);
+	assert_class(&scene.b, 2, WB_ZEROED);
+	decide(&scene, WB_STRICT);
+	assert_class(&scene.b, 0, WB_ROTTEN);
+	scene_release(&scene);
+}
+
 static void salvage_writes_nothing_below_a_tail_that_was_written_back(void **state)
 {
 	struct scene scene;
@@ -711,6 +733,7 @@ int main(void)
 		cmocka_unit_test(torn_tail_that_was_written_back_is_rotten),
 		cmocka_unit_test(of_a_tail_that_writes_a_block_twice_the_second_version_counts),
 		cmocka_unit_test(what_a_tail_holds_as_the_window_does_tells_nothing),
+		cmocka_unit_test(discarded_segments_say_nothing_about_a_tail),
 		cmocka_unit_test(salvage_writes_nothing_below_a_tail_that_was_written_back),
 		cmocka_unit_test(header_of_a_torn_tail_over_what_was_written_back_is_no_damage),
 		cmocka_unit_test(resumed_run_does_not_compare_the_tail_again),
