@@ -57,6 +57,14 @@ static uint64_t add_mod(uint64_t a, uint64_t b, uint64_t m)
 	return a >= m - b ? a - (m - b) : a + b;
 }
 
+#ifdef __SIZEOF_INT128__
+static uint64_t multiply_mod(uint64_t a, uint64_t b, uint64_t m)
+{
+	__extension__ typedef unsigned __int128 wide;
+
+	return (uint64_t)((wide)a * b % m);
+}
+#else
 static uint64_t multiply_mod(uint64_t a, uint64_t b, uint64_t m)
 {
 	uint64_t product = 0;
@@ -66,6 +74,7 @@ static uint64_t multiply_mod(uint64_t a, uint64_t b, uint64_t m)
 			product = add_mod(product, a, m);
 	return product;
 }
+#endif
 
 /* Pollard's rho with x^2 + c: a divisor of n other than 1 and n, or 0 when none was met. */
 static uint64_t find_divisor(uint64_t n, uint64_t c)
