@@ -85,8 +85,10 @@ $(TABLES): $(BUILD)/tests/%: tests/table/%.c tests/table/table.h $(BUILD)/tests/
 		$(BUILD)/cmd/common.a $(BUILD)/libwbfmt.a
 	$(Q)$(COMPILE) -o $@ $(filter %.c %.o %.a,$^) $(ALL_LDFLAGS) -Wl,--wrap=pread64 $(shell $(PKG_CONFIG) --libs $(PKGS)) $(CMOCKA)
 
-tests: all $(HOOKED) $(UNIT_TESTS) $(SIM) $(BUILD)/tests/foretell $(BUILD)/tests/manyslots $(BUILD)/tests/decide $(BUILD)/tests/simulate $(TABLES)
-.PHONY: tests count
+# those of the library and its decisions
+core-tests: all $(UNIT_TESTS) $(BUILD)/tests/table_golden $(BUILD)/tests/table_fixtures
+tests: core-tests $(HOOKED) $(SIM) $(BUILD)/tests/decide $(BUILD)/tests/foretell $(BUILD)/tests/manyslots $(BUILD)/tests/simulate $(TABLES)
+.PHONY: tests core-tests count
 
 # A kind of tests is unit, fuzz, killpoints, simulate, a table or a bats file, each run on its own; those that take longest
 # begin, so that processors end together.
@@ -135,7 +137,7 @@ check-damaged: asan
 
 check-portable: export WB_IO := threads
 check-portable:
-	$(MAKE) -j$(JOBS) WERROR=-Werror BUILD=build/portable NO_ISAL=1 tests
+	$(MAKE) -j$(JOBS) WERROR=-Werror BUILD=build/portable NO_ISAL=1 core-tests
 	$(call suite,portable,build/portable,unit golden fixtures)
 
 check-killed: tests

@@ -15,7 +15,7 @@ deps-machines:
 foreign = export PKG_CONFIG_SYSROOT_DIR=$(MACHINES)/$(1) PKG_CONFIG_LIBDIR=$(MACHINES)/$(1)/usr/lib/$(1)-linux-gnu/pkgconfig; \
 	make="$(MAKE) -j2 NO_ISAL=1 BUILD=build/machines/$(1)/build LDFLAGS=-Wl,-rpath,$(MACHINES)/$(1)/usr/lib/$(1)-linux-gnu:$(MACHINES)/$(1)/lib/$(1)-linux-gnu"; \
 	$$make CC='$(2) -isystem $(MACHINES)/$(1)/usr/include' WERROR=-Werror && \
-	$$make CC='$(2) -isystem $(MACHINES)/$(1)/usr/include' WARNINGS= tests
+	$$make CC='$(2) -isystem $(MACHINES)/$(1)/usr/include' WARNINGS= core-tests
 
 machine-i386:
 	$(call foreign,i386,gcc-12 -m32 -idirafter /usr/include/x86_64-linux-gnu)
@@ -35,7 +35,7 @@ machine-s390x:
 	rm $(addprefix build/machines/s390x/run/tests/,$(SLOW_THERE))
 
 machine-gcc-O0 machine-gcc-O3 machine-clang-O3: machine-%:
-	$(MAKE) -j2 BUILD=build/$* CC=$(firstword $(subst -, ,$*)) CFLAGS=-$(lastword $(subst -, ,$*)) WERROR=-Werror tests
+	$(MAKE) -j2 BUILD=build/$* CC=$(firstword $(subst -, ,$*)) CFLAGS=-$(lastword $(subst -, ,$*)) WERROR=-Werror core-tests
 	$(call WITHOUT_FAILURES,build/$*)
 
 run-i386:
