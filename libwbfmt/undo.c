@@ -546,19 +546,22 @@ struct loader {
 	struct wb_undo *undo;
 	const struct wb_progress *progress;
 	uint8_t *buffer;   /* STORED_MAX bytes, of a payload */
-	uint8_t *piece;    /* WB_UNDO_MAX bytes of the file, to look for headers in */
+	uint8_t *piece;    /* WB_UNDO_MAX bytes of the file, to look for headers in; from piece_at on piece_length of them */
+	uint64_t piece_at;
+	uint32_t piece_length;
 	bool looked;       /* at all that follows the first place without a record: */
 	uint64_t durable;  /* how many records were flushed, as any header there or the end note says */
 	uint64_t budget;   /* bytes of payloads that may still be read in vain */
 };
 
-static int read_piece(struct loader *loader, uint64_t at, uint32_t *length, struct wb_error *err)
+static int read_piece(struct loader *loader, uint64_t at, struct wb_error *err)
 {
 	uint64_t size = wb_dev_size(loader->undo->file);
 	int ret = wb_poll(loader->progress, "reading the undo file", at, size, err);
 
-	*length = (uint32_t)wb_min(size - at, WB_UNDO_MAX);
-	return ret ? ret : wb_dev_read(loader->undo->file, at, loader->piece, *length, err);
+	loader->piece_at = at;
+	loader->piece_length = (uint32_t)wb_min(size - at, WB_UNDO_MAX);
+	return ret ? ret : wb_dev_read(loader->undo->file, at, loader->piece, loader->piece_length, err);
 }
 
 #define PIECE_STEP (WB_UNDO_MAX - RECORD_HEADER + 1) /* a header that begins in one step is whole in its piece */
@@ -568,15 +571,14 @@ static int look_behind(struct loader *loader, struct wb_error *err)
 {
 	struct wb_undo *undo = loader->undo;
 	uint64_t size = wb_dev_size(undo->file);
-	uint32_t length;
 	int ret = 0;
 
 	loader->looked = true;
 	loader->durable = undo->noted;
 	for (uint64_t at = undo->end; at < size && !ret; at += PIECE_STEP) {
-		ret = read_piece(loader, at, &length, err);
+		ret = read_piece(loader, at, err);
 		if (!ret)
-			loader->durable = wb_max(loader->durable, durable_in(undo, loader->piece, length));
+			loader->durable = wb_max(loader->durable, durable_in(undo, loader->piece, loader->piece_length));
 	}
 	return ret;
 }
@@ -605,35 +607,46 @@ static int add_gap(struct wb_undo *undo, uint64_t end, struct wb_error *err)
 	return 0;
 }
 
-/* Goes on after a gap with the next whole record: 1, or 0 where there is none. */
+/* The first whole record of a piece that may follow, from byte `from` of the piece on: 1, or 0 where there is none. */
+static int find_record(struct loader *loader, uint32_t from, uint64_t *at, struct header *header, struct wb_error *err)
+{
+	int ret = 0;
+
+	for (uint32_t i = from; !ret && i + RECORD_HEADER <= loader->piece_length; i++) {
+		*at = loader->piece_at + i;
+		if (decode(loader->undo, 0, loader->piece + i, header))
+			ret = may_follow(loader, *at, header, err);
+	}
+	return ret;
+}
+
+/* Goes on after a gap with the next whole record: 1, or 0 where there is none. A piece that holds several gaps is read once. */
 static int skip_gap(struct loader *loader, struct wb_error *err)
 {
 	struct wb_undo *undo = loader->undo;
-	uint64_t size = wb_dev_size(undo->file);
+	uint64_t size = wb_dev_size(undo->file), next = undo->end, at = 0;
 	struct header header;
-	uint32_t length;
+	int ret = 0;
 
-	for (uint64_t at = undo->end; at < size; at += PIECE_STEP) {
-		int ret = read_piece(loader, at, &length, err);
+	while (!ret && next < size) {
+		bool read = next >= loader->piece_at && next - loader->piece_at < wb_min(loader->piece_length, PIECE_STEP);
+		uint32_t from = read ? (uint32_t)(next - loader->piece_at) : 0;
 
-		for (uint32_t i = 0; !ret && i + RECORD_HEADER <= length; i++) {
-			ret = decode(undo, 0, loader->piece + i, &header) ? may_follow(loader, at + i, &header, err) : 0;
-			if (ret == 1)
-				ret = add_gap(undo, at + i, err);
-			else
-				continue;
-			if (ret)
-				return ret;
-			undo->missing += header.sequence - undo->sequence;
-			undo->end = at + i;
-			undo->sequence = header.sequence;
-			undo->previous = header.previous;
-			return 1;
-		}
-		if (ret)
-			return ret;
+		if (!read)
+			ret = read_piece(loader, next, err);
+		if (!ret)
+			ret = find_record(loader, from, &at, &header, err);
+		next = loader->piece_at + PIECE_STEP;
 	}
-	return 0;
+	if (ret == 1)
+		ret = add_gap(undo, at, err) ? -WB_ENOMEM : 1;
+	if (ret != 1)
+		return ret;
+	undo->missing += header.sequence - undo->sequence;
+	undo->end = at;
+	undo->sequence = header.sequence;
+	undo->previous = header.previous;
+	return 1;
 }
 
 /* Where no record follows: 1 if there are more after a gap, 0 at the end of the file. */

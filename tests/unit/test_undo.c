@@ -693,6 +693,36 @@ static void time_to_load_grows_with_the_file_alone(void **state)
 	play_release(&play);
 }
 
+/* Every second record is damaged, in a file of one piece and in one of several. */
+static void gaps_do_not_make_a_file_be_read_again(void **state)
+{
+	static const struct { unsigned records; uint32_t length; } cases[] = { { 1200, 512 }, { 600, 16384 } };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct play play;
+
+		medium_init(&play.file, 0, 16 * FILE_ROOM, 'f');
+		play.dev = medium_open(&play.file);
+		assert_int_equal(wb_undo_create(&play.undo, play.dev, two_devices, 2, UNDO_ID, CREATED, NULL), 0);
+		for (unsigned k = 0; k < cases[i].records; k++) {
+			uint64_t at = play.undo.end;
+
+			assert_int_equal(add(&play, 0, 0, cases[i].length, k), 0);
+			play.file.bytes[at + 1] ^= k % 2;
+		}
+		end(&play);
+		assert_int_equal(add(&play, 0, 0, 512, 1), 0);
+		end(&play);
+		play.file.bytes_read = 0;
+		assert_int_equal(reload(&play, NULL), 0);
+		assert_int_equal(play.undo.missing, cases[i].records / 2);
+		assert_int_equal(play.undo.gap_count, cases[i].records / 2);
+		assert_true(play.file.bytes_read < 4 * play.file.size);
+		play_release(&play);
+	}
+}
+
 static void unreadable_file_is_an_error_and_no_cut(void **state)
 {
 	struct play play;
@@ -911,6 +941,7 @@ int main(void)
 		cmocka_unit_test(later_record_is_seen_wherever_it_stands),
 		cmocka_unit_test(records_of_another_file_are_nothing_but_bytes),
 		cmocka_unit_test(time_to_load_grows_with_the_file_alone),
+		cmocka_unit_test(gaps_do_not_make_a_file_be_read_again),
 		cmocka_unit_test(unreadable_file_is_an_error_and_no_cut),
 		cmocka_unit_test(loading_can_be_stopped),
 		cmocka_unit_test(forged_header_is_refused),
