@@ -8,7 +8,7 @@
 
 #define SLOTS_MAX (1u << 27)  /* larger numbers are no candidates: 64 TiB of cache at order 10 */
 #define SMALL_MAX 11587u      /* of two larger primes the product is beyond SLOTS_MAX */
-#define STEPS 65536u          /* a prime up to SLOTS_MAX is found in some 14,000 */
+#define STEPS 65536u          /* a prime up to SLOTS_MAX is found in some 14,000, all starts in fewer */
 #define PRIMES 16             /* no number of 64 bits has more different ones */
 
 static uint64_t gcd(uint64_t a, uint64_t b)
@@ -250,6 +250,15 @@ static bool fits_moved(const struct misfit *misfit, uint64_t n)
 	return at + misfit->last_slot - misfit->first_slot < n && at != misfit->first_slot;
 }
 
+/* Where n does not fit, the next number that may: as long as it goes into the first place equally often, the room behind the
+ * rest grows. */
+static uint64_t next_to_fit(const struct misfit *misfit, uint64_t n)
+{
+	uint64_t at = misfit->first_id - 1, times = at / n, room = n - at % n, span = misfit->last_slot - misfit->first_slot;
+
+	return room > span ? n + 1 : wb_min(n + (span - room) / (times + 1) + 1, at / times + 1);
+}
+
 static void add_start(struct wb_ring *ring, uint64_t slots, uint64_t at, const struct misfit *misfit)
 {
 	if (ring->start_count < WB_CANDIDATES) {
@@ -265,6 +274,7 @@ static void find_starts(struct wb_ring *ring, const struct misfit *misfit)
 	struct divisors found = { .misfit = misfit, .fits = fits_moved,
 				  .low = wb_max(misfit->ids, misfit->last_slot - misfit->first_slot + 1) };
 	uint64_t at = misfit->first_id - 1;
+	unsigned steps = STEPS;
 
 	if (misfit->misplaced < 2)
 		return;
@@ -276,9 +286,14 @@ static void find_starts(struct wb_ring *ring, const struct misfit *misfit)
 		return;
 	/* all by the same distance: that fits a first lap of any number of slots, and later laps of those that follow */
 	add_start(ring, 0, at, misfit);
-	for (uint64_t n = found.low; n <= wb_min(found.high, at) && ring->start_count <= WB_CANDIDATES; n++)
-		if (fits_moved(misfit, n))
+	for (uint64_t n = found.low; n <= wb_min(found.high, at) && ring->start_count <= WB_CANDIDATES && steps--;) {
+		if (fits_moved(misfit, n)) {
 			add_start(ring, n, at % n, misfit);
+			n++;
+		} else {
+			n = next_to_fit(misfit, n);
+		}
+	}
 }
 
 /* Most whole segments are out of place: where those agree on a number of slots, the rest is what lost writes left in place
