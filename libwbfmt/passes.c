@@ -14,6 +14,7 @@
 
 #define SCAN_BATCH 256u
 #define CAPACITY_MIN 16u /* more than the eight versions that can own a part of one block */
+#define GROW_MAX 4096u   /* entries: a larger plan is as large as it was asked for */
 
 /* More entries than there are metablocks are never needed. */
 static uint64_t metablocks_of(const struct wb_ring *ring)
@@ -117,12 +118,17 @@ static void settle(struct wb_plan *plan, bool complete)
 				     wb_plan_claim(plan->entries, plan->count);
 }
 
-/* All versions of a single block are wanted and do not fit: there is no range to give up. */
+/* All versions of a single block are wanted and do not fit: there is no range to give up. A small plan may grow. */
 static int grow(struct wb_plan *plan, struct wb_error *err)
 {
 	size_t bytes = 2 * plan->capacity * sizeof(*plan->entries);
-	struct wb_entry *entries = realloc(plan->entries, bytes);
+	struct wb_entry *entries;
 
+	if (plan->capacity >= GROW_MAX)
+		return wb_fail(err, WB_ENOMEM, 0, WB_NO_OFFSET,
+			       "block %llu of the backing device has more than %zu versions in the log, and all are needed at once: "
+			       "more memory is needed (--memory)", (unsigned long long)plan->entries[0].block, plan->capacity);
+	entries = realloc(plan->entries, bytes);
 	if (!entries)
 		return wb_no_memory(err, "the plan");
 	plan->entries = entries;

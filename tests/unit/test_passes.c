@@ -209,6 +209,30 @@ static void one_block_with_very_many_versions_grows_when_all_are_wanted(void **s
 	build_release(&b);
 }
 
+/* As far as a plan that was asked for as small as can be; then more memory has to be given. */
+static void versions_of_one_block_grow_no_plan_without_bound(void **state)
+{
+	static const struct { size_t capacity; int ret; } cases[] = { { 16, -WB_ENOMEM }, { 4100, -WB_ENOMEM }, { 4400, 1 } };
+	const struct wb_scope scope = { .low = 1, .high = UINT64_MAX, .every_version = true };
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v1", 4, 4400);
+	build_log(&b, 1, 4400, 1);
+	build_load(&b, 0);
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct wb_plan plan;
+		struct wb_error err = { 0 };
+
+		assert_int_equal(wb_plan_open(&plan, &b.ring, &scope, cases[i].capacity, NULL), 0);
+		assert_int_equal(wb_plan_next(&plan, NULL, &err), cases[i].ret);
+		assert_true(cases[i].ret > 0 || strstr(err.text, "more than 4"));
+		assert_true(plan.capacity <= 4400);
+		wb_plan_close(&plan);
+	}
+	build_release(&b);
+}
+
 static void range_given_up_comes_back_with_its_newest_entries(void **state)
 {
 	struct build b;
@@ -501,6 +525,7 @@ int main(void)
 		cmocka_unit_test(claims_above_the_plan_change_nothing_about_capacity),
 		cmocka_unit_test(one_block_with_very_many_versions_fits_in_sixteen),
 		cmocka_unit_test(one_block_with_very_many_versions_grows_when_all_are_wanted),
+		cmocka_unit_test(versions_of_one_block_grow_no_plan_without_bound),
 		cmocka_unit_test(range_given_up_comes_back_with_its_newest_entries),
 		cmocka_unit_test(larger_index_of_a_segment_is_the_newer),
 		cmocka_unit_test(unused_elements_of_v0_hide_nothing),
