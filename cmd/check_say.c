@@ -436,8 +436,21 @@ static bool leaves_data_out(const struct work *work)
 	return false;
 }
 
+/* BACKING may hold what a broken write above the newest segment claims, or contradict the record of v0: then it is damage. */
+static bool backing_may_tell(const struct work *work)
+{
+	const struct wb_ring *ring = &work->ring;
+	bool stray = false;
+
+	for (uint32_t i = 0; i < work->cache.geometry.slots && ring->classes[WB_FOREIGN]; i++)
+		stray |= ring->slots[i].class_ == WB_FOREIGN && ring->slots[i].id == i + UINT64_C(1);
+	return !work->backing && (stray || ring->classes[WB_TORN_TAIL] ||
+				  (work->cache.geometry.format->record_binds && ring->record));
+}
+
 static void say_verdict_on_log(const struct work *work)
 {
+	const char *sound = backing_may_tell(work) ? "sound as far as CACHE alone shows" : "sound";
 	uint64_t dirty = check_dirty_sectors(work);
 
 	if (work->findings->damage) {
@@ -452,14 +465,14 @@ static void say_verdict_on_log(const struct work *work)
 			verdict(work, "damaged; everything in its intact segments is on the backing device already");
 		next_flush(work, "", "shows what each policy would do");
 	} else if (dirty) {
-		verdict(work, "sound; %s dirty: needed until flushed%s", at_stake(work),
+		verdict(work, "%s; %s dirty: needed until flushed%s", sound, at_stake(work),
 			work->repairs ? ", and at risk if a driver assembles this cache as it is" : "");
 		next_flush(work, "", "shows what would be written back");
 	} else if (work->ring.dirty_sectors) {
 		verdict(work, "sound, and everything in the log is on the backing device");
 		next_flush(work, "", "shows how the log is ended");
 	} else {
-		verdict(work, "sound; nothing is dirty");
+		verdict(work, "%s; nothing is dirty", sound);
 	}
 	if (work->repairs && !work->options->repair)
 		next_with_backing(work, "wb-check", "-n --repair", "only if a driver is to take over: shows what would be repaired");

@@ -555,7 +555,8 @@ enum wb_slot_flags {
 	WB_SLOT_NO_DATA = 1024,  /* some data blocks could not be read */
 	WB_SLOT_PADDING = 2048,  /* unused bytes of header or metablocks are not zero (v1, v2) */
 	WB_SLOT_GARBAGE = 4096,  /* the metadata is not all zero although the id is 0 */
-	WB_SLOT_ON_BACKING = 16384, /* BACKING holds most of it: no torn write; set by wb_ring_weigh_tail() */
+	WB_SLOT_ON_BACKING = 16384, /* set by wb_ring_weigh_tail(): BACKING holds most of it, so that it is no torn write; of a
+				     * WB_FOREIGN slot a sector of it, above what the log holds, which is evidence at M */
 	WB_SLOT_CLEAN_BAD = 8192, /* a clean metablock that is misaligned or beyond BACKING */
 };
 
@@ -689,7 +690,8 @@ struct wb_doubts {
 int wb_ring_correct(struct wb_ring *ring, const struct wb_doubts *doubts, const struct wb_progress *progress,
 		    struct wb_error *err);
 
-/* Compares a torn tail with BACKING. What had been written back was whole then: its class becomes rotten. */
+/* Compares with BACKING what is broken above M. A torn tail that had been written back was whole then: its class becomes
+ * rotten. Headers after a gap in the first lap remain WB_FOREIGN; WB_SLOT_ON_BACKING tells that BACKING holds what they claim. */
 int wb_ring_weigh_tail(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
 		       struct wb_error *err);
 /* v0: whether most newest versions at or below the record, of the sectors that tell something, are neither on BACKING nor

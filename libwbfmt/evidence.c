@@ -334,12 +334,11 @@ static bool mark_written(const struct at_tail *at, struct wb_ring *ring)
 	return any;
 }
 
-int wb_ring_weigh_tail(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
-		       struct wb_error *err)
+static int weigh_torn(const struct wb_search *search, struct wb_error *err)
 {
-	const struct wb_scope window = { .low = 1, .high = ring->head, .part = true, .zeroed = true, .claims = true,
+	const struct wb_scope window = { .low = 1, .high = search->ring->head, .part = true, .zeroed = true, .claims = true,
 					 .tails = true, .every_version = true };
-	const struct wb_search search = { ring, backing, capacity, progress };
+	struct wb_ring *ring = search->ring;
 	struct at_tail *at;
 	int ret;
 
@@ -353,12 +352,45 @@ int wb_ring_weigh_tail(struct wb_ring *ring, struct wb_dev *backing, size_t capa
 		return wb_no_memory(err, "looking for evidence");
 	}
 	at->standing = (struct standing){ .ring = ring, .scope = &window };
-	ret = walk(&search, &window, true, at, weigh_tail, err);
+	ret = walk(search, &window, true, at, weigh_tail, err);
 	if (!ret && mark_written(at, ring))
 		ret = wb_ring_judge(ring, err);
 	free(at->tails);
 	free(at);
 	return ret;
+}
+
+/* Headers after a gap above M: one sector that holds what they claim is evidence at the end of the log. */
+static int mark_strays(void *context, const struct wb_view *view, struct wb_error *err)
+{
+	struct standing *standing = context;
+
+	(void)err;
+	if (view->first)
+		begin_standing(standing);
+	for (size_t i = 0; i < view->count; i++)
+		take_version(standing, view, i);
+	for (unsigned i = 0; view->last && i < WB_SECTORS_PER_BLOCK; i++) {
+		uint32_t held = standing->held[i];
+
+		if (standing->oldest[i] != WB_NO_SLOT && held != WB_NO_SLOT &&
+		    standing->ring->slots[held].class_ == WB_FOREIGN)
+			standing->ring->slots[held].flags |= WB_SLOT_ON_BACKING;
+	}
+	return 0;
+}
+
+int wb_ring_weigh_tail(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
+		       struct wb_error *err)
+{
+	const struct wb_scope planned = { .low = ring->first, .high = ring->head, .claims = true, .every_version = true };
+	const struct wb_search search = { ring, backing, capacity, progress };
+	struct standing standing = { .ring = ring, .scope = &planned };
+	int ret = 0;
+
+	if (ring->classes[WB_FOREIGN])
+		ret = walk(&search, &planned, false, &standing, mark_strays, err);
+	return ret ? ret : weigh_torn(&search, err);
 }
 
 /* ---- a record that BACKING contradicts ---- */

@@ -77,6 +77,7 @@ static const struct {
 	{ "12", "rotten-two-bits", "rotten" },
 	{ "12", "rotten-next-bit", "rotten" },
 	{ "12", "rotten-head-bit", "rotten" },
+	{ "12", "stray-written-back", "rotten" },
 	{ "12", "id-zero", "alien-id" },
 	{ "12", "id-huge", "alien-id" },
 	{ "12", "id-bit", "alien-id" },
