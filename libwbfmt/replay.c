@@ -8,10 +8,10 @@
 #include <time.h>
 
 #include "bytes.h"
+#include "compose.h"
 #include "dev.h"
 #include "error.h"
 #include "helper.h"
-#include "sweep.h"
 
 #define ARENA (4u << 20)      /* bytes collected before they are submitted */
 #define ARENAS 2u             /* one is filled while the other one is written */
@@ -27,20 +27,9 @@ struct arena {
 	unsigned run_count;
 };
 
-/* The versions of a block as they come, newest first. */
-struct composer {
-	const struct wb_ring *ring;
-	const struct wb_plan *plan;
-	uint8_t block[WB_BLOCK];
-	uint8_t claimed, clean, lost; /* sectors with a planned version; those where it is a clean copy, cannot be read */
-	uint8_t below_hole;           /* sectors that a hole claims above the planned version */
-	uint32_t owner[WB_SECTORS_PER_BLOCK]; /* slot of the planned version, WB_NO_SLOT: none */
-	uint32_t held[WB_SECTORS_PER_BLOCK];  /* slot of the oldest version that BACKING equals, WB_NO_SLOT: none */
-};
-
 struct writer {
 	struct wb_ring *ring;
-	struct composer composer;
+	struct wb_composer composer;
 	struct wb_dev *backing;
 	const struct wb_replay_options *options;
 	struct wb_replay_result *result;
@@ -157,111 +146,7 @@ static int append(struct writer *writer, uint64_t offset, const uint8_t *bytes, 
 	return 0;
 }
 
-/* ---- a block, put together from its versions ---- */
-
-static void begin_block(struct composer *composer)
-{
-	composer->claimed = composer->clean = composer->lost = composer->below_hole = 0;
-	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
-		composer->owner[i] = composer->held[i] = WB_NO_SLOT;
-}
-
-static void take_planned(struct composer *composer, const struct wb_view *view, size_t i)
-{
-	const struct wb_entry *entry = &view->entries[i];
-	uint8_t won = (uint8_t)((entry->dirty ? entry->dirty : 0xff) & ~composer->claimed);
-
-	composer->claimed |= won;
-	if (!entry->dirty) {
-		composer->clean |= won;
-		return;
-	}
-	composer->lost |= won & (uint8_t)~view->readable[i];
-	if (won == 0xff)
-		memcpy(composer->block, view->data + i * WB_BLOCK, WB_BLOCK);
-	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++) {
-		if (!(won >> sector & 1))
-			continue;
-		composer->owner[sector] = entry->slot;
-		if (won != 0xff)
-			memcpy(composer->block + sector * WB_SECTOR, view->data + i * WB_BLOCK + sector * WB_SECTOR,
-			       WB_SECTOR);
-	}
-}
-
-/* Versions come newest first: the last one that BACKING equals is the oldest. */
-static void note_held(struct composer *composer, const struct wb_view *view, size_t i)
-{
-	uint8_t mask = wb_view_equal(view, i);
-
-	for (unsigned sector = 0; mask; sector++, mask >>= 1)
-		if (mask & 1)
-			composer->held[sector] = view->entries[i].slot;
-}
-
-/* Takes a part of the versions of a block; true with the last one. */
-static bool compose(struct composer *composer, const struct wb_view *view)
-{
-	if (view->first)
-		begin_block(composer);
-	for (size_t i = 0; i < view->count; i++) {
-		const struct wb_entry *entry = &view->entries[i];
-
-		if (!view->open || !wb_plan_only_claims(composer->plan, entry))
-			take_planned(composer, view, i);
-		else if (wb_slot_is_readable_hole(composer->ring, entry->slot))
-			composer->below_hole |= (uint8_t)((entry->dirty ? entry->dirty : 0xff) & ~composer->claimed);
-		if (view->open)
-			note_held(composer, view, i);
-	}
-	return view->last;
-}
-
-/* Planned sectors that BACKING demonstrably holds in a newer version. */
-static uint8_t held_newer(const struct composer *composer)
-{
-	uint8_t newer = 0;
-
-	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
-		if (composer->owner[i] != WB_NO_SLOT && composer->held[i] != WB_NO_SLOT &&
-		    wb_slot_newer(composer->ring, composer->held[i], composer->owner[i]))
-			newer |= (uint8_t)(1u << i);
-	return newer;
-}
-
-/* Sectors that a hole claims above the planned version, and for which BACKING tells nothing older: they may be the hole's. */
-static uint8_t maybe_of_hole(const struct composer *composer, const struct wb_view *view)
-{
-	uint8_t maybe = 0;
-
-	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
-		if (composer->below_hole >> i & 1 && composer->owner[i] != WB_NO_SLOT &&
-		    composer->held[i] == WB_NO_SLOT && !(view->backing_readable >> i & 1 &&
-							 wb_uniform(view->backing + i * WB_SECTOR, WB_SECTOR)))
-			maybe |= (uint8_t)(1u << i);
-	return maybe;
-}
-
-/* What becomes of the sectors of a block, all of whose versions have been taken: masks that share no sector. */
-struct outcome {
-	uint8_t written, unreadable, newer, maybe_newer;
-};
-
-static struct outcome settle_block(const struct composer *composer, const struct wb_view *view)
-{
-	uint8_t planned = composer->claimed & (uint8_t)~composer->clean & view->inside;
-	struct outcome outcome = { .unreadable = composer->lost & planned };
-
-	if (view->open && composer->plan->scope.guard != WB_GUARD_OFF) {
-		outcome.newer = held_newer(composer) & planned;
-		if (composer->plan->scope.guard == WB_GUARD_PROTECT)
-			outcome.maybe_newer = maybe_of_hole(composer, view) & planned & (uint8_t)~outcome.newer;
-	}
-	outcome.newer &= (uint8_t)~outcome.unreadable;
-	outcome.maybe_newer &= (uint8_t)~outcome.unreadable;
-	outcome.written = planned & (uint8_t)~(outcome.unreadable | outcome.newer | outcome.maybe_newer);
-	return outcome;
-}
+/* ---- what becomes of a block ---- */
 
 /* Calls visit for each run of sectors in the mask. */
 static void each_run(const struct wb_view *view, unsigned mask, void *context,
@@ -297,19 +182,6 @@ static void leave_alone(struct writer *writer, const struct wb_view *view, unsig
 	else
 		writer->result->contested_sectors += (unsigned)__builtin_popcount(mask);
 	each_run(view, mask, &alone, writer->options->left_alone ? tell_alone : NULL);
-}
-
-/* The rule above all policies, where it cannot be passed by: what was decided must never lead here. */
-static int refuse_older(const struct composer *composer, const struct wb_view *view, uint8_t newer, struct wb_error *err)
-{
-	unsigned sector = (unsigned)__builtin_ctz(newer);
-	const struct wb_slot *slots = composer->ring->slots;
-	uint64_t lba = view->block * WB_SECTORS_PER_BLOCK + sector;
-
-	return wb_fail(err, WB_ENEWER, 0, view->block * WB_BLOCK + sector * WB_SECTOR,
-		       "internal error: sector %llu of the backing device holds segment %llu, and segment %llu was to be written over it",
-		       (unsigned long long)lba, (unsigned long long)slots[composer->held[sector]].id,
-		       (unsigned long long)slots[composer->owner[sector]].id);
 }
 
 /* Of the defined sectors, those that BACKING does not hold yet. */
@@ -369,13 +241,13 @@ static int write_block(void *context, const struct wb_view *view, struct wb_erro
 	uint8_t *block = writer->composer.block;
 
 	writer->sweep.pause = checkpoint_due(writer);
-	if (!compose(&writer->composer, view))
+	if (!wb_compose(&writer->composer, view))
 		return 0;
-	struct outcome outcome = settle_block(&writer->composer, view);
+	struct wb_block_outcome outcome = wb_settle_block(&writer->composer, view);
 	uint8_t defined = outcome.written;
 
 	if (outcome.newer && writer->composer.plan->scope.guard == WB_GUARD_REFUSE)
-		return refuse_older(&writer->composer, view, outcome.newer, err);
+		return wb_refuse_older(&writer->composer, view, outcome.newer, err);
 	writer->result->planned_sectors += (unsigned)__builtin_popcount(defined | outcome.unreadable);
 	leave_alone(writer, view, outcome.unreadable, WB_ALONE_UNREADABLE);
 	leave_alone(writer, view, outcome.newer, WB_ALONE_NEWER);
@@ -396,9 +268,9 @@ static int verify_block(void *context, const struct wb_view *view, struct wb_err
 {
 	struct writer *writer = context;
 
-	if (!compose(&writer->composer, view))
+	if (!wb_compose(&writer->composer, view))
 		return 0;
-	uint8_t written = settle_block(&writer->composer, view).written;
+	uint8_t written = wb_settle_block(&writer->composer, view).written;
 
 	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++) {
 		uint64_t offset = view->block * WB_BLOCK + sector * WB_SECTOR;
@@ -542,7 +414,7 @@ int wb_replay(struct wb_ring *ring, const struct wb_scope *scope, struct wb_dev 
 /* ---- what an earlier run has written ---- */
 
 struct comparison {
-	struct composer composer;
+	struct wb_composer composer;
 	uint64_t differing;
 };
 
@@ -551,9 +423,9 @@ static int count_differing(void *context, const struct wb_view *view, struct wb_
 	struct comparison *comparison = context;
 
 	(void)err;
-	if (!compose(&comparison->composer, view))
+	if (!wb_compose(&comparison->composer, view))
 		return 0;
-	uint8_t written = settle_block(&comparison->composer, view).written;
+	uint8_t written = wb_settle_block(&comparison->composer, view).written;
 
 	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
 		if (written >> sector & 1 &&
