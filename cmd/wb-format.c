@@ -97,6 +97,7 @@ struct work {
 	struct wb_ring ring;
 	bool compared;                /* with BACKING: then proof is right */
 	struct wb_proof proof;
+	struct wb_decision decision;  /* what wb-flush-dirty would make of it */
 	struct undo_file undo;
 	bool formatted, ended, discarded;
 	bool written_after_end; /* the log was ended, and counts all the same */
@@ -277,9 +278,12 @@ static int load(struct work *work, struct wb_error *err)
 		.jobs = (unsigned)common_of(work)->jobs,
 		.backing_sectors = work->backing ? wb_backing_sectors(work->backing) : 0,
 	};
+	const struct wb_decide_options decide_options = { .policy = WB_STRICT, .capacity = plan_capacity(default_memory()) };
 	int ret = wb_ring_load(&work->ring, &work->cache, &options, &common_of(work)->progress, err);
 
-	return ret ? ret : compare(work, err);
+	if (!ret)
+		ret = compare(work, err);
+	return ret ? ret : wb_decide(&work->ring, work->backing, &decide_options, &work->decision, &common_of(work)->progress, err);
 }
 
 static int look(struct work *work)
@@ -299,25 +303,44 @@ static int look(struct work *work)
 	return ret ? common_failed(common_of(work), work->path, &err, "nothing was changed") : 0;
 }
 
-/* Damage behind which more may be dirty than was counted; NULL: none. */
+/* What keeps wb-flush-dirty from ending the log; NULL: nothing. */
+static const char *obstacle(const struct work *work)
+{
+	static const struct wb_replay_result all_written = { .passes = 0 };
+	static const struct wb_decide_options strict = { .policy = WB_STRICT };
+	const struct wb_decision *decision = &work->decision;
+	unsigned damage = decision->damage | decision->refused;
+
+	if (wb_decision_may_end(&work->ring, &strict, decision, &all_written))
+		return NULL;
+	if (damage & WB_REFUSE_BEYOND)
+		return "dirty data lies beyond the end of BACKING";
+	if (damage & WB_REFUSE_CONTRADICTED)
+		return "BACKING does not hold what its record says was written back";
+	if (damage & (WB_REFUSE_RECORD | WB_REFUSE_UNKNOWN_RECORD) || damage == WB_REFUSE_HOLE)
+		return "segments of its log are missing";
+	if (damage & WB_REFUSE_GEOMETRY)
+		return "whole segments lie beyond its slots";
+	if (damage == WB_REFUSE_REGRESS)
+		return "BACKING already holds newer data than its log";
+	return "some of its segments are damaged";
+}
+
+/* Why more may be dirty than was counted; NULL: nothing. */
 static const char *hiding(const struct work *work)
 {
 	const struct wb_ring *ring = &work->ring;
 
 	if (ring->destroyed)
 		return "no segment of its log is whole";
-	if (ring->resized || ring->shifted)
+	if (ring->shifted || (ring->resized && !ring->beyond))
 		return "its segments lie where a device of another size or start would hold them";
 	if (ring->restarted)
 		return "it holds the remains of two logs";
 	if (work->cache.tie)
 		return "two generations of the format explain it equally well";
-	for (unsigned i = 0; i < WB_CLASSES; i++)
-		if (ring->classes[i] && i != WB_EMPTY && i != WB_LIVE && i != WB_OLD &&
-		    i != WB_TORN_TAIL && i != WB_TORN_HEAD && i != WB_FOREIGN)
-			return "some of its segments are damaged";
-	if (ring->holes || ring->record_state == WB_RECORD_MISSING || ring->record_state == WB_RECORD_UNKNOWN)
-		return "segments of its log are missing";
+	if (obstacle(work))
+		return obstacle(work);
 	if (work->cache.wraps && common_of(work)->overrides.address == WB_ADDRESS_AUTO &&
 	    ring->classes[WB_EMPTY] < work->cache.geometry.slots)
 		return "over 2 TiB its log can be read in two ways (--slot-address=linear|wrap)";
@@ -504,6 +527,8 @@ static void say_losses(const struct work *work)
 	char text[WORDS];
 
 	list_losses(work, text, sizeof(text));
+	if (work->present == PRESENT_ENDED && work->cache.marker.partial)
+		append_text(text, sizeof(text), "%swhat was left out when the log was ended", text[0] ? "; " : "");
 	common_say(common_of(work), "lost   %s", text[0] ? text : "nothing");
 }
 

@@ -287,6 +287,40 @@ static void dry_runs_exit_as_the_run_would_with_yes(void **state)
 			run_row(&rows[i], " -n");
 }
 
+/* Whoever resets a log loses no more than wb-flush-dirty does, which ends only what it has accounted for. */
+static void reset_only_where_flush_would_end(const char *name)
+{
+	run("%s", "wb-flush-dirty -n -q cache.img backing.img");
+	int flush = status;
+
+	run("%s", "wb-format -n --reset --backing=backing.img cache.img");
+	if (flush && status != 8)
+		fail_msg("%s: wb-flush-dirty exits %d, wb-format --reset %d: %s%s", name, flush, status, out, words);
+}
+
+static void no_log_is_reset_that_a_replay_would_keep(void **state)
+{
+	static const char *const texts[] = {
+		/* the record says that all of it was written back */
+		"generation v0\nslots 8\norder 7\nbacking 65536\nrange 1 7 blocks 4 seed 1 span 4096\nrecord 7\n",
+		/* the newest segments lie beyond BACKING, or at no multiple of 8 */
+		"generation v2\nslots 8\nbacking 4096\nsegment 1\nblock 8 ff\nwriteback 1\nsegment 2\nblock 8800 ff\n",
+		"generation v2\nslots 8\nbacking 65536\nsegment 1\nblock 8 ff\nwriteback 1\nsegment 2\nblock 8001 ff\n",
+	};
+	char **names = fixtures("v");
+
+	(void)state;
+	for (; *names; names++) {
+		make_cache(*names);
+		run("%s", "wb-flush-dirty -q -y --keep --policy=salvage --force=stateless cache.img backing.img");
+		reset_only_where_flush_would_end(*names);
+	}
+	for (unsigned i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+		make_cache_of(texts[i]);
+		reset_only_where_flush_would_end(texts[i]);
+	}
+}
+
 /* The first n lines that begin with "next", one after the other. */
 static const char *next_line(unsigned n)
 {
@@ -407,6 +441,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		table_test(statuses_are_those_of_the_contract),
 		table_test(dry_runs_exit_as_the_run_would_with_yes),
+		table_test(no_log_is_reset_that_a_replay_would_keep),
 		table_test(a_signal_ends_every_command_soon_also_where_it_reads_again_and_again),
 		table_test(a_second_signal_ends_every_command_at_once),
 		table_test(after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy),
