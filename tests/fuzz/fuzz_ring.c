@@ -528,7 +528,12 @@ static void expect_agreement(const struct wb_ring *ring, const struct wb_decisio
 {
 	if (decision->damage || policy == WB_PREFIX) /* which --until-id may cut */
 		return;
-	HOLDS(!decision->refused && !decision->corrected);
+	HOLDS(!decision->corrected);
+	if (policy == WB_STRICT && decision->evidence) { /* of a broken header after a gap above M */
+		HOLDS(!(decision->refused & ~(unsigned)WB_REFUSE_REGRESS));
+		return;
+	}
+	HOLDS(!decision->refused);
 	HOLDS(wb_window_is_empty(ring) || (decision->scope.low == ring->first && decision->scope.high == ring->head));
 	HOLDS(!decision->evidence && !decision->cut);
 }
