@@ -156,16 +156,13 @@ static int compare_version(const struct question *question, uint32_t slot, unsig
 	return 0;
 }
 
-/* A header in its place that says what was written, of the window or ahead of it; torn tails say nothing. */
+/* Of the line at hand; torn tails say nothing. */
 static bool claims(const struct question *question, uint32_t index)
 {
 	const struct wb_ring *ring = question->ring;
-	const struct wb_slot *slot = &ring->slots[index];
-	uint64_t distance = slot->id > ring->head ? slot->id - ring->head : ring->head - slot->id;
 
-	return index != question->bit->slot && !(slot->flags & WB_SLOT_NO_HEADER) && wb_ring_in_place(ring, index) &&
-	       wb_length_in_range(&ring->cache->geometry, slot->length) && distance < ring->cache->geometry.slots &&
-	       slot->class_ != WB_TORN_TAIL && !wb_ring_other_line(ring, index);
+	return index != question->bit->slot && ring->slots[index].class_ != WB_TORN_TAIL && !wb_ring_other_line(ring, index) &&
+	       wb_slot_claims(ring, index);
 }
 
 static int compare_batch(const struct question *question, const uint32_t *slots, unsigned n, struct wb_error *err)
