@@ -12,6 +12,8 @@
 #include "policy_options.h"
 #include "report.h"
 
+#define GROW_MAX 4096u /* versions; a larger table is as large as --memory allows */
+
 struct version {
 	uint64_t sector; /* as the metablock has it */
 	uint32_t slot;
@@ -87,7 +89,7 @@ static void sort_versions(struct history *history)
 	qsort_r(history->versions, history->count, sizeof(*history->versions), by_block_newest_first, history);
 }
 
-/* Gives the upper half of the addresses up until a later pass; a single block gets more memory instead. */
+/* Gives the upper half of the addresses up until a later pass; a single block in a small table gets more memory instead. */
 static bool make_room(struct history *history)
 {
 	size_t cut = history->count / 2;
@@ -96,7 +98,8 @@ static bool make_room(struct history *history)
 	while (cut < history->count && block_of(&history->versions[cut]) == block_of(&history->versions[0]))
 		cut++;
 	if (cut == history->count) {
-		void *more = realloc(history->versions, 2 * history->capacity * sizeof(*history->versions));
+		void *more = history->capacity >= GROW_MAX ? NULL :
+			     realloc(history->versions, 2 * history->capacity * sizeof(*history->versions));
 
 		if (!more)
 			return false;
@@ -459,7 +462,8 @@ static int show_passes(struct history *history)
 		history->count = 0;
 		status = walk_slots(&walk);
 		if (!status && history->failed)
-			status = common_refuse(common_of(history->work), history->work->path, "out of memory");
+			status = common_refuse(common_of(history->work), history->work->path,
+					       "out of memory: one block has too many versions; more memory is needed (--memory)");
 		if (!status)
 			show_versions(history);
 	} while (!status && history->end != UINT64_MAX && !ferror(stdout));

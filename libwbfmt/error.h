@@ -14,6 +14,17 @@ static inline int wb_no_memory(struct wb_error *err, const char *what)
 	return wb_fail(err, WB_ENOMEM, 0, WB_NO_OFFSET, "out of memory for %s", what);
 }
 
+/* All versions of one block are needed at once: a table of fewer entries may grow so far, a larger one is as large as it was asked
+ * for, and this is the failure. */
+#define WB_GROW_MAX 4096u
+
+static inline int wb_too_many_versions(struct wb_error *err, uint64_t block, size_t fit)
+{
+	return wb_fail(err, WB_ENOMEM, 0, WB_NO_OFFSET,
+		       "block %llu of the backing device has more than %zu versions in the log, and all are needed at once: "
+		       "more memory is needed (--memory)", (unsigned long long)block, fit);
+}
+
 /* 0, or -WB_ESTOPPED when the caller wants to stop. */
 int wb_poll(const struct wb_progress *progress, const char *phase, uint64_t done, uint64_t total,
 	    struct wb_error *err);

@@ -59,9 +59,12 @@ static void table_close(struct table *table)
 static int grow(struct table *table, struct wb_error *err)
 {
 	size_t bytes = 2 * table->capacity * sizeof(*table->entries);
-	struct wb_entry *entries = realloc(table->entries, bytes);
+	struct wb_entry *entries;
 
 	assert(table->capacity);
+	if (table->capacity >= WB_GROW_MAX)
+		return wb_too_many_versions(err, table->entries[0].block, table->capacity);
+	entries = realloc(table->entries, bytes);
 	if (!entries)
 		return wb_no_memory(err, "the table of blocks");
 	table->entries = entries;

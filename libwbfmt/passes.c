@@ -14,7 +14,6 @@
 
 #define SCAN_BATCH 256u
 #define CAPACITY_MIN 16u /* more than the eight versions that can own a part of one block */
-#define GROW_MAX 4096u   /* entries: a larger plan is as large as it was asked for */
 
 /* More entries than there are metablocks are never needed. */
 static uint64_t metablocks_of(const struct wb_ring *ring)
@@ -124,10 +123,8 @@ static int grow(struct wb_plan *plan, struct wb_error *err)
 	size_t bytes = 2 * plan->capacity * sizeof(*plan->entries);
 	struct wb_entry *entries;
 
-	if (plan->capacity >= GROW_MAX)
-		return wb_fail(err, WB_ENOMEM, 0, WB_NO_OFFSET,
-			       "block %llu of the backing device has more than %zu versions in the log, and all are needed at once: "
-			       "more memory is needed (--memory)", (unsigned long long)plan->entries[0].block, plan->capacity);
+	if (plan->capacity >= WB_GROW_MAX)
+		return wb_too_many_versions(err, plan->entries[0].block, plan->capacity);
 	entries = realloc(plan->entries, bytes);
 	if (!entries)
 		return wb_no_memory(err, "the plan");
