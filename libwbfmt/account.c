@@ -121,9 +121,9 @@ static bool is_accounted(const struct wb_ring *ring, const struct wb_decision *d
 	const struct wb_slot *slot = &ring->slots[index];
 
 	left->reason = WB_LEFT_CLASS;
-	if (wb_ring_other_line(ring, index)) {
+	if (wb_ring_other_line(ring, index) || (slot->class_ == WB_FOREIGN && wb_ring_goes_on(ring, index))) {
 		left->reason = WB_LEFT_TIMELINE;
-		return !is_whole(slot) && !(slot->flags & WB_SLOT_NO_HEADER);
+		return !is_whole(slot) && !(slot->flags & WB_SLOT_NO_HEADER) && !wb_ring_goes_on(ring, index);
 	}
 	switch ((enum wb_class)slot->class_) {
 	case WB_EMPTY:

@@ -20,11 +20,28 @@ static bool length_in_range(const struct wb_ring *ring, uint32_t index)
 	return wb_length_in_range(geometry_of(ring), ring->slots[index].length);
 }
 
+uint64_t wb_ring_new_id(const struct wb_ring *ring, uint32_t index)
+{
+	return ring->slots[ring->new_slots - 1].id - (ring->new_slots - 1) + index;
+}
+
+bool wb_ring_goes_on(const struct wb_ring *ring, uint32_t index)
+{
+	return ring->restarted && index >= ring->new_slots && ring->slots[index].id == wb_ring_new_id(ring, index);
+}
+
+/* Nothing tells whose a broken segment is: it is the line's at hand if that may have written it. */
 bool wb_ring_other_line(const struct wb_ring *ring, uint32_t index)
 {
+	uint64_t id = ring->slots[index].id, slots = geometry_of(ring)->slots;
+
 	if (!ring->restarted || ring->options.timeline == WB_TIMELINE_NONE)
 		return false;
-	return ring->options.timeline == WB_TIMELINE_NEW ? index >= ring->new_taken : index < ring->new_slots;
+	bool perhaps_new = wb_ring_goes_on(ring, index) && !wb_slot_valid(&ring->slots[index]);
+
+	if (ring->options.timeline == WB_TIMELINE_NEW)
+		return index >= ring->new_taken && !perhaps_new;
+	return index < ring->new_slots || (perhaps_new && (id > ring->head ? id - ring->head : ring->head - id) >= slots);
 }
 
 /* ---- restarted: a new line in the low slots, and above it what is left of an older ring ---- */
@@ -108,8 +125,8 @@ static void find_restart(struct wb_ring *ring)
 		ring->restarted += wb_ring_stands(ring, i);
 	/* its last write may have been cut off: a header that goes on where its segments end */
 	ring->new_taken = ring->new_slots;
-	while (ring->restarted && ring->new_taken < geometry_of(ring)->slots &&
-	       ring->slots[ring->new_taken].id == ring->new_taken + 1u && !wb_slot_valid(&ring->slots[ring->new_taken]))
+	while (ring->restarted && ring->new_taken < geometry_of(ring)->slots && wb_ring_goes_on(ring, ring->new_taken) &&
+	       !wb_slot_valid(&ring->slots[ring->new_taken]))
 		ring->new_taken++;
 }
 
@@ -329,6 +346,14 @@ static bool is_old(const struct wb_ring *ring, uint32_t index, uint64_t due)
 	return wb_seal_covers_data(geometry_of(ring)->format) || ring->slots[index].id <= due;
 }
 
+/* Where M is of the first lap: the write before it was lost, or M is far behind. Garbage bears no such id. */
+static bool is_of_next_lap(const struct wb_ring *ring, uint32_t index)
+{
+	uint64_t id = ring->slots[index].id, slots = geometry_of(ring)->slots;
+
+	return ring->head && id > slots && id - ring->head < 2 * slots && length_in_range(ring, index);
+}
+
 static enum wb_class class_of_unsealed(const struct wb_ring *ring, uint32_t index, uint64_t due, bool next_slot)
 {
 	const struct wb_slot *slot = &ring->slots[index];
@@ -340,7 +365,7 @@ static enum wb_class class_of_unsealed(const struct wb_ring *ring, uint32_t inde
 	    (due ? next_slot && !slot->id : next_slot || wb_ring_in_place(ring, index)))
 		return WB_PART_READABLE;
 	if (!due)
-		return ring->destroyed && wb_ring_in_place(ring, index) ? WB_ROTTEN : WB_FOREIGN;
+		return wb_ring_in_place(ring, index) && (ring->destroyed || is_of_next_lap(ring, index)) ? WB_ROTTEN : WB_FOREIGN;
 	/* here it is the oldest slot, which the next write goes over; v0 never gets here, its oldest slot is old */
 	if (next_slot && !slot->id)
 		return WB_TORN_HEAD;
@@ -356,7 +381,7 @@ static enum wb_class class_of(const struct wb_ring *ring, uint32_t index)
 	if (in_torn_tail(ring, slot->id) && wb_ring_in_place(ring, index))
 		return class_of_torn_tail(ring, index);
 	if (wb_ring_other_line(ring, index))
-		return WB_OLD;
+		return wb_ring_goes_on(ring, index) && !wb_slot_valid(slot) ? WB_ROTTEN : WB_OLD;
 	if (slot->flags & WB_SLOT_NO_HEADER)
 		return WB_UNREADABLE;
 	if (wb_ring_stands(ring, index))
@@ -398,7 +423,7 @@ static bool is_overwritten(const struct wb_ring *ring, uint64_t id)
 		return false;
 	if (index < ring->new_slots && ring->options.timeline == WB_TIMELINE_OLD)
 		return true;
-	return id != index + 1u;
+	return id != wb_ring_new_id(ring, index);
 }
 
 bool wb_ring_is_hole(const struct wb_ring *ring, uint64_t id)

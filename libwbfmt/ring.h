@@ -40,7 +40,13 @@ static inline bool wb_window_is_empty(const struct wb_ring *ring)
 /* The record is sound, and partial blocks in the log make the driver take sectors back in time because of it. */
 bool wb_record_is_hazard(const struct wb_ring *ring);
 
-/* The slot belongs to the time line of a restarted ring that was not chosen. A torn tail of the new line is part of it. */
+/* The id that the new line of a restarted ring has in a slot, or would have. */
+uint64_t wb_ring_new_id(const struct wb_ring *ring, uint32_t slot);
+
+/* Above the segments of the new line of a restarted ring, under an id that goes on with theirs: it may be the new line's. */
+bool wb_ring_goes_on(const struct wb_ring *ring, uint32_t slot);
+
+/* The slot belongs to the time line of a restarted ring that was not chosen. What is broken and may be the chosen one's is not. */
 bool wb_ring_other_line(const struct wb_ring *ring, uint32_t slot);
 
 /* Fills id_bits from the classes. Where several segments out of place need the same bit, the ring was resized. */

@@ -19,17 +19,16 @@ static bool may_go_on(const struct wb_ring *ring, uint32_t slot)
 {
 	uint16_t change = ring->slots[slot].flags ^ ring->slots[ring->new_slots - 1].flags;
 
-	return ring->restarted_again && ring->slots[slot].id == slot + UINT64_C(1) && wb_slot_valid(&ring->slots[slot]) &&
-	       !(change & WB_SLOT_RAW);
+	return ring->restarted_again && wb_ring_goes_on(ring, slot) && wb_slot_valid(&ring->slots[slot]) && !(change & WB_SLOT_RAW);
 }
 
-/* Of the time line that was not chosen; only a newer one claims. Its ids are of the first lap: a broken one of a later lap is
+/* Of the time line that was not chosen; only a newer one claims. Its ids go on with each other: a broken one of another lap is
  * what its writes left of the old line. */
 static bool other_line_claims(const struct wb_ring *ring, uint32_t slot)
 {
 	if (ring->options.timeline == WB_TIMELINE_NEW)
 		return may_go_on(ring, slot);
-	return wb_slot_valid(&ring->slots[slot]) || ring->slots[slot].id == slot + UINT64_C(1);
+	return wb_slot_valid(&ring->slots[slot]) || ring->slots[slot].id == wb_ring_new_id(ring, slot);
 }
 
 bool wb_slot_claims(const struct wb_ring *ring, uint32_t slot)
@@ -40,9 +39,10 @@ bool wb_slot_claims(const struct wb_ring *ring, uint32_t slot)
 		return false;
 	if (wb_ring_other_line(ring, slot))
 		return other_line_claims(ring, slot);
-	if (id > ring->head ? id - ring->head >= slots : ring->head - id >= slots)
-		return false;
-	return true;
+	/* what is broken and of a lap that nothing else tells of may have been the newest */
+	if (id > ring->head)
+		return id - ring->head < (wb_slot_valid(&ring->slots[slot]) ? slots : 2 * slots);
+	return ring->head - id < slots;
 }
 
 bool wb_slot_planned(const struct wb_ring *ring, const struct wb_scope *scope, uint32_t slot)
@@ -145,7 +145,7 @@ static void take_line(struct order *order, uint64_t high, uint64_t low)
 static void collect(struct order *order)
 {
 	const struct wb_ring *ring = order->ring;
-	uint64_t head = ring->head, span = ring->cache->geometry.slots - 1u;
+	uint64_t head = ring->head, span = ring->cache->geometry.slots - 1u, above = 2 * span + 1;
 
 	order->count = 0;
 	order->foreign = order->others = false;
@@ -156,7 +156,7 @@ static void collect(struct order *order)
 	}
 	take_other_line(order);
 	if (head)
-		take_line(order, head + wb_min(span, UINT64_MAX - head), head > span ? head - span : 1);
+		take_line(order, head + wb_min(above, UINT64_MAX - head), head > span ? head - span : 1);
 }
 
 int wb_versions_order(const struct wb_ring *ring, const struct wb_scope *scope, uint32_t **slots, uint32_t *count,

@@ -9,8 +9,8 @@
 
 #include "ring.h"
 
-/* Headers in place with an id in (M-N, M+N) claim what their metablocks say, and so does another time line that is newer than
- * the one at hand. A torn tail counts for nothing until BACKING turned out to hold it: then its class is rotten. */
+/* Headers in place with an id in (M-N, M+N), broken ones up to M+2N, claim what their metablocks say, and so does another time
+ * line that is newer than the one at hand. A torn tail counts for nothing until BACKING turned out to hold it: then its class is rotten. */
 bool wb_slot_claims(const struct wb_ring *ring, uint32_t slot);
 
 /* The segment takes part in a replay of this scope. */

@@ -129,7 +129,10 @@ static bool claims(const struct model *model, uint64_t index)
 
 	if (unreadable(model->pair, slot, BLOCK) || !id || (id - 1) % model->slots != index || !length_fits(model, slot))
 		return false;
-	if (id > model->head ? id - model->head >= model->slots : model->head - id >= model->slots)
+	unsigned int valid = WB_SLOT_SEALED | WB_SLOT_LAP;
+	uint64_t above = (model->ring->slots[index].flags & valid) == valid ? model->slots : 2 * model->slots;
+
+	if (id > model->head ? id - model->head >= above : model->head - id >= model->slots)
 		return false;
 	return model->ring->slots[index].class_ != WB_TORN_TAIL;
 }

@@ -212,16 +212,31 @@ static void find_torn(struct inquest *inquest, const struct truth *truth)
 	}
 }
 
+/* Broken, under an id that goes on with the new line: perhaps written by it. */
+static bool perhaps_new(const struct inquest *inquest, unsigned int slot)
+{
+	unsigned int last = inquest->new_slots;
+
+	while (last && !is_valid(inquest, last - 1))
+		last--;
+	return last && slot >= last && !is_valid(inquest, slot) &&
+	       inquest->witnesses[slot].id == inquest->witnesses[last - 1].id + (slot - (last - 1));
+}
+
 static void find_claims(struct inquest *inquest)
 {
 	uint64_t n = inquest->ring, head = inquest->head;
 
 	for (unsigned int i = 0; i < inquest->ring; i++) {
 		struct witness *witness = &inquest->witnesses[i];
-		bool near = witness->id <= head ? head - witness->id < n : witness->id - head < n;
+		bool near = witness->id <= head ? head - witness->id < n : witness->id - head < (is_valid(inquest, i) ? n : 2 * n);
 
 		witness->age = (int64_t)witness->id;
-		if (!is_at_hand(inquest, i) && !(inquest->line == LINE_NEW && witness->torn)) {
+		if (inquest->line == LINE_OLD && i >= inquest->new_slots && !near && perhaps_new(inquest, i)) {
+			near = true;
+			witness->age += FAR;
+		}
+		if (!is_at_hand(inquest, i) && !(inquest->line == LINE_NEW && (witness->torn || perhaps_new(inquest, i)))) {
 			near = true;
 			witness->age += inquest->line == LINE_OLD ? FAR : may_go_on(inquest, i) ? 0 : -FAR;
 		}

@@ -68,7 +68,9 @@ static bool may_end(struct scene *scene, enum wb_policy policy)
 static void headers_in_place_within_a_lap_of_the_newest_claim(void **state)
 {
 	static const struct { uint64_t id; uint8_t length; uint16_t flags; bool claims, planned; } cases[] = {
-		{ 13, 1, WB_SLOT_SEALED, true, true },  { 21, 1, 0, true, false }, { 29, 1, 0, false, false },
+		{ 13, 1, WB_SLOT_SEALED, true, true },  { 21, 1, 0, true, false }, { 37, 1, 0, false, false },
+		{ 29, 1, 0, true, false }, /* broken: a lap may have been lost */
+		{ 29, 1, WB_SLOT_SEALED | WB_SLOT_LAP, false, false },
 		{ 5, 1, 0, false, false },              { 0, 1, 0, false, false }, { 12, 1, 0, false, false },
 		{ 13, 0, 0, false, true },              { 13, 4, 0, false, true }, { 13, 1, WB_SLOT_NO_HEADER, false, true },
 		{ UINT64_MAX - 2, 1, 0, false, false },
@@ -723,6 +725,91 @@ static void torn_tail_of_the_new_line_is_weighed_too(void **state)
 	}
 }
 
+/* Four slots of two lines: what is broken where the new line goes on was perhaps written by it, and BACKING holds block 0 of it. */
+static void what_may_be_of_the_new_line_is_not_overwritten(void **state)
+{
+	static const struct {
+		const char *name;
+		enum wb_timeline line;
+		uint64_t ids[4];
+		uint64_t held;       /* the broken one that BACKING has all of */
+		uint64_t other;      /* one more that is broken, or 0 */
+		unsigned raw;        /* slots, as bits */
+		unsigned refused;    /* bits of what strict refuses for */
+	} cases[] = {
+		{ "the write of 2 was lost, 3 is rotten", WB_TIMELINE_NEW, { 1, 6, 3, 8 }, 3, 0, 0, WB_REFUSE_REGRESS },
+		{ "and it is newer than the old line", WB_TIMELINE_OLD, { 1, 6, 3, 8 }, 3, 0, 0, WB_REFUSE_HOLE | WB_REFUSE_ROTTEN },
+		{ "a new line of a later lap", WB_TIMELINE_NEW, { 5, 6, 7, 8 }, 6, 7, 8, WB_REFUSE_HOLE | WB_REFUSE_ROTTEN },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases) * 3; i++) {
+		__typeof__(cases[0]) *c = &cases[i / 3];
+		const struct wb_ring_options options = { .timeline = c->line };
+		enum wb_policy policy = (enum wb_policy)(i % 3);
+		struct noted noted = { .count = 0 };
+		bool told = false;
+		struct scene scene;
+
+		memset(&scene, 0, sizeof(scene));
+		build_init(&scene.b, "v2", 10, 4);
+		backing_init(&scene.backing, BLOCKS * 8);
+		for (unsigned slot = 0; slot < 4; slot++) {
+			scene.b.inverted = !(c->raw >> slot & 1);
+			build_segment(&scene.b, c->ids[slot], PUTS({ 0, 0xff, 0 }, { slot == 0 ? 0 : 10 + slot, 0xff, 0 }));
+		}
+		break_seal(&scene.b, c->held);
+		if (c->other)
+			break_seal(&scene.b, c->other);
+		backing_write(&scene.backing, 0, 0xff, c->held);
+		backing_write(&scene.backing, 10 + wb_slot_of(&scene.b.geometry, c->held), 0xff, c->held);
+		build_load_on(&scene.b, NULL, &options);
+		decide_with(&scene, (struct wb_decide_options){ .policy = policy, .context = &noted, .left = note_left });
+		if (!backing_holds(&scene.backing, 0, c->held))
+			fail_msg("%s: policy %u writes over %u", c->name, policy, (unsigned)c->held);
+		if (policy == WB_STRICT && (scene.decision.refused & c->refused) != c->refused)
+			fail_msg("%s: %x", c->name, scene.decision.refused);
+		for (size_t k = 0; k < noted.count; k++)
+			told |= noted.left[k].id == c->held;
+		if (told != !scene.decision.refused)
+			fail_msg("%s: policy %u does not tell what it leaves", c->name, policy);
+		assert_int_not_equal(status_of(&scene, policy), 0);
+		assert_false(may_end(&scene, policy));
+		scene_release(&scene);
+	}
+}
+
+/* 1 is whole; 5 and 6 of the second lap of three slots are not, and the write of 4 was lost. Neither was never written. */
+static void headers_of_a_later_lap_are_no_garbage(void **state)
+{
+	(void)state;
+	for (unsigned written_back = 0; written_back < 2; written_back++)
+		for (unsigned policy = WB_STRICT; policy <= WB_SALVAGE; policy++) {
+			struct scene scene;
+
+			memset(&scene, 0, sizeof(scene));
+			build_init(&scene.b, "v2", 10, 3);
+			backing_init(&scene.backing, BLOCKS * 8);
+			build_segment(&scene.b, 1, PUTS({ 0, 0xff, 0 }));
+			build_segment(&scene.b, 5, PUTS({ 0, 0xff, 0 }));
+			build_segment(&scene.b, 6, PUTS({ 3, 0xff, 0 }));
+			break_seal(&scene.b, 5);
+			break_seal(&scene.b, 6);
+			if (written_back)
+				backing_write(&scene.backing, 0, 0xff, 5);
+			build_load(&scene.b, BLOCKS * 8);
+			assert_class(&scene.b, 1, WB_ROTTEN);
+			assert_class(&scene.b, 2, WB_ROTTEN);
+			decide(&scene, (enum wb_policy)policy);
+			assert_int_equal(scene.decision.refused, policy == WB_STRICT ? WB_REFUSE_ROTTEN :
+					 policy == WB_PREFIX && written_back ? WB_REFUSE_REGRESS : 0);
+			assert_int_equal(backing_holds(&scene.backing, 0, 5), written_back);
+			assert_int_not_equal(status_of(&scene, (enum wb_policy)policy), 0);
+			assert_false(may_end(&scene, (enum wb_policy)policy));
+			scene_release(&scene);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -730,6 +817,8 @@ int main(void)
 		cmocka_unit_test(broken_segment_of_the_new_line_keeps_the_old_one_away),
 		cmocka_unit_test(what_may_go_on_with_the_new_line_is_not_overwritten),
 		cmocka_unit_test(torn_tail_of_the_new_line_is_weighed_too),
+		cmocka_unit_test(what_may_be_of_the_new_line_is_not_overwritten),
+		cmocka_unit_test(headers_of_a_later_lap_are_no_garbage),
 		cmocka_unit_test(torn_tail_that_was_written_back_is_rotten),
 		cmocka_unit_test(of_a_tail_that_writes_a_block_twice_the_second_version_counts),
 		cmocka_unit_test(what_a_tail_holds_as_the_window_does_tells_nothing),

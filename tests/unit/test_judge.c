@@ -1304,7 +1304,8 @@ static void unreadable_data_where_nothing_was_written_is_no_garbage(void **state
 {
 	static const struct { uint64_t id; unsigned flags, length; const char *classes; } cases[] = {
 		{ 8, WB_SLOT_LAP | WB_SLOT_NO_DATA, 1, "L..p" },
-		{ 8, WB_SLOT_LAP, 1, "L..f" }, /* as far as it can be seen, it is none */
+		{ 8, WB_SLOT_LAP, 1, "L..r" }, /* the write of 4 was lost: what is left of 8 is no garbage, though nothing of it is whole */
+		{ 4, WB_SLOT_LAP, 1, "L..f" }, { 12, WB_SLOT_LAP, 1, "L..f" }, { 8, 0, 16, "L..f" },
 		{ 11, WB_SLOT_LAP | WB_SLOT_NO_DATA, 1, "L..f" },
 		{ 8, WB_SLOT_LAP | WB_SLOT_NO_DATA, 16, "L..f" },
 	};
