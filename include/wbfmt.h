@@ -484,6 +484,7 @@ struct wb_cache {
 	unsigned witnesses;          /* those in place: what the order and number of slots rest on */
 	unsigned sampled;            /* written slots that were looked at for it */
 	const struct wb_format *tie; /* another generation with as much evidence, or NULL */
+	bool slots_given;            /* by the overrides */
 	bool wraps;                  /* over 2 TiB: linear and wrapped slot addresses differ */
 };
 

@@ -297,19 +297,31 @@ static void find_starts(struct wb_ring *ring, const struct misfit *misfit)
 }
 
 /* Most whole segments are out of place: where those agree on a number of slots, the rest is what lost writes left in place
- * by chance, or out of the window. One alone agrees with any. */
-static void find_most(struct wb_ring *ring)
+ * by chance, or out of the window. One alone agrees with any. v0's laps tell what is there by chance: with a number that they
+ * contradict, whole segments would be none, so it is not offered. */
+static bool most_agree(struct wb_ring *ring)
 {
 	struct misfit misfit = measure(ring, true);
+	bool agree;
 
 	misfit.ids = misfit.last_slot + 1;
-	if (misfit.misplaced > 1)
-		find_candidates(ring, &misfit);
+	misfit.high = SLOTS_MAX;
+	if (misfit.misplaced < 2)
+		return false;
+	find_candidates(ring, &misfit);
+	agree = ring->candidate_count;
+	if (wb_seal_covers_data(ring->cache->geometry.format))
+		return agree;
+	misfit = measure(ring, false);
+	misfit.ids = wb_max(misfit.last_slot, ring->lap_low) + 1;
+	find_candidates(ring, &misfit);
+	return agree;
 }
 
 void wb_ring_fit(struct wb_ring *ring)
 {
 	struct misfit misfit = measure(ring, false);
+	bool agree = false;
 
 	ring->candidate_count = ring->start_count = 0;
 	ring->resized = ring->shifted = false;
@@ -320,8 +332,8 @@ void wb_ring_fit(struct wb_ring *ring)
 	if (!ring->candidate_count)
 		find_starts(ring, &misfit);
 	if (!ring->candidate_count && !ring->start_count && misfit.misplaced > misfit.whole - misfit.misplaced)
-		find_most(ring);
+		agree = most_agree(ring);
 	ring->shifted = ring->start_count > 0;
 	/* where nothing is in place the number is wrong, even if no other one explains all */
-	ring->resized = ring->beyond || ring->candidate_count || (!ring->shifted && !ring->head);
+	ring->resized = ring->beyond || ring->candidate_count || agree || (!ring->shifted && !ring->head);
 }

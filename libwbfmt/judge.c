@@ -212,6 +212,16 @@ static void judge_record(struct wb_ring *ring)
 		ring->record = 0;
 }
 
+/* v0: all laps agree, but are not those of the id. Older ones are what a header went over, unless the number of slots is
+ * what is wrong: it was given by hand. */
+static bool is_whole_under_other_lap(const struct wb_ring *ring, uint32_t index)
+{
+	const struct wb_slot *slot = &ring->slots[index];
+
+	return slot->flags & WB_SLOT_SEALED &&
+	       (ring->cache->slots_given || (int32_t)(slot->lap - wb_lap_of(geometry_of(ring), slot->id)) > 0);
+}
+
 static void find_torn_tail(struct wb_ring *ring)
 {
 	const struct wb_geometry *geometry = geometry_of(ring);
@@ -222,7 +232,8 @@ static void find_torn_tail(struct wb_ring *ring)
 		uint32_t index = wb_slot_of(geometry, id ? id : 1);
 
 		if (id <= ring->head || ring->slots[index].id != id || wb_slot_valid(&ring->slots[index]) ||
-		    ring->slots[index].flags & WB_SLOT_NO_HEADER || wb_ring_other_line(ring, index))
+		    ring->slots[index].flags & WB_SLOT_NO_HEADER || is_whole_under_other_lap(ring, index) ||
+		    wb_ring_other_line(ring, index))
 			return;
 		ring->torn_tail = id;
 	}

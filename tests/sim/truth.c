@@ -185,7 +185,8 @@ static void find_window(struct truth *truth)
 	for (uint64_t id = truth->head + 1; id < truth->head + slots; id++) {
 		const struct place *place = place_of(truth, id);
 
-		if (place->id != id || place->valid || place->header_lost)
+		if (place->id != id || place->valid || place->header_lost ||
+		    (is_v0(truth) && place->sealed && place->lap > lap_of(truth->driver, id)))
 			break;
 		truth->torn_tail = id;
 	}

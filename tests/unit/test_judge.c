@@ -486,6 +486,7 @@ static void next_slot_of_v0(void **state)
 		{ 21, 0, 3, 'r' },
 		{ 17, 0, 3, 't' },
 		{ 17, WB_SLOT_SEALED, 2, 't' },
+		{ 17, WB_SLOT_SEALED, 4, 'x' },             /* no write that was cut off leaves laps that agree, and are newer */
 	};
 
 	(void)state;
@@ -1366,6 +1367,47 @@ static void stored_laps_narrow_the_candidates(void **state)
 	table_release(&t);
 }
 
+/* A device of v0 grew from 5 slots to 10, or shrank from 10 to 5, and the driver went on: no number fits all. */
+static void numbers_that_stored_laps_contradict_are_not_offered(void **state)
+{
+	static const struct { uint32_t slots; uint64_t ids[5]; unsigned old, low, high; } cases[] = {
+		{ 10, { 11, 12, 8, 9, 10 }, 2, 10 / 2, 7 / 1 },
+		{ 5, { 21, 12, 13, 14, 15 }, 1, 14 / 2, 20 / 4 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct table t;
+
+		table_init(&t, "v0", cases[i].slots);
+		for (uint32_t slot = 0; slot < 5; slot++)
+			stand(&t, slot, cases[i].ids[slot], slot < cases[i].old ? WB_SLOT_SEALED | WB_SLOT_LAP : WB_SLOT_SEALED);
+		t.ring.lap_low = cases[i].low;
+		t.ring.lap_high = cases[i].high;
+		judge(&t);
+		assert_true(t.ring.resized);
+		assert_int_equal(t.ring.candidate_count, 0);
+		table_release(&t);
+	}
+}
+
+/* v0, and so many slots by hand: a whole segment that they do not fit is no cut-off write. */
+static void whole_segments_that_a_given_number_of_slots_does_not_fit_are_no_torn_tail(void **state)
+{
+	struct table t;
+
+	(void)state;
+	table_init(&t, "v0", 5);
+	t.cache.slots_given = true;
+	log_of(&t, 8, 10);
+	for (uint64_t id = 11; id <= 12; id++) {
+		stand(&t, slot_of(&t, id), id, WB_SLOT_SEALED);
+		set_lap(&t, slot_of(&t, id), 2); /* of 10 slots */
+	}
+	expect(&t, 10, 7, 1, "rxLLL");
+	table_release(&t);
+}
+
 static void only_so_many_candidates_are_listed(void **state)
 {
 	struct table t;
@@ -1834,6 +1876,8 @@ int main(void)
 		cmocka_unit_test(unreadable_data_where_nothing_was_written_is_no_garbage),
 		cmocka_unit_test(candidate_fits_the_ring_it_names),
 		cmocka_unit_test(stored_laps_narrow_the_candidates),
+		cmocka_unit_test(numbers_that_stored_laps_contradict_are_not_offered),
+		cmocka_unit_test(whole_segments_that_a_given_number_of_slots_does_not_fit_are_no_torn_tail),
 		cmocka_unit_test(only_so_many_candidates_are_listed),
 		cmocka_unit_test(device_whose_start_moved_is_shifted),
 		cmocka_unit_test(start_that_a_shifted_device_had_is_listed),
