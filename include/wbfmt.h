@@ -89,7 +89,7 @@ struct wb_field {
 
 enum wb_seal_kind {
 	WB_SEAL_LAP,     /* every metablock repeats the header's lap; nothing covers the data blocks */
-	WB_SEAL_CRC_RAW, /* CRC-32C from byte 512 to the last data block, stored without complement */
+	WB_SEAL_CRC_RAW, /* CRC-32C from byte 512 to the last data block, stored without complement; either is read */
 	WB_SEAL_CRC,     /* the same, stored raw (2.0.0, 2.0.1) or complemented (2.0.2 and later) */
 };
 

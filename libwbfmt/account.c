@@ -39,7 +39,7 @@ static bool is_intact(const struct wb_geometry *geometry, struct wb_dev *dev, ui
 	size = WB_BLOCK * (header.length + 1);
 	if (wb_dev_read(dev, wb_slot_offset(geometry, slot) + WB_BLOCK, bytes + WB_BLOCK, size - WB_BLOCK, NULL))
 		return header.id;
-	return wb_seal_match(geometry->format, header.checksum, wb_crc32c(~0u, bytes + WB_SUMMED_FROM, size - WB_SUMMED_FROM));
+	return wb_seal_match(header.checksum, wb_crc32c(~0u, bytes + WB_SUMMED_FROM, size - WB_SUMMED_FROM));
 }
 
 static uint64_t id_in(const struct wb_geometry *geometry, const uint8_t *bytes)

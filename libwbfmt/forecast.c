@@ -167,7 +167,7 @@ static void take_segment(struct wb_walk *walk, uint32_t slot, const uint8_t *byt
 		unsigned dialects = seals(bytes, &header);
 
 		at->flags |= (uint16_t)dialects;
-		sealed = dialects || wb_seal_match(geometry->format, header.checksum, 0);
+		sealed = dialects || wb_seal_match(header.checksum, 0);
 	} else {
 		sealed = wb_seal_laps(geometry, bytes, &header);
 		if (at->flags & WB_FORE_DIRTY && is_zero_data(geometry->format, bytes, header.length))

@@ -26,8 +26,8 @@ static inline bool wb_seal_covers_data(const struct wb_format *format)
 }
 
 /* Whether a stored checksum matches the raw CRC of the covered bytes: WB_SLOT_SEALED, with WB_SLOT_RAW for the
- * uncomplemented dialect; 0 when not. */
-unsigned wb_seal_match(const struct wb_format *format, uint32_t stored, uint32_t crc);
+ * uncomplemented dialect; 0 when not. A driver of another generation may have gone on with the device, so all read both. */
+unsigned wb_seal_match(uint32_t stored, uint32_t crc);
 
 /* The lap seal of a header whose length is in range: WB_SLOT_SEALED when all metablocks repeat the header's lap, with
  * WB_SLOT_LAP when that is the lap of the id. Laps of 0 seal nothing unless they are the id's (modulo 2^32). */

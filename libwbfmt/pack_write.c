@@ -310,7 +310,7 @@ static bool take_checksum(struct writer *writer, unsigned slot, const uint8_t *m
 	uint32_t crc = wb_crc32c(~0u, meta + WB_SUMMED_FROM, WB_BLOCK - WB_SUMMED_FROM);
 
 	crc = wb_crc32c(crc, data, header->length * WB_BLOCK);
-	unsigned match = wb_seal_match(writer->geometry.format, header->checksum, crc);
+	unsigned match = wb_seal_match(header->checksum, crc);
 
 	writer->columns.flags[slot] |= !match ? WB_PACK_CRC : match & WB_SLOT_RAW ? WB_PACK_RAW : WB_PACK_PLAIN;
 	writer->columns.crc[slot] = crc;
@@ -331,7 +331,7 @@ static void explain_length(struct writer *writer, uint32_t chunk, unsigned slot,
 	uint32_t crc = wb_crc32c(~0u, whole + WB_SUMMED_FROM, WB_BLOCK - WB_SUMMED_FROM);
 
 	for (uint32_t length = 0; length <= geometry->capacity; length++) {
-		unsigned match = wb_seal_match(geometry->format, header->checksum, crc);
+		unsigned match = wb_seal_match(header->checksum, crc);
 
 		if (match && wb_length_in_range(geometry, length) && __builtin_popcount(length ^ header->length) == 1) {
 			columns->flags[slot] |= WB_PACK_FLIP | (match & WB_SLOT_RAW ? WB_PACK_FLIP_RAW : 0u);

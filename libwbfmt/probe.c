@@ -37,9 +37,10 @@ static unsigned lap_bits(const struct wb_geometry *geometry, const uint8_t *meta
 	return 32 * header->length;
 }
 
-/* Bits that the checksum or the laps of one slot verify. */
+/* Bits that the checksum or the laps of one slot verify. told: the generation is known, so that a seal of the other
+ * dialect is no evidence against it. */
 static unsigned seal_bits(struct wb_dev *dev, const struct wb_geometry *geometry, uint32_t slot, const uint8_t *meta,
-			  uint8_t *data)
+			  uint8_t *data, bool told)
 {
 	struct wb_header header;
 	uint32_t crc;
@@ -54,7 +55,9 @@ static unsigned seal_bits(struct wb_dev *dev, const struct wb_geometry *geometry
 					 header.length * WB_BLOCK, NULL))
 		return 0;
 	crc = wb_crc32c(crc, data, header.length * WB_BLOCK);
-	return wb_seal_match(geometry->format, header.checksum, crc) ? 32 : 0;
+	unsigned wanted = told || geometry->format->seal == WB_SEAL_CRC ? WB_SLOT_SEALED : WB_SLOT_RAW;
+
+	return wb_seal_match(header.checksum, crc) & wanted ? 32 : 0;
 }
 
 /* A header that looks as if this generation had written it here, though its seal is broken. */
@@ -98,7 +101,7 @@ static void add_segment(struct wb_bid *bid, uint32_t slot, const uint8_t *meta, 
 }
 
 static void sum_bid(struct wb_dev *dev, struct wb_bid *bid, const uint8_t *metas, const struct wb_io *io, unsigned n,
-		    uint8_t *data)
+		    uint8_t *data, bool told)
 {
 	unsigned sealed = 0;
 
@@ -111,7 +114,7 @@ static void sum_bid(struct wb_dev *dev, struct wb_bid *bid, const uint8_t *metas
 		bid->written++;
 		bid->traces += is_trace(&bid->geometry, slot, meta);
 		unsigned bits = is_repeated(bid->geometry.format, metas, i, n) ? 0 :
-				seal_bits(dev, &bid->geometry, slot, meta, data);
+				seal_bits(dev, &bid->geometry, slot, meta, data, told);
 
 		sealed += bits != 0;
 		if (bits)
@@ -119,8 +122,9 @@ static void sum_bid(struct wb_dev *dev, struct wb_bid *bid, const uint8_t *metas
 	}
 }
 
-int wb_probe_bid(struct wb_dev *dev, const struct wb_format *format, unsigned order, uint64_t slots,
-		 struct wb_bid *bid, struct wb_error *err)
+/* Samples the slots of dev as format and order would have it; told: that it is of this generation. */
+static int probe_bid(struct wb_dev *dev, const struct wb_format *format, unsigned order, uint64_t slots, bool told,
+		     struct wb_bid *bid, struct wb_error *err)
 {
 	*bid = (struct wb_bid){ .bits = 0 };
 	if (wb_geometry_init(&bid->geometry, format, order, wb_dev_size(dev), slots, err)) {
@@ -146,7 +150,7 @@ int wb_probe_bid(struct wb_dev *dev, const struct wb_format *format, unsigned or
 					.offset = inside ? offset : 0, .length = inside ? WB_BLOCK : 0 };
 	}
 	wb_dev_submit(dev, io, n, NULL);
-	sum_bid(dev, bid, metas, io, n, data);
+	sum_bid(dev, bid, metas, io, n, data, told);
 	free(io);
 	free(metas);
 	free(data);
@@ -200,7 +204,7 @@ int wb_probe(struct wb_dev *dev, int order_byte, const struct wb_overrides *over
 
 			if (!order_fits(format, order, order_byte, overrides))
 				continue;
-			int ret = wb_probe_bid(dev, format, order, overrides->slots, &bid, err);
+			int ret = probe_bid(dev, format, order, overrides->slots, overrides->format, &bid, err);
 
 			if (ret)
 				return ret;

@@ -19,10 +19,6 @@ struct wb_bid {
 	unsigned written;            /* sampled slots that are not blank */
 };
 
-/* Samples the slots of dev as format and order would have it. */
-int wb_probe_bid(struct wb_dev *dev, const struct wb_format *format, unsigned order, uint64_t slots,
-		 struct wb_bid *bid, struct wb_error *err);
-
 /* The best bid over generations and orders: those the order byte allows (order_byte 0 ... 255), or all of them
  * (order_byte negative). Of equal bids the oldest generation wins; *tie is set when another one with a different
  * layout bid as much. overrides restrict the choice. */

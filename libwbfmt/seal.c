@@ -3,9 +3,9 @@
 #include "crc32c.h"
 #include "format.h"
 
-unsigned wb_seal_match(const struct wb_format *format, uint32_t stored, uint32_t crc)
+unsigned wb_seal_match(uint32_t stored, uint32_t crc)
 {
-	bool complemented = format->seal == WB_SEAL_CRC && stored != crc;
+	bool complemented = stored != crc;
 
 	if (!wb_sum_holds(stored, complemented ? ~crc : crc))
 		return 0;

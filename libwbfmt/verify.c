@@ -77,7 +77,7 @@ static void verify(struct wb_ring *ring, uint32_t index, const uint8_t *span, co
 	if (!wb_seal_covers_data(geometry->format))
 		note_zero_data(ring, slot, span, masks);
 	else if (!masks)
-		slot->flags |= (uint16_t)wb_seal_match(geometry->format, header.checksum, crc);
+		slot->flags |= (uint16_t)wb_seal_match(header.checksum, crc);
 }
 
 /* Segments that failed in their batch, when all good ones have been read. */

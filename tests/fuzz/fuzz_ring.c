@@ -436,7 +436,7 @@ static bool is_intact(struct pair *pair, const struct wb_ring *ring, uint32_t sl
 	uint32_t size = WB_BLOCK * (header.length + 1);
 
 	return !fuzz_is_bad(&pair->cache, offset_of(ring, slot), size) &&
-	       wb_seal_match(geometry->format, header.checksum, wb_crc32c(~0u, at + 512, size - 512));
+	       wb_seal_match(header.checksum, wb_crc32c(~0u, at + 512, size - 512));
 }
 
 /* The log may be ended: all headers can be read, whole segments are in their places, and the last writer of every sector

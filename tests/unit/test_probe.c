@@ -56,6 +56,33 @@ static void every_generation_and_order_is_recognised(void **state)
 		}
 }
 
+/* Under an order byte of 10, which v2 leaves where v1 wrote it, the dialect decides; told that it is v1, it is read all the same. */
+static void complemented_checksums_are_v2_unless_told_otherwise(void **state)
+{
+	const struct wb_overrides as_v1 = { .format = wb_format_find("v1") };
+	const struct wb_ring_options load = { .jobs = 1 };
+	const struct wb_format *tie;
+	struct build b;
+	struct wb_bid bid;
+
+	(void)state;
+	build_init(&b, "v2", 10, 3);
+	build_log(&b, 1, 3, 100);
+	b.bytes[WB_ORDER_BYTE] = 10;
+	for (int order_byte = -1; order_byte <= 10; order_byte += 11) {
+		bid = probe_with(&b, order_byte, &none, &tie);
+		expect_reading(&bid, "v2", 10, 3 * 32);
+		assert_null(tie);
+	}
+	bid = probe_with(&b, 10, &as_v1, &tie);
+	expect_reading(&bid, "v1", 10, 3 * 32);
+	assert_int_equal(wb_dev_memory(&b.dev, b.bytes, b.geometry.bytes, NULL), 0);
+	assert_int_equal(wb_cache_open(&b.cache, b.dev, &as_v1, NULL), 0);
+	assert_int_equal(wb_ring_load(&b.ring, &b.cache, &load, NULL, NULL), 0);
+	assert_int_equal(b.ring.classes[WB_LIVE], 3);
+	build_release(&b);
+}
+
 static void each_lap_that_agrees_is_32_bits(void **state)
 {
 	struct build b;
@@ -284,6 +311,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_generation_and_order_is_recognised),
+		cmocka_unit_test(complemented_checksums_are_v2_unless_told_otherwise),
 		cmocka_unit_test(each_lap_that_agrees_is_32_bits),
 		cmocka_unit_test(unwritten_cache_with_an_order_byte_is_v0_without_evidence),
 		cmocka_unit_test(unwritten_cache_without_an_order_byte_is_v2),
