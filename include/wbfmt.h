@@ -656,6 +656,7 @@ struct wb_ring {
 	uint64_t lap_low, lap_high;
 	uint32_t new_taken;             /* restarted: new_slots, and those that a write of the new line has begun */
 	uint64_t first_at_most;         /* first, if nothing were ahead */
+	unsigned damage_before;         /* wb_decision.damage before salvage corrected anything */
 };
 
 /* The size of BACKING as wb_ring_options.backing_sectors: its whole sectors, or WB_NO_SECTORS where it has none. */

@@ -189,13 +189,19 @@ static int find_salvage_cut(struct work *work, const uint64_t *holes, size_t n, 
 	return ret;
 }
 
-/* Salvage takes flipped bits as right first: what looked restarted may be no longer. */
+/* Salvage takes flipped bits as right first: what looked restarted may be no longer. Who decides twice has acted on damage all
+ * the same. */
 static int correct(struct work *work, struct wb_error *err)
 {
 	struct wb_ring *ring = work->ring;
 	const struct wb_decide_options *options = work->options;
 	struct wb_backing_doubts backing = { ring, work->backing };
 	struct wb_doubts doubts = options->resumed ? wb_doubts_as_before(&options->ids) : wb_doubts_of(&backing);
+
+	if (ring->corrected)
+		work->decision->damage |= ring->damage_before;
+	else
+		ring->damage_before = work->decision->damage;
 	int ret = wb_ring_correct(ring, options->resumed || work->backing ? &doubts : NULL, work->progress, err);
 
 	work->decision->corrected = ring->corrected;

@@ -858,6 +858,15 @@ static void salvage_corrects_before_it_looks_for_holes(void **state)
 	assert_int_equal(decision.cut, 0);
 	assert_int_equal(decision.left_segments, 0);
 	assert_int_equal(b.ring.holes, 0);
+	for (unsigned resumed = 0; resumed < 2; resumed++) { /* decided again, on the ring that is corrected now */
+		const struct wb_decide_options options = { .policy = WB_SALVAGE, .capacity = ROOM, .resumed = resumed };
+		const struct wb_replay_result result = { .passes = 1 };
+		struct wb_decision again;
+
+		assert_int_equal(wb_decide(&b.ring, backing.dev, &options, &again, NULL, NULL), 0);
+		assert_int_equal(again.damage, decision.damage);
+		assert_int_equal(wb_decision_status(&b.ring, &options, &again, &result), 1);
+	}
 	backing_release(&backing);
 	build_release(&b);
 }
