@@ -556,6 +556,8 @@ enum wb_slot_flags {
 	WB_SLOT_NO_DATA = 1024,  /* some data blocks could not be read */
 	WB_SLOT_PADDING = 2048,  /* unused bytes of header or metablocks are not zero (v1, v2) */
 	WB_SLOT_GARBAGE = 4096,  /* the metadata is not all zero although the id is 0 */
+	WB_SLOT_NOT_ON_BACKING = 32768, /* v1, v2: at or below a record that is trusted, and BACKING lacks some of what is the newest
+				 * version there; set by wb_ring_weigh_record() */
 	WB_SLOT_ON_BACKING = 16384, /* set by wb_ring_weigh_tail(): BACKING holds most of it, so that it is no torn write; of a
 				     * WB_FOREIGN slot a sector of it, above what the log holds, which is evidence at M */
 	WB_SLOT_CLEAN_BAD = 8192, /* a clean metablock that is misaligned or beyond BACKING */
@@ -696,7 +698,8 @@ int wb_ring_correct(struct wb_ring *ring, const struct wb_doubts *doubts, const 
  * rotten. Headers after a gap in the first lap remain WB_FOREIGN; WB_SLOT_ON_BACKING tells that BACKING holds what they claim. */
 int wb_ring_weigh_tail(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
 		       struct wb_error *err);
-/* v0: whether most newest versions at or below the record, of the sectors that tell something, are neither on BACKING nor
+/* v1 and v2 under WB_RECORD_TRUST: finds the segments that are left out for it although BACKING does not hold them.
+ * v0: whether most newest versions at or below the record, of the sectors that tell something, are neither on BACKING nor
  * zeroed. Then the record is not what the driver wrote, or BACKING is an older copy: wb_ring.record_contradicted. */
 int wb_ring_weigh_record(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
 			 struct wb_error *err);

@@ -137,6 +137,8 @@ static bool is_accounted(const struct wb_ring *ring, const struct wb_decision *d
 		return !is_whole(slot);
 	case WB_OLD:
 		left->reason = WB_LEFT_RECORD;
+		if (slot->flags & WB_SLOT_NOT_ON_BACKING)
+			return false;
 		return !decision->record_contradicted || !wb_slot_claims(ring, index) || slot->id > ring->record ||
 		       !slot->dirty_sectors;
 	case WB_LIVE:
@@ -202,7 +204,8 @@ unsigned wb_decision_status(const struct wb_ring *ring, const struct wb_decide_o
 	bool left = leaves_out(options, decision, result);
 	bool line = ring->restarted && ring->options.timeline != WB_TIMELINE_NONE;
 	bool prefix = options->policy == WB_PREFIX || options->until_given;
-	bool acted = (decision->damage && options->policy != WB_STRICT) || (prefix && left) || line ||
+	bool trusted = ring->options.record_use == WB_RECORD_TRUST;
+	bool acted = (decision->damage && options->policy != WB_STRICT) || ((prefix || trusted) && left) || line ||
 		     decision->record_contradicted;
 
 	if (decision->refused)

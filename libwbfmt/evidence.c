@@ -393,7 +393,7 @@ int wb_ring_weigh_tail(struct wb_ring *ring, struct wb_dev *backing, size_t capa
 	return ret ? ret : weigh_torn(&search, err);
 }
 
-/* ---- a record that BACKING contradicts ---- */
+/* ---- a record that BACKING contradicts, or that is trusted ---- */
 
 struct at_record {
 	struct standing standing;
@@ -426,15 +426,40 @@ static int weigh_record(void *context, const struct wb_view *view, struct wb_err
 	return 0;
 }
 
+/* What is left out because the record is trusted, and is the newest version of a sector that BACKING does not hold. */
+static int weigh_trusted(void *context, const struct wb_view *view, struct wb_error *err)
+{
+	struct standing *standing = context;
+	struct wb_slot *slots = standing->ring->slots;
+
+	(void)err;
+	if (view->first)
+		begin_standing(standing);
+	for (size_t i = 0; i < view->count; i++)
+		take_version(standing, view, i);
+	for (unsigned i = 0; view->last && i < WB_SECTORS_PER_BLOCK; i++) {
+		uint32_t slot = standing->newest[i];
+
+		if (standing->differs >> i & 1 && wb_slot_valid(&slots[slot]) && slots[slot].id <= standing->ring->record)
+			slots[slot].flags |= WB_SLOT_NOT_ON_BACKING;
+	}
+	return 0;
+}
+
 int wb_ring_weigh_record(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
 			 struct wb_error *err)
 {
 	const struct wb_scope window = { .low = 1, .high = ring->head, .claims = true, .every_version = true };
 	const struct wb_search search = { ring, backing, capacity, progress };
 	struct at_record at = { .standing = { .ring = ring, .scope = &window, .unplanned_too = true } };
+	bool binds = ring->cache->geometry.format->record_binds;
 	int ret = 0;
 
-	if (ring->cache->geometry.format->record_binds && ring->record && ring->record <= ring->head)
+	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++)
+		ring->slots[i].flags &= (uint16_t)~WB_SLOT_NOT_ON_BACKING;
+	if (!binds && ring->record && ring->options.record_use == WB_RECORD_TRUST)
+		ret = walk(&search, &window, true, &at.standing, weigh_trusted, err);
+	if (binds && ring->record && ring->record <= ring->head)
 		ret = walk(&search, &window, true, &at, weigh_record, err);
 	ring->record_contradicted = at.lost > at.kept;
 	return ret;

@@ -177,8 +177,9 @@ load helpers
 	cp backing.img original.img
 	expect 4 wb-flush-dirty -y cache.img backing.img
 	[[ $stderr == *"--trust-record or --ignore-record"* ]]
-	expect 0 wb-flush-dirty -y --keep --json --trust-record cache.img backing.img
+	expect 5 wb-flush-dirty -y --keep --json --trust-record cache.img backing.img
 	field_is .planned_sectors 0
+	field_is .left_segments 6
 	cmp backing.img original.img
 	expect 0 wb-flush-dirty -y --keep --json --ignore-record cache.img backing.img
 	[ "$(field .first_id) $(field .last_id)" = "4 9" ]

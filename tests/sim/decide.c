@@ -358,7 +358,7 @@ static int carry_out(struct pair *pair, struct run *run, struct wb_dev *cache_de
 		if (!run->decide.force_regress)
 			check_order(pair, &model);
 		if ((ended || !(status & 4)) && !decision.zeroed_skipped)
-			check_left(pair, &model, run->ring.record_use == WB_RECORD_TRUST || !model.generation ? ring.first : 1);
+			check_left(pair, &model, model.generation ? 1 : ring.first);
 		free(model.claims);
 		flip_corrected(pair, &ring);
 		if (!pair->quiet)

@@ -512,6 +512,49 @@ static void segments_beyond_the_given_slots_are_left_out_or_refused(void **state
 	}
 }
 
+/* The record is trusted: what is not written is left out, unless BACKING holds it, or what is written goes over it. */
+static void what_a_trusted_record_leaves_out_is_told_unless_backing_holds_it(void **state)
+{
+	static const struct {
+		uint64_t on_backing; /* up to this id */
+		uint64_t record;
+		unsigned left;
+	} cases[] = {
+		{ 0, 2, 2 }, { 1, 2, 1 }, { 2, 2, 0 }, { 4, 2, 0 }, { 0, 3, 2 }, { 4, 6, 0 }, { 0, 6, 3 },
+	};
+	static const char *const formats[] = { "v1", "v2" };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases) * LENGTH_OF(formats) * 3; i++) {
+		__typeof__(cases[0]) *c = &cases[i / 6];
+		const struct wb_ring_options load = { .backing_sectors = BLOCKS * 8, .sums_memory = 1 << 20, .jobs = 1,
+						      .record_use = WB_RECORD_TRUST };
+		struct noted noted = { .count = 0 };
+		struct wb_decide_options options = { .policy = (enum wb_policy)(i % 3), .context = &noted, .left = note_left };
+		struct scene scene;
+
+		memset(&scene, 0, sizeof(scene));
+		build_init(&scene.b, formats[i / 3 % 2], wb_format_find(formats[i / 3 % 2])->order_max, 4);
+		backing_init(&scene.backing, BLOCKS * 8);
+		build_log(&scene.b, 1, 3, 1000);
+		build_segment(&scene.b, 4, PUTS({ 4, 0xff, 0 }, { 3, 0xff, 0 }));
+		build_record(&scene.b, c->record);
+		for (uint64_t id = 1; id <= c->on_backing; id++)
+			backing_write(&scene.backing, id, 0xff, id == 3 ? 4 : id);
+		build_load_on(&scene.b, NULL, &load);
+		decide_with(&scene, options);
+		assert_int_equal(scene.decision.refused, 0);
+		if (scene.decision.left_segments != c->left)
+			fail_msg("case %zu: %d left", i / 6, (int)scene.decision.left_segments);
+		for (unsigned k = 0; k < noted.count; k++)
+			assert_true(noted.left[k].reason == WB_LEFT_RECORD && noted.left[k].sectors);
+		assert_int_equal(noted.count, c->left);
+		assert_int_equal(wb_decision_status(&scene.b.ring, &options, &scene.decision, &scene.result), c->left ? 5 : 0);
+		assert_false(wb_decision_may_end(&scene.b.ring, &options, &scene.decision, &scene.result));
+		scene_release(&scene);
+	}
+}
+
 /* One slot each of what is left out, and what is said of it. */
 static void each_slot_left_out_is_told_with_its_reason(void **state)
 {
@@ -832,6 +875,7 @@ int main(void)
 		cmocka_unit_test(replay_refuses_what_was_not_decided),
 		cmocka_unit_test(record_is_contradicted_by_what_backing_lacks),
 		cmocka_unit_test(segments_beyond_the_given_slots_are_left_out_or_refused),
+		cmocka_unit_test(what_a_trusted_record_leaves_out_is_told_unless_backing_holds_it),
 		cmocka_unit_test(each_slot_left_out_is_told_with_its_reason),
 		cmocka_unit_test(a_lost_hole_is_a_problem_below_a_cut_too),
 		cmocka_unit_test(laps_begin_again_at_0_and_the_log_goes_on),
