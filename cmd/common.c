@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common.h"
@@ -383,6 +385,7 @@ void common_start(struct common *common, const struct command *command, void *op
 	choose_common_options(command, offered);
 	tool = command->name;
 	*common = (struct common){ .tool = tool, .force_names = command->force_names,
+				   .takes_memory = has_option(command->options, "memory"),
 				   .label_width = command->label_width ? command->label_width : 12,
 				   .context = poptGetContext(NULL, argc, (const char **)argv, table, 0) }; /* owns the operands */
 	snprintf(operands, sizeof(operands), "[OPTION...] %s", command->operands);
@@ -482,6 +485,9 @@ int common_failed(const struct common *common, const char *path, const struct wb
 		common_warn(common, "%s: at byte %llu: %s", path, (unsigned long long)err->offset, err->text);
 	else
 		common_warn(common, "%s: %s", path, err->text);
+	if (!next && err->code == WB_ENOMEM)
+		next = common->takes_memory ? "give a smaller --memory=SIZE, or make memory free, or raise its limit (ulimit -v)" :
+					      "make memory free, or raise its limit (ulimit -v), then run this again";
 	if (next)
 		common_warn(common, "%s", next);
 	return emit_error(path, err->text, err->offset, status);
@@ -529,6 +535,29 @@ static bool can_ask(void)
 	return isatty(STDIN_FILENO) && (isatty(STDERR_FILENO) || (!fstat(STDERR_FILENO, &st) && S_ISFIFO(st.st_mode)));
 }
 
+#define READER_WAIT 100u	 /* times */
+#define READER_STEP 10000000L	 /* ns */
+#define READER_GRACE 100000000L /* ns, to write what it has read */
+
+static void pause_for(long nanoseconds)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = nanoseconds }, NULL);
+}
+
+void common_settle(void)
+{
+	struct stat report, words;
+	int waiting = 0;
+
+	fflush(stdout);
+	if (!can_ask() || fstat(STDOUT_FILENO, &report) || !S_ISFIFO(report.st_mode) || fstat(STDERR_FILENO, &words) ||
+	    (report.st_dev == words.st_dev && report.st_ino == words.st_ino))
+		return;
+	for (unsigned i = 0; i < READER_WAIT && !ioctl(STDOUT_FILENO, FIONREAD, &waiting) && waiting; i++)
+		pause_for(READER_STEP);
+	pause_for(READER_GRACE);
+}
+
 int common_ask(const struct common *common, const char *path, const char *question, const char *otherwise)
 {
 	char answer[16] = "", *text = common->yes ? NULL : strdup(question);
@@ -540,7 +569,7 @@ int common_ask(const struct common *common, const char *path, const char *questi
 		return common_refuse(common, path, "%s", otherwise);
 	}
 	progress_clear();
-	fflush(stdout);
+	common_settle();
 	make_printable(text);
 	fprintf(stderr, "%s [y/N] ", text);
 	fflush(stderr);
@@ -646,9 +675,14 @@ const char *human_size(uint64_t bytes)
 
 int common_open(const struct common *common, struct wb_dev **dev, const char *path, unsigned flags)
 {
+	return common_open_as(common, dev, path, path, flags);
+}
+
+int common_open_as(const struct common *common, struct wb_dev **dev, const char *path, const char *really, unsigned flags)
+{
 	struct wb_error err;
 
-	if (wb_dev_open(dev, path, flags | (common->threads ? WB_OPEN_THREADS : 0), &err))
+	if (wb_dev_open(dev, really, flags | (common->threads ? WB_OPEN_THREADS : 0), &err))
 		return common_failed(common, path, &err,
 				     err.code == WB_EBUSY ?
 					     "unmount it, remove the mapping, or stop the program that holds it; then run this again" :

@@ -29,6 +29,7 @@ enum without { WITHOUT_GENERATION = 1, WITHOUT_GEOMETRY = 2, WITHOUT_JOBS = 4, W
 struct common {
 	const char *tool;
 	bool json, quiet, verbose, yes, threads;
+	bool takes_memory;              /* the command has an option --memory */
 	enum progress_mode progress_mode;
 	struct wb_overrides overrides;
 	uint64_t jobs;
@@ -100,12 +101,17 @@ __attribute__((format(printf, 2, 3))) void common_say(const struct common *commo
 /* Why a file cannot grow, as a clause with what to do; NULL when err is something else. */
 const char *common_no_room(const struct wb_error *err);
 
+/* Before words that belong behind the report: flushes it, and where it goes through a pipe and they do not (| tee), waits up
+ * to a second until the pipe has been read. */
+void common_settle(void);
 /* Asks a question that names the device: 0 for yes (also by --yes), otherwise an exit status, and says so. Where there is
  * no terminal it is refused for the reason `otherwise`, which names --yes. */
 int common_ask(const struct common *common, const char *path, const char *question, const char *otherwise);
 
 /* Opens a device with the engine of WB_IO; 0 or an exit status. */
 int common_open(const struct common *common, struct wb_dev **dev, const char *path, unsigned flags);
+/* The same of a file that has another name for now; messages say path. */
+int common_open_as(const struct common *common, struct wb_dev **dev, const char *path, const char *really, unsigned flags);
 
 /* Sector 0 carries the magic of a cache, or the marker that ended one. A device whose sector 0 cannot be read does not. */
 bool carries_header(struct wb_dev *dev);

@@ -6,6 +6,7 @@
 
 #include "dump.h"
 #include "next.h"
+#include "part.h"
 #include "report.h"
 #include "words.h"
 
@@ -208,6 +209,7 @@ static void say_ended_verdict(const struct work *work)
 {
 	const struct common *common = common_of(work);
 	const char *const cache[] = { work->path, NULL };
+	const char *part = part_options(work->cache.dev);
 
 	if (work->cache.marker.reason == WB_END_FORMAT) {
 		say_one_verdict(common, "an interrupted format; there is nothing to write back");
@@ -216,7 +218,8 @@ static void say_ended_verdict(const struct work *work)
 		say_one_verdict(common, "no driver will replay this log again%s%s",
 				work->cache.marker.partial ? "; left out when it was ended: " : "",
 				work->cache.marker.partial ? words_left_out(&work->cache.marker) : "");
-		common_say(common, "%13s%s is free: wb-format makes a new cache of it", "", work->path);
+		common_say(common, "%13s%s%s is free: wb-format%s makes a new cache of it", "", *part ? "that part of " : "", work->path,
+			   part);
 	}
 }
 

@@ -88,6 +88,8 @@ int flush_say_plan(struct work *work);
 int flush_say_interrupted(const struct work *work, int status);
 void flush_say_result(const struct work *work);
 /* Everything of the window is on BACKING (in a dry run: will be), so that no driver ever needs this log again. */
+bool flush_all_is_written(const struct work *work);
+/* That, or --detach; and not --keep. */
 bool flush_log_may_end(const struct work *work);
 /* Says why, and the choices there are. */
 int flush_refuse(struct work *work);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "flush.h"
 #include "next.h"
@@ -17,28 +16,21 @@
 /* ---- files of a run ---- */
 
 /* The name of a file in this directory that does not exist yet: cache.state, cache.state-2, ... NULL without memory. */
-static char *free_name(const char *path, const char *suffix)
+static char *name_here(const char *path, const char *suffix)
 {
-	char *copy = strdup(path), *base = copy ? basename(copy) : NULL, *name = NULL;
+	char *copy = strdup(path), *stem = NULL, *name;
 
-	for (unsigned i = 1; base && i < 1000; i++) {
-		char number[16] = "";
-
-		free(name);
-		if (i > 1)
-			snprintf(number, sizeof(number), "-%u", i);
-		if (asprintf(&name, "%s.%s%s", base, suffix, number) < 0)
-			name = NULL;
-		if (!name || access(name, F_OK))
-			break;
-	}
+	if (!copy || asprintf(&stem, "%s.%s", basename(copy), suffix) < 0)
+		stem = NULL;
+	name = stem ? free_name(stem, 1) : NULL;
+	free(stem);
 	free(copy);
 	return name;
 }
 
 static void append_file(const struct work *work, char *add, size_t size, const char *option, const char *given)
 {
-	char *name = given ? NULL : free_name(work->cache_path, option), *quoted = name ? shell_quoted(name) : NULL;
+	char *name = given ? NULL : name_here(work->cache_path, option), *quoted = name ? shell_quoted(name) : NULL;
 
 	if (quoted)
 		append_text(add, size, " --%s=%s", option, quoted);
@@ -90,8 +82,9 @@ static void describe_alternative(const struct work *work, const struct wb_decisi
 		append_text(words, size, "would write nothing");
 	if (decision->corrected)
 		append_text(words, size, ", %" PRIu32 " of them corrected", decision->corrected);
-	if (decision->left_segments)
-		append_text(words, size, ", leave out %s", count_of(decision->left_segments, "segment"));
+	if (decision->left_segments || decision->lost_segments)
+		append_text(words, size, ", leave out %s",
+			    count_of(decision->left_segments + decision->lost_segments, "segment"));
 	if (decision->stale_sectors)
 		append_text(words, size, "; %s may be stale", count_of(decision->stale_sectors, "sector"));
 }
@@ -236,14 +229,19 @@ void flush_say_next(const struct work *work)
 
 	if (options->dry_run && (work->decision.oldest || flush_log_may_end(work)))
 		next_real_run(work);
-	else if (!work->ended && !options->detach && !work->no_end && work->result.unreadable_sectors + work->then.unreadable == 0)
-		next_step(common_of(work), NULL, "dry-run keep report failed", "-n --detach", NULL,
+	else if (work->ended || options->detach || work->no_end || flush_unreadable(work))
+		return;
+	else if (flush_all_is_written(work))
+		next_step(common_of(work), NULL, "dry-run keep", "-n", NULL,
+			  "only when nothing more is wanted from this log: ends it");
+	else
+		next_step(common_of(work), NULL, "dry-run keep", "-n --detach", NULL,
 			  "only when nothing more is wanted from this log: ends it, although something was left out");
 }
 
 void flush_say_copy(const struct work *work)
 {
-	char *copy = free_name(work->backing_path, "copy"), *map = free_name(work->backing_path, "map"), add[2 * WORDS] = "";
+	char *copy = name_here(work->backing_path, "copy"), *map = name_here(work->backing_path, "map"), add[2 * WORDS] = "";
 
 	if (work->options->decide.policy != WB_STRICT) {
 		append_file(work, add, sizeof(add), "state", NULL);
@@ -253,7 +251,7 @@ void flush_say_copy(const struct work *work)
 		next_step(common_of(work), "ddrescue", "slot-address start size generation order slots",
 			  work->backing_identity.is_block ? "-d -r3" : NULL,
 			  (const char *const[]){ work->backing_path, copy, map, NULL }, "BACKING fails: copies what can be read of it");
-		next_step(common_of(work), NULL, "state undo report failed", *add ? add + 1 : NULL,
+		next_step(common_of(work), NULL, "state undo", *add ? add + 1 : NULL,
 			  (const char *const[]){ work->cache_path, copy, NULL }, "then writes to the copy");
 	}
 	free(map);

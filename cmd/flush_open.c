@@ -111,10 +111,10 @@ int flush_open_marker(struct work *work)
 	const struct flush_options *options = work->options;
 	struct wb_error err;
 
-	if (options->keep)
-		return 0;
 	work->no_end = wb_dev_start(work->cache_dev) < 0 ? "its sector 0 is not on this device" :
 		       cache_is_read_only(work)		 ? "it is read-only" : NULL;
+	if (options->keep)
+		return 0;
 	if (work->no_end)
 		return warn_of_no_end(work);
 	if (options->dry_run)

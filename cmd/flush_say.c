@@ -74,12 +74,12 @@ int flush_say_plan(struct work *work)
 	if (decision->cut)
 		common_say(common, "cut         %s segment %" PRIu64,
 			   work->options->decide.policy == WB_SALVAGE ? "nothing at or below" : "nothing from", decision->cut);
-	if (decision->left_segments)
-		common_say(common, "left out    %s with up to %s", count_of(decision->left_segments, "segment"),
-			   count_of(decision->left_sectors, "dirty sector"));
+	if (decision->left_segments || decision->lost_segments)
+		common_say(common, "left out    %s with up to %s", count_of(decision->left_segments + decision->lost_segments, "segment"),
+			   count_of(decision->left_sectors + decision->lost_sectors, "dirty sector"));
 	if (decision->zeroed_skipped)
-		common_say(common, "skipped     %s that read%s as zeroes", count_of(decision->zeroed_skipped, "segment"),
-			   decision->zeroed_skipped == 1 ? "s" : "");
+		common_say(common, "skipped     %s that read%s as zeroes, with up to %s", count_of(decision->zeroed_skipped, "segment"),
+			   decision->zeroed_skipped == 1 ? "s" : "", count_of(decision->zeroed_sectors, "dirty sector"));
 	if (decision->stale_sectors || decision->unknown_holes)
 		common_say(common, "stale       %s whose newest version is lost%s", count_of(decision->stale_sectors, "sector"),
 			   decision->unknown_holes ? ", and those of segments whose metadata is lost" : "");
@@ -118,7 +118,7 @@ int flush_say_interrupted(const struct work *work, int status)
 	else
 		common_warn(common, "without --state the next run takes what this one wrote for evidence and decides more "
 			    "cautiously%s", work->undo.path ? "; wb-undo takes it back first" : "");
-	next_step(common, NULL, "report failed", NULL, NULL, NULL);
+	next_step(common, NULL, NULL, NULL, NULL, NULL);
 	return status;
 }
 
@@ -126,6 +126,7 @@ void flush_say_result(const struct work *work)
 {
 	const struct common *common = common_of(work);
 	const struct wb_replay_result *result = &work->result;
+	const char *part = part_options(work->cache_dev);
 
 	if (work->options->dry_run) {
 		common_say(common, "dry run     would write %s (%s) in %s, %s; nothing was changed",
@@ -155,8 +156,8 @@ void flush_say_result(const struct work *work)
 	common_say(common, work->ended ? "log         ended: no driver will replay it again" :
 					 "log         kept: a driver that finds it will replay it again in its own way");
 	if (work->ended)
-		common_say(common, "            %s can be used on its own, and %s is free: wb-format makes a new cache of it",
-			   work->backing_path, work->cache_path);
+		common_say(common, "            %s can be used on its own, and %s%s is free: wb-format%s makes a new cache of it",
+			   work->backing_path, *part ? "that part of " : "", work->cache_path, part);
 	else
 		common_say(common, "            keep %s away from the driver", work->cache_path);
 }
@@ -185,8 +186,8 @@ void flush_summarise(const struct work *work, double seconds)
 	report_u64(summary, "contested_sectors", result->contested_sectors);
 	report_u64(summary, "unreadable_sectors", flush_unreadable(work));
 	report_u64(summary, "stale_sectors", work->decision.stale_sectors);
-	report_u64(summary, "left_segments", work->decision.left_segments);
-	report_u64(summary, "left_sectors", work->decision.left_sectors);
+	report_u64(summary, "left_segments", work->decision.left_segments + work->decision.lost_segments);
+	report_u64(summary, "left_sectors", work->decision.left_sectors + work->decision.lost_sectors);
 	report_u64(summary, "evidence", work->decision.evidence);
 	report_u64(summary, "corrected", work->decision.corrected);
 	report_u64(summary, "passes", result->passes);

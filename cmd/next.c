@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "next.h"
 #include "report.h"
@@ -64,6 +65,18 @@ const char *option_name(const struct poptOption *table, int val)
 
 	visit_options(table, has_val, &search);
 	return search.found;
+}
+
+static bool has_name(void *context, const struct poptOption *option)
+{
+	const struct search *search = context;
+
+	return strcmp(option->longName, search->name) == 0;
+}
+
+bool has_option(const struct poptOption *table, const char *name)
+{
+	return visit_options(table, has_name, &(struct search){ .name = name });
 }
 
 #define NAME_MAX_LENGTH 40u
@@ -158,11 +171,36 @@ static void put_quoted(FILE *to, const char *word)
 	free(quoted);
 }
 
+char *free_name(const char *path, unsigned number)
+{
+	char *name = NULL;
+
+	for (; number < 1000; number++) {
+		free(name);
+		if (asprintf(&name, number > 1 ? "%s-%u" : "%s", path, number) < 0)
+			return NULL;
+		if (access(name, F_OK))
+			break;
+	}
+	return name;
+}
+
+/* What this run makes is there already when the next one begins, and nothing is overwritten. */
 static void put_given(FILE *to, const struct given *given)
 {
+	char *other = lists("report failed", given->name) ? free_name(given->argument, 2) : NULL;
+
 	fprintf(to, " --%s%s", given->name, given->argument ? "=" : "");
 	if (given->argument)
-		put_quoted(to, given->argument);
+		put_quoted(to, other ? other : given->argument);
+	free(other);
+}
+
+static bool any_is_like_an_option(const char *const *operands)
+{
+	while (*operands && **operands != '-')
+		operands++;
+	return *operands;
 }
 
 static char *compose(const struct common *common, const char *tool, const char *drop, const char *add,
@@ -180,7 +218,7 @@ static char *compose(const struct common *common, const char *tool, const char *
 			put_given(to, &common->given[i]);
 	if (add && *add)
 		fprintf(to, " %s", add);
-	if (*operands && **operands == '-')
+	if (any_is_like_an_option(operands))
 		fputs(" --", to);
 	for (; *operands; operands++) {
 		fputc(' ', to);

@@ -125,6 +125,11 @@ int output_check(const struct common *common, const struct output_name *names, u
 			if (names[i].path && names[j].path && is_one_file(names[i].path, names[j].path))
 				usage_error("%s and %s name the same file, %s", names[j].option, names[i].option, names[i].path);
 	for (unsigned i = 0; i < count; i++)
+		for (int j = 0; names[i].path && j < common->operand_count; j++)
+			if (is_one_file(names[i].path, common->operands[j]))
+				usage_error("%s=%s and the operand %s name the same file", names[i].option, names[i].path,
+					    common->operands[j]);
+	for (unsigned i = 0; i < count; i++)
 		if (names[i].path && !stat(names[i].path, &st) && !S_ISREG(st.st_mode))
 			return common_refuse(common, names[i].path, "%s needs a regular file, and this is a %s", names[i].option,
 					     S_ISDIR(st.st_mode) ? "directory" : S_ISFIFO(st.st_mode) ? "FIFO" : "device");

@@ -25,7 +25,7 @@ struct output_name {
 	const char *option, *path; /* path NULL: not given */
 };
 
-/* Before anything happens: two options that name one file, by whatever spelling or link, are a usage error; what is there
+/* Before anything happens: two options, or an option and an operand, that name one file, by whatever spelling or link, are a usage error; what is there
  * already and is not a regular file is refused, and nothing waits for a FIFO. 0 or an exit status. */
 int output_check(const struct common *common, const struct output_name *names, unsigned count);
 

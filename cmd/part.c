@@ -25,12 +25,12 @@ const char *part_words(const struct wb_dev *dev)
 	return text;
 }
 
-const char *part_options(const struct wb_dev *dev)
+const char *part_options(struct wb_dev *dev)
 {
 	static char text[96];
 
 	text[0] = '\0';
-	if (wb_dev_start(dev))
+	if (wb_dev_start(dev) || wb_dev_size(dev) != wb_dev_size(wb_dev_whole(dev)))
 		snprintf(text, sizeof(text), " --start=%" PRId64 " --size=%" PRIu64, wb_dev_start(dev), wb_dev_size(dev));
 	return text;
 }

@@ -27,7 +27,7 @@ int part_narrow(const struct common *common, struct wb_dev **dev, const char *pa
 void part_signatures(const struct wb_dev *part, const char *path, struct signatures *signatures);
 
 /* " --start=1048576 --size=22020096" for a command line about the same part, or nothing. Static storage. */
-const char *part_options(const struct wb_dev *dev);
+const char *part_options(struct wb_dev *dev);
 /* ", the part of it from byte 1048576 on: offsets count from there", or nothing. Static storage. */
 const char *part_words(const struct wb_dev *dev);
 

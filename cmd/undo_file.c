@@ -48,8 +48,8 @@ static int create(const struct common *common, struct undo_file *undo, const cha
 {
 	struct wb_error err;
 	uint64_t id = 0, now = (uint64_t)time(NULL);
-	int status = common_open(common, &undo->file, beside,
-				 WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE | WB_OPEN_GROW | WB_OPEN_CREATE);
+	int status = common_open_as(common, &undo->file, undo->path, beside,
+				    WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE | WB_OPEN_GROW | WB_OPEN_CREATE);
 
 	if (status)
 		return status;
@@ -130,7 +130,7 @@ void undo_file_say(const struct common *common, const struct undo_file *undo, co
 		return;
 	char *quoted = shell_quoted(undo->path);
 
-	common_say(common, "%swb-undo %s", label, quoted ? quoted : undo->path);
+	common_say(common, "%swb-undo %s%s", label, *undo->path == '-' ? "-- " : "", quoted ? quoted : undo->path);
 	free(quoted);
 }
 

@@ -110,6 +110,7 @@ static int require_pair(struct work *work)
 		return 0;
 	if (!common->yes) {
 		identity_line(&work->backing_identity, work->backing_path, line, sizeof(line));
+		common_settle();
 		common_warn(common, "%s", line);
 	}
 	snprintf(question, sizeof(question), "Nothing proves that %s is the backing device of %s. Write to it?",
@@ -199,15 +200,14 @@ static int replay(struct work *work)
 	return flush_say_interrupted(work, status);
 }
 
-/* Everything of the window is on BACKING now, so that no driver ever needs this log again. */
-static bool all_is_written(const struct work *work)
+bool flush_all_is_written(const struct work *work)
 {
 	return wb_decision_may_end(&work->ring, &work->options->decide, &work->decision, &work->result) && !flush_unreadable(work);
 }
 
 bool flush_log_may_end(const struct work *work)
 {
-	return !work->options->keep && !flush_unreadable(work) && (work->options->detach || all_is_written(work));
+	return !work->options->keep && !flush_unreadable(work) && (work->options->detach || flush_all_is_written(work));
 }
 
 static struct wb_marker marker_of(const struct work *work)
@@ -215,9 +215,9 @@ static struct wb_marker marker_of(const struct work *work)
 	const struct wb_decision *decision = &work->decision;
 	struct wb_marker marker = wb_marker_of(&work->ring, WB_END_FLUSHED, (uint64_t)time(NULL), wb_dev_size(work->backing));
 
-	marker.partial = !all_is_written(work);
-	marker.left_segments = decision->left_segments + decision->zeroed_skipped + decision->unknown_holes;
-	marker.left_sectors = decision->left_sectors;
+	marker.partial = !flush_all_is_written(work);
+	marker.left_segments = decision->left_segments + decision->lost_segments + decision->zeroed_skipped;
+	marker.left_sectors = decision->left_sectors + decision->lost_sectors + decision->zeroed_sectors;
 	marker.stale_sectors = decision->stale_sectors;
 	return marker;
 }

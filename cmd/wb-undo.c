@@ -124,8 +124,8 @@ static void say_devices(const struct work *work)
 		struct json_object *record = report_record("device");
 		uint64_t sectors = work->undo.sectors[i];
 
-		common_say(common_of(work), "device %u    %s, %s: %s recorded", i + 1, work->paths[i],
-			   human_size(work->undo.devices[i].size), count_of(sectors, "sector"));
+		common_say(common_of(work), "device %u    %s: %s recorded, of a device of %s", i + 1, work->paths[i],
+			   count_of(sectors, "sector"), human_size(work->undo.devices[i].size));
 		report_text(record, "device", work->paths[i]);
 		report_text(record, "recorded", work->undo.devices[i].name);
 		report_u64(record, "size", work->undo.devices[i].size);

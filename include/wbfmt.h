@@ -869,7 +869,7 @@ struct wb_left {
 	uint64_t id;           /* as its header says, 0: not known */
 	enum wb_left_reason reason;
 	enum wb_class class_;
-	uint64_t sectors;      /* its dirty sectors, as far as its metadata tells */
+	uint64_t sectors;      /* its dirty sectors; where its metadata is lost, as many as it could have: 8 x capacity */
 };
 
 struct wb_decide_options {
@@ -903,9 +903,12 @@ struct wb_decision {
 	uint64_t ids;             /* which bits of ids among them, in wb_ring.id_bits */
 	bool record_contradicted; /* v0: honoured all the same, but by strict */
 	uint64_t left_segments;   /* slots that stay out although they may be needed, each told to options.left */
-	uint64_t left_sectors;    /* their dirty sectors, every version, as far as their metadata tells, and those of
-				   * misaligned metablocks or beyond BACKING in segments that take part */
-	uint64_t zeroed_skipped;  /* segments taken for discarded */
+	uint64_t left_sectors;    /* their wb_left.sectors, every version, and those of misaligned metablocks or beyond BACKING
+				   * in segments that take part */
+	uint64_t lost_segments;   /* unknown holes of which there is not even a slot that stays out; they could have had */
+	uint64_t lost_sectors;    /* so many dirty sectors: 8 x capacity each */
+	uint64_t zeroed_skipped;  /* segments taken for discarded, and */
+	uint64_t zeroed_sectors;  /* their dirty sectors */
 	uint64_t stale_sectors;   /* sectors whose newest version sat in a hole, as far as the holes' metadata tells */
 	uint64_t unknown_holes;   /* holes whose metadata tells nothing */
 };

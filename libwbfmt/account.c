@@ -23,6 +23,12 @@ static void tell(const struct wb_decide_options *options, const struct wb_left *
 		options->left(options->context, left);
 }
 
+/* What a segment could have had that nobody can read. */
+static uint64_t most_sectors(const struct wb_geometry *geometry)
+{
+	return (uint64_t)WB_SECTORS_PER_BLOCK * geometry->capacity;
+}
+
 /* ---- slots that --slots leaves out ---- */
 
 /* The segment's own bytes agree, whatever its place. */
@@ -42,16 +48,23 @@ static bool is_intact(const struct wb_geometry *geometry, struct wb_dev *dev, ui
 	return wb_seal_match(header.checksum, wb_crc32c(~0u, bytes + WB_SUMMED_FROM, size - WB_SUMMED_FROM));
 }
 
-static uint64_t id_in(const struct wb_geometry *geometry, const uint8_t *bytes)
+static void take_header(const struct wb_geometry *geometry, const uint8_t *bytes, struct wb_left *left)
 {
 	struct wb_header header;
 
 	wb_header_decode(geometry->format, bytes, &header);
-	return header.id;
+	left->id = header.id;
+	left->sectors = 0;
+	for (unsigned i = 0; i < header.length; i++) {
+		struct wb_metablock metablock;
+
+		wb_metablock_decode(geometry->format, bytes, i, &metablock);
+		left->sectors += (unsigned)__builtin_popcount(metablock.dirty);
+	}
 }
 
-int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *options, uint64_t *count, uint64_t *newest,
-		      const struct wb_progress *progress, struct wb_error *err)
+int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *options, struct wb_decision *decision,
+		      uint64_t *newest, const struct wb_progress *progress, struct wb_error *err)
 {
 	const struct wb_geometry *given = &ring->cache->geometry;
 	struct wb_dev *dev = ring->cache->dev;
@@ -59,14 +72,15 @@ int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *opti
 	void *bytes = NULL;
 	int ret = 0;
 
-	*count = *newest = 0;
+	*newest = 0;
 	if (given->wrap || wb_geometry_init(&all, given->format, given->order, wb_dev_size(dev), 0, NULL) ||
 	    all.slots <= given->slots)
 		return 0;
 	if (posix_memalign(&bytes, WB_BLOCK, WB_BLOCK * (WB_CAPACITY_MAX + 1u)))
 		return wb_no_memory(err, "the slots beyond the ring");
 	for (uint32_t slot = given->slots; slot < all.slots; slot++) {
-		struct wb_left left = { .slot = slot, .reason = WB_LEFT_BEYOND_SLOTS, .class_ = WB_FOREIGN };
+		struct wb_left left = { .slot = slot, .reason = WB_LEFT_BEYOND_SLOTS, .class_ = WB_FOREIGN,
+					.sectors = most_sectors(&all) };
 
 		if ((slot - given->slots) % 64 == 0)
 			ret = wb_poll(progress, "looking beyond the slots", slot - given->slots, all.slots - given->slots, err);
@@ -77,8 +91,9 @@ int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *opti
 		else if (!is_intact(&all, dev, slot, bytes))
 			continue;
 		else
-			left.id = id_in(&all, bytes);
-		++*count;
+			take_header(&all, bytes, &left);
+		decision->left_segments++;
+		decision->left_sectors += left.sectors;
 		*newest = wb_max(*newest, left.id);
 		tell(options, &left);
 	}
@@ -113,6 +128,16 @@ static int count_unusable(struct wb_ring *ring, uint32_t slot, const struct wb_d
 static bool is_whole(const struct wb_slot *slot)
 {
 	return slot->flags & WB_SLOT_SEALED;
+}
+
+/* The metadata of the segment that belongs there is lost, and so is what else the slot may hold. */
+static bool is_unknown(const struct wb_ring *ring, uint32_t index)
+{
+	const struct wb_slot *slot = &ring->slots[index];
+	uint64_t due = wb_ring_due(ring, index);
+
+	return slot->flags & WB_SLOT_NO_HEADER ||
+	       (due && wb_ring_is_hole(ring, due) && !(slot->id == due && wb_slot_is_own_hole(ring, index)));
 }
 
 /* Whether a slot that is not written is accounted for; else the reason is set. */
@@ -155,6 +180,14 @@ static bool is_accounted(const struct wb_ring *ring, const struct wb_decision *d
 	return false;
 }
 
+static void count_lost(const struct wb_ring *ring, uint32_t index, struct wb_decision *decision)
+{
+	if (decision->refused || !is_unknown(ring, index))
+		return;
+	decision->lost_segments++;
+	decision->lost_sectors += most_sectors(&ring->cache->geometry);
+}
+
 int wb_account(struct wb_ring *ring, const struct wb_decide_options *options, struct wb_decision *decision,
 	       const struct wb_progress *progress, struct wb_error *err)
 {
@@ -174,11 +207,13 @@ int wb_account(struct wb_ring *ring, const struct wb_decide_options *options, st
 			ret = count_unusable(ring, i, options, &left, err);
 		} else if (slot->class_ == WB_ZEROED) {
 			decision->zeroed_skipped++;
+			decision->zeroed_sectors += slot->dirty_sectors;
 			continue;
 		} else if (is_accounted(ring, decision, i, &left)) {
+			count_lost(ring, i, decision);
 			continue;
 		} else {
-			left.sectors = slot->dirty_sectors;
+			left.sectors = is_unknown(ring, i) && !is_whole(slot) ? most_sectors(&ring->cache->geometry) : slot->dirty_sectors;
 		}
 		decision->left_segments++;
 		decision->left_sectors += left.sectors;

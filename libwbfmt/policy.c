@@ -327,7 +327,7 @@ static int look_further(struct work *work, struct wb_error *err)
 	if (!ret && work->backing)
 		ret = wb_ring_weigh_record(ring, work->backing, work->options->capacity, work->progress, err);
 	if (!ret && ring->beyond)
-		ret = wb_account_beyond(ring, work->options, &decision->left_segments, &newest, work->progress, err);
+		ret = wb_account_beyond(ring, work->options, decision, &newest, work->progress, err);
 	if (ret)
 		return ret;
 	/* they contradict the number of slots that was given; those newer than all within it, for every policy */

@@ -265,6 +265,7 @@ int wb_ring_load(struct wb_ring *ring, struct wb_cache *cache, const struct wb_r
 		 const struct wb_progress *progress, struct wb_error *err)
 {
 	uint64_t newest_beyond;
+	struct wb_decision beyond = { .left_segments = 0 };
 	void *buffer = NULL;
 	int ret;
 
@@ -284,7 +285,8 @@ int wb_ring_load(struct wb_ring *ring, struct wb_cache *cache, const struct wb_r
 	if (!ret && !ring->options.metadata_only)
 		ret = wb_ring_find_bits(ring, progress, err);
 	if (!ret)
-		ret = wb_account_beyond(ring, NULL, &ring->beyond, &newest_beyond, progress, err);
+		ret = wb_account_beyond(ring, NULL, &beyond, &newest_beyond, progress, err);
+	ring->beyond = beyond.left_segments;
 	if (!ret)
 		ret = wb_ring_judge(ring, err);
 	if (ret)

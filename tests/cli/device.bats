@@ -58,6 +58,7 @@ PART=(--start=1MiB --size=4MiB)
 	cp backing.img direct.img
 	expect 0 wb-flush-dirty -y cache.img direct.img
 	expect 0 wb-flush-dirty -y "${PART[@]}" --undo=undo whole.img backing.img
+	[[ $output == *"that part of whole.img is free: wb-format --start=1048576 --size=4194304 makes a new cache of it"* ]]
 	cmp backing.img direct.img
 	cmp -n 1048576 whole.img "$BATS_FILE_TMPDIR/whole.img"
 	expect 0 wb-check "${PART[@]}" whole.img

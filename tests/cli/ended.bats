@@ -66,6 +66,21 @@ write_after_end() {
 	[[ $output == *"$left"* ]]
 }
 
+@test "what was left out is one number everywhere: whole segments beyond --slots, and what lost metadata may have named" {
+	printf 'generation v2\nslots 8\nbacking 65536\nrange 1 20 blocks 4 seed 1 span 4096\n' | "$BUILD/tests/mkcache" - beyond.img b.img
+	printf 'generation v2\nslots 8\nbacking 65536\nrange 1 6 blocks 4 seed 1 span 4096\nzero 2 0 4096\n' |
+		"$BUILD/tests/mkcache" - lost.img b2.img
+	while read -r cache backing slots left; do
+		expect 5 wb-flush-dirty -y $slots --policy=salvage --detach --state=$cache.state $cache $backing
+		[[ $output == *"left out    $left"*"no driver will write back what was left out, $left"* ]]
+		expect 0 wb-format -n $cache
+		[[ $output == *"left out: $left"*"lost   what was left out when the log was ended"* ]]
+	done <<-END
+		beyond.img b.img --slots=4 4 segments with up to 128 dirty sectors
+		lost.img b2.img --slots=8 1 segment with up to 1016 dirty sectors
+	END
+}
+
 @test "--require-ended is 0 after an end with nothing left out, and 4 for any other cache" {
 	pair_of 9
 	expect 4 wb-check --require-ended cache.img backing.img

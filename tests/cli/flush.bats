@@ -42,6 +42,50 @@ load helpers
 	field_is .ended false
 }
 
+# next_is TEXT: the next step, without its purpose
+next_is() {
+	[[ $output == *$'\n'"next        $1"$'\n'* ]] || { echo "$output"; return 1; }
+}
+
+@test "after --keep the next step ends the log, and is left out where it cannot be ended" {
+	printf 'slots 6\nbacking 65536\nrange 1 9 blocks 4 seed 1 span 4096\nwriteback 1\n' | "$BUILD/tests/mkcache" - c.img b.img
+	tail -c +1048577 c.img >cut.img
+	expect 0 wb-flush-dirty -y --keep --force=ended --start=-1MiB cut.img b.img
+	[[ $output != *next* ]]
+	chmod a-w c.img
+	expect 0 mortal wb-flush-dirty -n --keep c.img b.img
+	next_is "wb-flush-dirty --keep c.img b.img"
+	chmod a+w c.img
+	expect 0 wb-flush-dirty -y --keep c.img b.img
+	next_is "wb-flush-dirty --yes -n c.img b.img"
+	[[ $output == *"ends it" && $output != *"left out"* ]]
+	expect 0 wb-flush-dirty --yes -n c.img b.img
+	next_is "wb-flush-dirty --yes c.img b.img"
+	expect 0 wb-flush-dirty --yes c.img b.img
+	bears_marker c.img
+}
+
+@test "next steps can be typed: operands that begin with -, and new names for --report and --failed" {
+	printf 'slots 6\nbacking 65536\nrange 1 9 blocks 4 seed 1 span 4096\nflip 3 5000 2\n' | "$BUILD/tests/mkcache" - c.img -b.img
+	expect 4 wb-flush-dirty -n --report=r c.img ./-b.img
+	next_is "wb-flush-dirty --report=r-2 -n --policy=salvage --state=c.img.state --undo=c.img.undo c.img ./-b.img"
+	expect 1 wb-flush-dirty --report=r-2 --failed=f -n --policy=salvage --state=c.img.state --undo=-undo -- c.img -b.img
+	next_is "wb-flush-dirty --report=r-2-2 --failed=f-2 --policy=salvage --state=c.img.state --undo=-undo -- c.img -b.img"
+	expect 1 wb-flush-dirty -y --report=r-2-2 --failed=f-2 --policy=salvage --state=c.img.state --undo=-undo -- c.img -b.img
+	[[ $output == *"wb-undo -- -undo"* && $(echo r* f*) == "r r-2 r-2-2 f f-2" ]]
+}
+
+@test "whoever is out of memory is told of --memory" {
+	! grep -q __asan_init "$BUILD/wb-flush-dirty" || skip "the sanitizer needs all addresses"
+	printf 'slots 6\nbacking 65536\nrange 1 9 blocks 4 seed 1 span 4096\n' | "$BUILD/tests/mkcache" - c.img b.img
+	for ((limit = 32000; limit > 12000; limit -= 1000)); do
+		run bash -c 'ulimit -v "$0" && exec wb-flush-dirty -q -n -j1 c.img b.img' $limit
+		[[ $output != *"out of memory for "* ]] || break
+	done
+	((limit > 12000)) || skip "no limit of addresses is low enough, and high enough to start"
+	[[ $status -eq 8 && $output == *"out of memory for "*"--memory=SIZE"* ]]
+}
+
 @test "--detach and --keep exclude each other" {
 	unpack v2/fresh
 	expect 16 wb-flush-dirty --keep --detach cache.img backing.before.img

@@ -120,6 +120,15 @@ Write to it? [y/N] "*"nothing was changed, as you answered"* ]]
 "--policy=salvage would write"*"next "*"--policy=salvage"* ]]
 }
 
+@test "a question on the terminal comes after its report, however slow the reader of the pipe is" {
+	script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script(1) and pseudo terminals"
+	make_cache v2-simple
+	run script -qec "wb-flush-dirty cache.img backing.img | (sleep 0.3; cat)" /dev/null <<<n
+	[[ $output == *"plan  "*"Write to it? [y/N] "*"nothing was changed, as you answered"* ]]
+	run script -qec "wb-format --force=dirty cache.img | (sleep 0.3; cat)" /dev/null <<<n
+	[[ $output == *"lost  "*"Go on? [y/N] "*"nothing was changed, as you answered"* ]]
+}
+
 @test "CACHE under another name is no BACKING" {
 	unpack v2/simple
 	ln -s cache.img other-name

@@ -123,8 +123,11 @@ polls_to_half() {
 	echo precious >state
 	expect 8 wb-flush-dirty -y --state=state cache.img backing.img
 	[ "$(cat state)" = precious ]
-	for place in cache.img backing.img . /dev/null missing/state; do
+	for place in . /dev/null missing/state; do
 		expect 8 wb-flush-dirty -y --state="$place" cache.img backing.img
+	done
+	for place in cache.img backing.img; do
+		expect 16 wb-flush-dirty -y --state="$place" cache.img backing.img
 	done
 }
 

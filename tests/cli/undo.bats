@@ -69,7 +69,7 @@ $PWD/backing.img" ]
 	expect 0 wb-flush-dirty -q -y --undo=undo cache.img backing.img
 	before=$(sha256sum cache.img backing.img)
 	expect 8 wb-undo undo backing.img cache.img
-	[[ $stderr == *"33554432"* ]]
+	[[ $stderr == *"33554432"* && $output == *"device 1    backing.img: 1 sector recorded, of a device of "* ]]
 	expect 16 wb-undo undo cache.img backing.img backing.orig
 	[ "$(sha256sum cache.img backing.img)" = "$before" ]
 }
@@ -114,8 +114,13 @@ $PWD/backing.img" ]
 	pair v2/partial
 	echo precious >file
 	: >empty
-	for place in file empty cache.img backing.img . /dev/null missing/undo; do
+	for place in file empty . /dev/null missing/undo; do
 		expect 8 wb-flush-dirty -y --undo="$place" cache.img backing.img
+	done
+	[[ $stderr == *"missing/undo: "* ]]
+	for place in cache.img ./backing.img; do
+		expect 16 wb-flush-dirty -y --undo="$place" cache.img backing.img
+		[[ $stderr == *"--undo=$place and the operand ${place#./} name the same file"* ]]
 	done
 	[ "$(cat file)" = precious ]
 	[ ! -s empty ]

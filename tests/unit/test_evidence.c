@@ -508,6 +508,7 @@ static void segments_beyond_the_given_slots_are_left_out_or_refused(void **state
 		assert_int_equal(noted.count, c->left);
 		assert_true(!c->left || (noted.left[0].reason == WB_LEFT_BEYOND_SLOTS && noted.left[0].slot == 5 &&
 					 noted.left[0].id == c->told));
+		assert_int_equal(noted.count ? noted.left[0].sectors : 8, c->told || !c->left ? 8 : 8 * scene.b.geometry.capacity);
 		scene_release(&scene);
 	}
 }

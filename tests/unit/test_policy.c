@@ -999,6 +999,27 @@ static void holes_that_say_nothing_are_counted(void **state)
 	build_release(&b);
 }
 
+/* Each hole is counted once, by its slot or as lost, with as many sectors as a segment can have. */
+static void what_a_hole_without_metadata_had_is_bounded(void **state)
+{
+	struct build b;
+	struct wb_decision decision;
+
+	(void)state;
+	sound(&b, "v1");
+	lose_write(&b, 12);
+	memset(build_at(&b, wb_slot_of(&b.geometry, 13)), 0, WB_BLOCK);
+	break_seal(&b, 15);
+	build_load(&b, 0);
+	decision = decide(&b, NULL, WB_SALVAGE);
+	assert_int_equal(decision.unknown_holes, 2);
+	assert_int_equal(decision.left_segments, 2);
+	assert_int_equal(decision.left_sectors, 8 * b.geometry.capacity + 8);
+	assert_int_equal(decision.lost_segments, 1);
+	assert_int_equal(decision.lost_sectors, 8 * b.geometry.capacity);
+	build_release(&b);
+}
+
 static void salvage_leaves_ahead_and_alien_out_and_counts_them(void **state)
 {
 	struct build b;
@@ -1277,6 +1298,7 @@ int main(void)
 		cmocka_unit_test(part_readable_segments_are_not_stale_but_written),
 		cmocka_unit_test(newer_clean_copy_ends_staleness),
 		cmocka_unit_test(holes_that_say_nothing_are_counted),
+		cmocka_unit_test(what_a_hole_without_metadata_had_is_bounded),
 		cmocka_unit_test(salvage_leaves_ahead_and_alien_out_and_counts_them),
 		cmocka_unit_test(until_cuts_behind_its_id),
 		cmocka_unit_test(until_before_the_window_writes_nothing),
