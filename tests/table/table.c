@@ -493,7 +493,7 @@ unsigned reads(void)
 
 static int64_t bad_from, bad_to;
 static ino_t bad_file;
-static const char *appears;
+static _Atomic(const char *) appears;
 
 ssize_t __real_pread64(int fd, void *buffer, size_t bytes, off64_t offset);
 ssize_t __wrap_pread64(int fd, void *buffer, size_t bytes, off64_t offset);
@@ -510,15 +510,20 @@ ssize_t __wrap_pread64(int fd, void *buffer, size_t bytes, off64_t offset)
 		errno = EIO;
 		return -1;
 	}
+	char beside[64] = "";
+	const char *name = appears;
 	glob_t begun;
 
-	if (appears && !glob(text("%s.new-*", appears), 0, NULL, &begun)) {
-		int made = open(appears, O_CREAT | O_EXCL | O_WRONLY, 0600);
-
-		appears = NULL;
-		if (made < 0 || write(made, "new\n", 4) != 4 || close(made))
-			abort();
+	if (name)
+		snprintf(beside, sizeof(beside), "%s.new-*", name);
+	if (*beside && !glob(beside, 0, NULL, &begun)) {
 		globfree(&begun);
+		if (atomic_compare_exchange_strong(&appears, &name, NULL)) { /* one of several readers */
+			int made = open(name, O_CREAT | O_EXCL | O_WRONLY, 0600);
+
+			if (made < 0 || write(made, "new\n", 4) != 4 || close(made))
+				abort();
+		}
 	}
 	return __real_pread64(fd, buffer, bytes, offset);
 }
