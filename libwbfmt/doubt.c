@@ -9,6 +9,7 @@
 #include "bytes.h"
 #include "dev.h"
 #include "error.h"
+#include "evidence.h"
 #include "ring.h"
 #include "sweep.h"
 
@@ -223,6 +224,17 @@ static bool is_newer_segment(const struct question *question)
 	return false;
 }
 
+/* BACKING goes beyond the id that the segment would get: what bore that has been written back, and needs no correction. */
+static int is_written_back(const struct wb_backing_doubts *doubts, const struct wb_id_bit *bit, const struct wb_progress *progress,
+			   struct wb_error *err)
+{
+	const struct wb_search search = { doubts->ring, doubts->backing, doubts->capacity, progress };
+	bool any = false;
+	int ret = wb_evidence_above(&search, bit->id, &any, err);
+
+	return ret ? ret : any;
+}
+
 static int doubt(void *context, const struct wb_id_bit *bit, const struct wb_progress *progress, struct wb_error *err)
 {
 	const struct wb_backing_doubts *doubts = context;
@@ -243,7 +255,7 @@ static int doubt(void *context, const struct wb_id_bit *bit, const struct wb_pro
 		ret = found_id(&question) > doubts->ring->head ? is_newer_segment(&question) : is_old_segment(&question);
 	free(question.spots);
 	free(bytes);
-	return ret;
+	return ret ? ret : is_written_back(doubts, bit, progress, err);
 }
 
 struct wb_doubts wb_doubts_of(struct wb_backing_doubts *doubts)

@@ -144,6 +144,43 @@ int wb_evidence_at(const struct wb_search *search, const struct wb_scope *scope,
 	return walk(search, &every, false, &at, weigh_cut, err);
 }
 
+/* ---- above an id ---- */
+
+struct above {
+	struct standing standing;
+	uint64_t id;
+	bool any;
+};
+
+static int weigh_above(void *context, const struct wb_view *view, struct wb_error *err)
+{
+	struct above *above = context;
+	const struct wb_ring *ring = above->standing.ring;
+
+	(void)err;
+	if (view->first)
+		begin_standing(&above->standing);
+	for (size_t i = 0; i < view->count; i++)
+		take_version(&above->standing, view, i);
+	for (unsigned i = 0; view->last && i < WB_SECTORS_PER_BLOCK; i++) {
+		uint32_t held = above->standing.held[i];
+
+		above->any |= held != WB_NO_SLOT && !wb_ring_other_line(ring, held) && ring->slots[held].id > above->id &&
+			      ring->slots[held].id <= ring->head;
+	}
+	return 0;
+}
+
+int wb_evidence_above(const struct wb_search *search, uint64_t id, bool *any, struct wb_error *err)
+{
+	const struct wb_scope every = { .low = 1, .high = search->ring->head, .claims = true, .every_version = true };
+	struct above above = { .standing = { .ring = search->ring, .scope = &every }, .id = id };
+	int ret = walk(search, &every, true, &above, weigh_above, err);
+
+	*any = above.any;
+	return ret;
+}
+
 /* ---- at holes ---- */
 
 struct at_holes {

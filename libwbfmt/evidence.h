@@ -24,6 +24,10 @@ struct wb_search {
 int wb_evidence_at(const struct wb_search *search, const struct wb_scope *scope, uint64_t cut, struct wb_evidence *evidence,
 		   struct wb_error *err);
 
+/* *any: a sector demonstrably holds a version of the line at hand, up to M, that is newer than id: the driver writes back in
+ * the order of ids, so it has written that one back as well. */
+int wb_evidence_above(const struct wb_search *search, uint64_t id, bool *any, struct wb_error *err);
+
 /* holes: ascending ids. What the scope writes may lie on both sides of them. */
 int wb_evidence_at_holes(const struct wb_search *search, const struct wb_scope *scope, const uint64_t *holes, size_t n,
 			 struct wb_evidence *evidence, struct wb_error *err);

@@ -46,9 +46,19 @@ static uint64_t id_for(const struct wb_ring *ring, uint32_t index)
 	} else if (to_due && to_next) {
 		return 0;
 	}
+	/* a write of M+1-N that was lost leaves a segment of a lap before that, in place, without any flipped bit */
 	if (to_next)
-		return ring->restarted ? 0 : next;
+		return ring->restarted || (slot->class_ == WB_STALE_LAP && wb_seal_covers_data(geometry->format)) ? 0 : next;
 	return to_due && due - 1 >= ring->first_at_most - 1 ? due : 0;
+}
+
+/* A whole segment bears the id elsewhere: that write was misdirected, and the slot is what it was before. */
+static bool is_borne(const struct wb_ring *ring, uint64_t id)
+{
+	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++)
+		if (ring->slots[i].id == id && ring->slots[i].flags & WB_SLOT_SEALED)
+			return true;
+	return false;
 }
 
 void wb_ring_find_id_bits(struct wb_ring *ring)
@@ -75,7 +85,7 @@ void wb_ring_find_id_bits(struct wb_ring *ring)
 	for (unsigned bit = 0; bit < 64; bit++) {
 		/* the same accident does not happen twice: another number of slots, or another start, moves them all */
 		ring->resized |= by_bit[bit].out_of_place > 1;
-		if (by_bit[bit].in_place + by_bit[bit].out_of_place == 1)
+		if (by_bit[bit].in_place + by_bit[bit].out_of_place == 1 && !is_borne(ring, by_bit[bit].id))
 			ring->id_bits[ring->id_bit_count++] =
 				(struct wb_id_bit){ by_bit[bit].id, by_bit[bit].slot, (uint8_t)bit };
 	}

@@ -195,7 +195,7 @@ static int correct(struct work *work, struct wb_error *err)
 {
 	struct wb_ring *ring = work->ring;
 	const struct wb_decide_options *options = work->options;
-	struct wb_backing_doubts backing = { ring, work->backing };
+	struct wb_backing_doubts backing = { ring, work->backing, options->capacity };
 	struct wb_doubts doubts = options->resumed ? wb_doubts_as_before(&options->ids) : wb_doubts_of(&backing);
 
 	if (ring->corrected)

@@ -56,6 +56,7 @@ void wb_ring_find_id_bits(struct wb_ring *ring);
 struct wb_backing_doubts {
 	struct wb_ring *ring;
 	struct wb_dev *backing;
+	size_t capacity; /* of the searches, as in wb_decide_options */
 };
 struct wb_doubts wb_doubts_of(struct wb_backing_doubts *doubts);
 

@@ -61,8 +61,10 @@ static void old_id_is_corrected_when_backing_does_not_hold_the_segment(void **st
 	} cases[][3] = {
 		{ { 0, 0, 0 } },
 		{ { 20, 13, 0xff } },                                   /* 8 of 20 sectors */
-		{ { 20, 13, 0xff }, { 21, 15, 0x01 } },                 /* 9 */
-		{ { 20, 13, 0xff }, { 21, 15, 0x03 } },                 /* half of them */
+		{ { 20, 13, 0xff }, { 21, 13, 0x01 } },                 /* 9 */
+		{ { 20, 13, 0xff }, { 21, 15, 0x01 } },                 /* whoever has 15 has 13 */
+		{ { 16, 16, 0x01 } },                                   /* or 16, whatever it wrote */
+		{ { 20, 13, 0xff }, { 21, 13, 0x03 } },                 /* half of them */
 		{ { 20, 13, 0xff }, { 22, 13, 0x0f } },
 		{ { 21, 15, 0xff }, { 22, 13, 0x0f } },                 /* it, or what is newer */
 		{ { 20, 13, 0xff }, { 21, 13, 0xff }, { 22, 13, 0x0f } },
@@ -82,6 +84,42 @@ static void old_id_is_corrected_when_backing_does_not_hold_the_segment(void **st
 		assert_int_equal(decision.ids, i < 3 ? 1u << 3 : 0);
 		pair_release(&pair);
 	}
+}
+
+/* 13 lies in the slot of 15: 5, one bit away from it, is what its own slot held before. */
+static void old_id_stays_where_the_segment_lies_elsewhere(void **state)
+{
+	(void)state;
+	for (unsigned elsewhere = 0; elsewhere < 2; elsewhere++) {
+		struct pair pair;
+
+		pair_init(&pair, 3);
+		build_segment_at(&pair.b, 6, elsewhere ? 13 : 29, PUTS({ 20, 0xff, 0 }));
+		salvage(&pair, true, false, 0);
+		expect_id(&pair, elsewhere ? 5 : 13);
+		pair_release(&pair);
+	}
+}
+
+/* The writes of 9 and 13 were lost, or only that of 9: 5, one bit away from M+1, tells nothing of it. */
+static void old_id_is_not_taken_for_the_next_one(void **state)
+{
+	struct build b;
+	struct backing backing;
+	const struct wb_decide_options options = { .policy = WB_SALVAGE, .capacity = ROOM };
+	struct wb_decision decision;
+
+	(void)state;
+	build_init(&b, "v1", 6, 4);
+	backing_init(&backing, BLOCKS * 8);
+	build_log(&b, 10, 12, BLOCKS);
+	build_segment(&b, 5, PUTS({ 11, 0xff, 0 }));
+	build_load(&b, BLOCKS * 8);
+	assert_int_equal(wb_decide(&b.ring, backing.dev, &options, &decision, NULL, NULL), 0);
+	assert_int_equal(decision.corrected, 0);
+	assert_int_equal(b.ring.head, 12);
+	backing_release(&backing);
+	build_release(&b);
 }
 
 /* Sectors of one repeated byte tell nothing, and where nothing tells anything nothing is corrected. */
@@ -117,7 +155,7 @@ static void id_ahead_is_corrected_unless_backing_holds_it_under_something_older(
 		{ 0, 0, 0, true },
 		{ 20, 20, 0xff, true },  /* nothing else would be written there */
 		{ 22, 20, 0x0f, true },
-		{ 21, 22, 0xff, true },
+		{ 21, 22, 0x01, false }, /* whoever has 22 has 20 */
 		{ 21, 20, 0x01, false }, /* 22 would go over it */
 		{ 21, 20, 0xff, false },
 	};
@@ -191,6 +229,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(old_id_is_corrected_when_backing_does_not_hold_the_segment),
+		cmocka_unit_test(old_id_stays_where_the_segment_lies_elsewhere),
+		cmocka_unit_test(old_id_is_not_taken_for_the_next_one),
 		cmocka_unit_test(old_id_stays_where_nothing_can_be_compared),
 		cmocka_unit_test(id_ahead_is_corrected_unless_backing_holds_it_under_something_older),
 		cmocka_unit_test(without_backing_an_id_in_its_place_stays),
