@@ -255,7 +255,20 @@ static void next_reading(const struct work *work, const char *add, const char *p
 static void next_slots(const struct work *work, const char *add, const char *purpose)
 {
 	if (says_steps(work))
-		next_step(common_of(work), NULL, "repair dry-run slots", add, NULL, purpose);
+		next_step(common_of(work), NULL, work->ring.beyond && !common_of(work)->overrides.slots ?
+			  "repair dry-run slots size" : "repair dry-run slots", add, NULL, purpose);
+}
+
+/* Without the options that leave whole segments out. */
+static void next_detected(const struct work *work)
+{
+	const struct wb_geometry *detected = &work->cache.detected;
+	char add[64];
+
+	snprintf(add, sizeof(add), "--generation=%s --order=%u", detected->format->name, detected->order);
+	if (says_steps(work))
+		next_step(common_of(work), NULL, "repair dry-run generation order slots", add, NULL,
+			  "as whole segments of the log show it");
 }
 
 /* The options, and those that name the part of a disk that was taken for the cache. */
@@ -300,7 +313,7 @@ static void next_geometries(const struct work *work)
 	const struct wb_ring *ring = &work->ring;
 	char add[48];
 
-	if (!ring->candidate_count && common_of(work)->overrides.slots)
+	if (!ring->candidate_count && (common_of(work)->overrides.slots || (ring->beyond && common_of(work)->part.given)))
 		next_slots(work, NULL, "takes as many slots as the device has");
 	for (unsigned i = 0; i < ring->candidate_count && i < WB_CANDIDATES; i++) {
 		snprintf(add, sizeof(add), "--slots=%" PRIu64, ring->candidates[i]);
@@ -327,6 +340,10 @@ static bool say_verdict_on_geometry(const struct work *work)
 		verdict(work, "over 2 TiB the log can be read in two ways, and nothing here says which is right. Change nothing yet.");
 		next_reading(work, "--slot-address=linear", "the first of the readings below");
 		next_reading(work, "--slot-address=wrap", "the second one");
+	} else if (work->cache.detected.format) {
+		verdict(work, "the options leave out whole segments: these are %s, order %u. Change nothing yet.",
+			work->cache.detected.format->name, work->cache.detected.order);
+		next_detected(work);
 	} else if (ring->resized && missing_bytes(work)) {
 		verdict(work, "%s. Change nothing yet.", words_missing(work->cache_dev, missing_bytes(work)));
 		next_geometries(work);

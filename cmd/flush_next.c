@@ -170,6 +170,22 @@ static int say_timeline_choices(struct work *work)
 	return status;
 }
 
+/* What was detected; or wb-check, without the option that leaves segments out. */
+static void say_geometry(const struct work *work)
+{
+	const struct common *common = common_of(work);
+	const struct wb_geometry *detected = &work->cache.detected;
+	char add[64];
+
+	if (!detected->format) {
+		next_step(common, "wb-check", work->ring.beyond && !common->overrides.slots ? "slots size" : "slots", NULL, NULL,
+			  "lists the geometries that fit");
+		return;
+	}
+	snprintf(add, sizeof(add), "-n --generation=%s --order=%u", detected->format->name, detected->order);
+	next_step(common, NULL, "dry-run generation order slots", add, NULL, "as whole segments of the log show it");
+}
+
 /* What every policy refuses comes first: it must be decided before anything else can be. */
 static int say_choices(struct work *work, unsigned refused)
 {
@@ -180,7 +196,7 @@ static int say_choices(struct work *work, unsigned refused)
 		next_step(common_of(work), "wb-dump", NULL, "--segments", (const char *const[]){ work->cache_path, NULL },
 			  "shows what headers are left");
 	} else if (refused & WB_REFUSE_GEOMETRY) {
-		next_step(common_of(work), "wb-check", "slots", NULL, NULL, "lists the geometries that fit");
+		say_geometry(work);
 		if (policy == WB_STRICT && work->ring.beyond)
 			status = say_alternative(work, WB_SALVAGE);
 	} else if (refused & WB_REFUSE_RESTARTED) {

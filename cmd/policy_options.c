@@ -81,7 +81,7 @@ static const struct {
 	{ "bounds", "a length or a sector address is impossible" },
 	{ "beyond-backing", "dirty data lies beyond the end of BACKING (a wrong disk? --force=size leaves it out)" },
 	{ "zeroed", "segments read as zeroes, as after a discard (--zeroed=skip or --zeroed=replay decides)" },
-	{ "geometry", "the device was resized or its start moved (wb-check lists candidates for --slots)" },
+	{ "geometry", "the device was resized, its start moved, or an option leaves whole segments out (wb-check lists what fits)" },
 	{ "restarted", "the ring was restarted: two histories (--timeline=new or --timeline=old decides)" },
 	{ "destroyed", "no segment is valid, but there was a log" },
 	{ "record", "the record names newer segments than the log holds (--trust-record or --ignore-record decides)" },

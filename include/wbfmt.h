@@ -486,6 +486,9 @@ struct wb_cache {
 	const struct wb_format *tie; /* another generation with as much evidence, or NULL */
 	bool slots_given;            /* by the overrides */
 	bool wraps;                  /* over 2 TiB: linear and wrapped slot addresses differ */
+	/* where the caller gave a format or an order, and the evidence without them puts more whole segments in place: what it
+	 * shows, so that options do not hide a log; format NULL: none */
+	struct wb_geometry detected;
 };
 
 /* Reads sector 0 and the record and finds the generation by evidence. dev stays the caller's and must
@@ -638,7 +641,8 @@ struct wb_ring {
 	uint64_t restarted;             /* valid segments of the new line of a restarted ring; else 0 */
 	uint32_t new_slots;             /* restarted: they are all in slots below this one */
 	bool restarted_again;           /* restarted: what is above them is itself more than one line */
-	uint64_t beyond;                /* segments behind the last slot that are whole, or cannot be read: --slots left them out */
+	uint64_t beyond;                /* segments behind the last slot that are whole, or cannot be read: --slots left them out;
+					 * behind the end of a window whole ones that belong to the same ring */
 	bool resized, shifted;          /* the geometry does not fit the segments */
 	uint64_t candidates[WB_CANDIDATES]; /* numbers of slots that would make it fit, ascending */
 	unsigned candidate_count;       /* may exceed WB_CANDIDATES; that many are listed */
@@ -839,8 +843,9 @@ enum wb_refusal {
 	WB_REFUSE_BOUNDS = 16,    /* dirty misaligned, or length out of range */
 	WB_REFUSE_BEYOND = 32,    /* dirty beyond BACKING */
 	WB_REFUSE_ZEROED = 64,
-	WB_REFUSE_GEOMETRY = 128, /* resized or shifted, or whole segments lie beyond the slots that were given; strict alone
-				   * refuses where these are all older than M */
+	WB_REFUSE_GEOMETRY = 128, /* resized or shifted, or whole segments lie beyond the slots or the part that were given, or
+				   * wb_cache.detected; strict alone refuses where the first are all older than M, and where
+				   * something is valid as it was given */
 	WB_REFUSE_RESTARTED = 256,
 	WB_REFUSE_DESTROYED = 512,
 	WB_REFUSE_RECORD = 1024,  /* record_state MISSING and no record_use */

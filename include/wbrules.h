@@ -20,6 +20,8 @@ X(TIE, "ambiguous-generation", WARNING, "two generations explain the segments eq
 X(WRAP, "wrap", WARNING,
   "over 2 TiB: drivers compute slot addresses in 32 bits, so two readings exist (--slot-address=linear|wrap)")
 X(CUT_SHORT, "cut-short", DAMAGE, "the device or file ends before its slots do: if this is a copy, copy it again")
+X(OTHER_GEOMETRY, "other-geometry", DAMAGE,
+  "the options that were given leave out whole segments of another generation or order")
 X(DESTROYED, "destroyed", DAMAGE, "no segment is valid, but headers prove that there was a log")
 X(RESIZED, "resized", DAMAGE, "segments lie where another number of slots would put them: the device was resized")
 X(SHIFTED, "shifted", DAMAGE, "all segments are out of place by the same distance: the start of the device moved")

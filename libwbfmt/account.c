@@ -29,10 +29,10 @@ static uint64_t most_sectors(const struct wb_geometry *geometry)
 	return (uint64_t)WB_SECTORS_PER_BLOCK * geometry->capacity;
 }
 
-/* ---- slots that --slots leaves out ---- */
+/* ---- slots that --slots or --size leave out ---- */
 
-/* The segment's own bytes agree, whatever its place. */
-static bool is_intact(const struct wb_geometry *geometry, struct wb_dev *dev, uint32_t slot, uint8_t *bytes)
+/* The segment at that byte of dev: its own bytes agree, whatever its place. */
+static bool is_intact(const struct wb_geometry *geometry, struct wb_dev *dev, uint64_t at, uint8_t *bytes)
 {
 	struct wb_header header;
 	uint32_t size;
@@ -43,7 +43,7 @@ static bool is_intact(const struct wb_geometry *geometry, struct wb_dev *dev, ui
 	if (!wb_seal_covers_data(geometry->format))
 		return header.id && wb_seal_laps(geometry, bytes, &header);
 	size = WB_BLOCK * (header.length + 1);
-	if (wb_dev_read(dev, wb_slot_offset(geometry, slot) + WB_BLOCK, bytes + WB_BLOCK, size - WB_BLOCK, NULL))
+	if (wb_dev_read(dev, at + WB_BLOCK, bytes + WB_BLOCK, size - WB_BLOCK, NULL))
 		return header.id;
 	return wb_seal_match(header.checksum, wb_crc32c(~0u, bytes + WB_SUMMED_FROM, size - WB_SUMMED_FROM));
 }
@@ -63,35 +63,100 @@ static void take_header(const struct wb_geometry *geometry, const uint8_t *bytes
 	}
 }
 
+/* The slots behind those of the ring. Behind the end of the part that is the cache another one may begin. */
+struct behind {
+	struct wb_geometry all;  /* as if the part went on up to the end of the device */
+	struct wb_dev *whole;
+	uint64_t start;          /* of the part in it, modulo 2^64 */
+	uint32_t inside;         /* slots below are in the part */
+	uint64_t newest, offset; /* the newest id that stands in the ring; how far it is ahead of its slot */
+};
+
+static bool find_behind(const struct wb_ring *ring, struct behind *behind)
+{
+	const struct wb_geometry *given = &ring->cache->geometry;
+	struct wb_dev *dev = ring->cache->dev, *whole = wb_dev_whole(dev);
+	struct wb_geometry part = { .slots = 0 };
+	uint64_t start = (uint64_t)wb_dev_start(dev);
+
+	*behind = (struct behind){ .whole = whole, .start = start };
+	if (given->wrap || wb_geometry_init(&behind->all, given->format, given->order, wb_dev_size(whole) - start, 0, NULL) ||
+	    behind->all.slots <= given->slots)
+		return false;
+	if (!wb_geometry_init(&part, given->format, given->order, wb_dev_size(dev), 0, NULL))
+		behind->inside = part.slots;
+	for (uint32_t i = 0; i < given->slots; i++)
+		if (wb_ring_stands(ring, i) && ring->slots[i].id > behind->newest) {
+			behind->newest = ring->slots[i].id;
+			behind->offset = behind->newest - 1 - i;
+		}
+	return true;
+}
+
+/* A ring of all slots has it there, in whatever lap; or one of fewer that has the newest segment where that stands. */
+static bool is_of_this_ring(const struct behind *behind, uint32_t slot, const struct wb_header *header)
+{
+	uint64_t offset = header->id - 1 - slot, slots = behind->offset - offset;
+
+	if (!header->id || header->id - 1 < slot)
+		return false;
+	if (offset % behind->all.slots == 0)
+		return !behind->all.format->lap.width || header->lap == wb_lap_of(&behind->all, header->id);
+	if (!behind->newest || offset > behind->offset)
+		return false;
+	return offset == behind->offset ? offset > slot : slots > slot && offset % slots == 0;
+}
+
+/* Whether a slot holds something that may not be left behind; bytes: of a whole segment. */
+static bool look_behind(const struct behind *behind, uint32_t slot, uint8_t *bytes, struct wb_left *left)
+{
+	uint64_t at = behind->start + wb_slot_offset(&behind->all, slot), size = wb_dev_size(behind->whole);
+	struct wb_header header;
+
+	*left = (struct wb_left){ .slot = slot, .reason = WB_LEFT_BEYOND_SLOTS, .class_ = WB_FOREIGN,
+				  .sectors = most_sectors(&behind->all) };
+	if (at > size || size - at < WB_BLOCK)
+		return false;
+	if (wb_dev_read(behind->whole, at, bytes, WB_BLOCK, NULL)) {
+		left->class_ = WB_UNREADABLE;
+		return slot < behind->inside;
+	}
+	wb_header_decode(behind->all.format, bytes, &header);
+	if ((slot >= behind->inside && !is_of_this_ring(behind, slot, &header)) ||
+	    !is_intact(&behind->all, behind->whole, at, bytes))
+		return false;
+	take_header(&behind->all, bytes, left);
+	return true;
+}
+
+/* A ring goes on without gaps, but for what v0 discarded; what lies behind the part may be a disk of any size. */
+#define GAP 4096u
+
 int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *options, struct wb_decision *decision,
 		      uint64_t *newest, const struct wb_progress *progress, struct wb_error *err)
 {
-	const struct wb_geometry *given = &ring->cache->geometry;
-	struct wb_dev *dev = ring->cache->dev;
-	struct wb_geometry all;
+	const uint32_t first = ring->cache->geometry.slots, gap = (uint32_t)wb_max(GAP, first);
+	struct behind behind;
 	void *bytes = NULL;
 	int ret = 0;
 
 	*newest = 0;
-	if (given->wrap || wb_geometry_init(&all, given->format, given->order, wb_dev_size(dev), 0, NULL) ||
-	    all.slots <= given->slots)
+	if (!find_behind(ring, &behind))
 		return 0;
 	if (posix_memalign(&bytes, WB_BLOCK, WB_BLOCK * (WB_CAPACITY_MAX + 1u)))
 		return wb_no_memory(err, "the slots beyond the ring");
-	for (uint32_t slot = given->slots; slot < all.slots; slot++) {
-		struct wb_left left = { .slot = slot, .reason = WB_LEFT_BEYOND_SLOTS, .class_ = WB_FOREIGN,
-					.sectors = most_sectors(&all) };
+	for (uint32_t slot = first, without = 0; slot < behind.all.slots && without < gap; slot++) {
+		struct wb_left left;
 
-		if ((slot - given->slots) % 64 == 0)
-			ret = wb_poll(progress, "looking beyond the slots", slot - given->slots, all.slots - given->slots, err);
+		if ((slot - first) % 64 == 0)
+			ret = wb_poll(progress, "looking beyond the slots", slot - first, behind.all.slots - first, err);
 		if (ret)
 			break;
-		if (wb_dev_read(dev, wb_slot_offset(&all, slot), bytes, WB_BLOCK, NULL))
-			left.class_ = WB_UNREADABLE;
-		else if (!is_intact(&all, dev, slot, bytes))
+		bool found = look_behind(&behind, slot, bytes, &left);
+
+		without = found || slot < behind.inside ? 0 : without + 1;
+		if (!found)
 			continue;
-		else
-			take_header(&all, bytes, &left);
 		decision->left_segments++;
 		decision->left_sectors += left.sectors;
 		*newest = wb_max(*newest, left.id);
@@ -226,17 +291,17 @@ int wb_account(struct wb_ring *ring, const struct wb_decide_options *options, st
 /* ---- how it ends ---- */
 
 /* Dirty sectors that are not on BACKING, or may be older there than they were. */
-static bool leaves_out(const struct wb_decide_options *options, const struct wb_decision *decision,
-		       const struct wb_replay_result *result)
+static bool leaves_out(const struct wb_ring *ring, const struct wb_decide_options *options,
+		       const struct wb_decision *decision, const struct wb_replay_result *result)
 {
-	return decision->left_segments || decision->stale_sectors || decision->unknown_holes || result->unreadable_sectors ||
+	return ring->cache->detected.format || decision->left_segments || decision->stale_sectors || decision->unknown_holes || result->unreadable_sectors ||
 	       result->contested_sectors || (decision->zeroed_skipped && options->policy != WB_STRICT);
 }
 
 unsigned wb_decision_status(const struct wb_ring *ring, const struct wb_decide_options *options,
 			    const struct wb_decision *decision, const struct wb_replay_result *result)
 {
-	bool left = leaves_out(options, decision, result);
+	bool left = leaves_out(ring, options, decision, result);
 	bool line = ring->restarted && ring->options.timeline != WB_TIMELINE_NONE;
 	bool prefix = options->policy == WB_PREFIX || options->until_given;
 	bool trusted = ring->options.record_use == WB_RECORD_TRUST;
@@ -254,6 +319,6 @@ bool wb_decision_may_end(const struct wb_ring *ring, const struct wb_decide_opti
 	bool line = ring->restarted && ring->options.timeline != WB_TIMELINE_NONE;
 	bool prefix = options->policy == WB_PREFIX && decision->cut;
 
-	return !decision->refused && !leaves_out(options, decision, result) && !decision->zeroed_skipped && !prefix &&
+	return !decision->refused && !leaves_out(ring, options, decision, result) && !decision->zeroed_skipped && !prefix &&
 	       !options->until_given && ring->options.record_use != WB_RECORD_TRUST && !line && !decision->record_contradicted;
 }

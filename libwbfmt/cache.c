@@ -169,7 +169,7 @@ static int adopt(struct wb_cache *cache, const struct wb_bid *bid, const struct 
 	cache->wraps = wb_geometry_wraps(&bid->geometry);
 	cache->proofs = bid->proofs;
 	cache->witnesses = bid->witnesses;
-	cache->residue = has_residue(cache);
+	cache->residue = !cache->detected.format && has_residue(cache);
 	if (!has_magic(cache) && !cache->proofs && !knows_geometry(cache))
 		return not_a_cache(cache, err);
 	if (cache->wraps && overrides->address == WB_ADDRESS_AUTO)
@@ -305,9 +305,31 @@ static struct wb_overrides with_marker(const struct wb_overrides *overrides, con
 	return merged;
 }
 
+/* What the caller knows better must not hide what whole segments show without it. */
+static int detect(struct wb_cache *cache, const struct wb_overrides *overrides, const struct wb_bid *given, struct wb_error *err)
+{
+	struct wb_overrides none = { .address = overrides->address };
+	struct wb_cache plain = *cache;
+	struct wb_bid found;
+
+	if (!overrides->format && !overrides->order)
+		return 0;
+	if (knows_geometry(cache))
+		none = with_marker(&none, &cache->marker);
+	plain.tie = NULL;
+	int ret = find_reading(&plain, &none, &found, err);
+
+	if (ret || !found.geometry.format || plain.tie || found.witnesses <= given->witnesses)
+		return ret;
+	if (found.geometry.format != given->geometry.format || found.geometry.order != given->geometry.order)
+		cache->detected = found.geometry;
+	return 0;
+}
+
 int wb_cache_open(struct wb_cache *cache, struct wb_dev *dev, const struct wb_overrides *overrides,
 		  struct wb_error *err)
 {
+	const struct wb_overrides *const by_caller = overrides;
 	struct wb_overrides merged;
 	struct wb_bid best;
 	int ret;
@@ -325,7 +347,9 @@ int wb_cache_open(struct wb_cache *cache, struct wb_dev *dev, const struct wb_ov
 		return ret;
 	if (!best.geometry.format)
 		return nothing_fits(cache, overrides, err);
-	ret = adopt(cache, &best, overrides, err);
+	ret = detect(cache, by_caller, &best, err);
+	if (!ret)
+		ret = adopt(cache, &best, overrides, err);
 	if (!ret && cache->super != WB_SUPER_GOOD)
 		ret = without_super(cache, overrides, err);
 	return ret;

@@ -144,6 +144,10 @@ static void check_size(const struct wb_ring *ring, struct report *report)
 static void check_patterns(const struct wb_ring *ring, struct report *report)
 {
 	check_size(ring, report);
+	if (ring->cache->detected.format) {
+		tell_device(report, WB_RULE_OTHER_GEOMETRY, 0, WB_NO_OFFSET);
+		return;
+	}
 	if (ring->destroyed)
 		tell_device(report, WB_RULE_DESTROYED, 0, WB_NO_OFFSET);
 	if (ring->resized)
@@ -270,7 +274,7 @@ int wb_check(struct wb_ring *ring, const struct wb_proof *proof,
 	check_patterns(ring, &report);
 	if (proof && proof->pair == WB_PAIR_CONTRADICTED)
 		tell_device(&report, WB_RULE_BACKING_MISMATCH, 0, WB_NO_OFFSET);
-	if (ring->resized || ring->shifted || ring->destroyed)
+	if (ring->cache->detected.format || ring->resized || ring->shifted || ring->destroyed)
 		return 0;
 	for (uint32_t i = 0; i < ring->cache->geometry.slots && !report.stopped; i++) {
 		int ret = check_slot(ring, i, &report, err);

@@ -164,6 +164,58 @@ static void a_number_of_slots_that_leaves_whole_segments_out_is_damage_and_no_st
 	expect(0, "wb-check cache.img backing.img");
 }
 
+/* A log that is not there as the options have it is not empty. */
+static void options_that_hide_whole_segments_end_no_log(void **state)
+{
+	static const char six[] = "generation v2\nslots 6\nbacking 65536\nrange 1 9 blocks 4 seed 1 span 4096\n",
+			  eight[] = "generation v2\nslots 8\nbacking 65536\nrange 1 20 blocks 4 seed 1 span 4096\n",
+			  one[] = "generation v2\nslots 2\nbacking 65536\nrange 1 1 blocks 4 seed 1 span 4096\n",
+			  old[] = "generation v0\norder 5\nslots 6\nbacking 65536\nrange 1 9 blocks 2 seed 1 span 4096\n";
+	static const char as_v2[] = "--generation=v2 --order=10 ", as_v0[] = "--generation=v0 --order=5 ";
+	static const struct { const char *image, *options, *next; } cases[] = {
+		{ six, "--order=7 ", as_v2 },			 { six, "--generation=v1 --order=7 ", as_v2 },
+		{ six, "--generation=v0 --order=5 --slots=3 ", as_v2 },
+		{ one, "--generation=v0 --order=10 ", as_v2 },	 { old, "--order=6 ", as_v0 },
+		{ eight, "--size=3M ", "" },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		make_cache_of(cases[i].image);
+		copy("cache.img", "before.img");
+		expect(4, "wb-check --require-clean %scache.img", cases[i].options);
+		if (!has(out, text("next        wb-check --require-clean %scache.img\n", cases[i].next)))
+			fail_msg("%s: %s", cases[i].options, out);
+		expect(4, "wb-flush-dirty -y %scache.img backing.img", cases[i].options);
+		assert_true(same("cache.img", "before.img"));
+		if (!has(out, *cases[i].next ? text("next        wb-flush-dirty --yes -n %scache.img", cases[i].next) :
+					       "next        wb-check cache.img"))
+			fail_msg("%s: %s", cases[i].options, out);
+		run("wb-flush-dirty -y --policy=salvage --force=stateless %scache.img backing.img", cases[i].options);
+		assert_true(status & 4 && same("cache.img", "before.img"));
+	}
+}
+
+/* The next partition is another cache, or none. */
+static void a_cache_behind_the_part_is_none_of_its_own(void **state)
+{
+	size_t bytes, more;
+
+	(void)state;
+	make_cache_of("slots 6\nbacking 65536\nrange 1 26 blocks 4 seed 2 span 4096\n");
+	char *second = load("cache.img", &more);
+
+	for (unsigned newest = 3; newest < 16; newest += 3) {
+		make_cache_of(text("slots 6\nbacking 65536\nrange 1 %u blocks 4 seed 1 span 4096\n", newest));
+		char *first = load("cache.img", &bytes);
+
+		put("cache.img", (int64_t)bytes, second, more);
+		expect(0, "wb-flush-dirty -y --start=0 --size=%zu cache.img backing.img", bytes);
+		free(first);
+	}
+	free(second);
+}
+
 static void until_id_0_is_not_advised(void **state)
 {
 	(void)state;
@@ -246,6 +298,8 @@ int main(void)
 		table_test(options_that_mean_nothing_are_not_offered_and_the_nearest_is_named),
 		table_test(repair_n_says_what_would_be_changed_and_exits_like_the_repair),
 		table_test(a_number_of_slots_that_leaves_whole_segments_out_is_damage_and_no_step_repeats_it),
+		table_test(options_that_hide_whole_segments_end_no_log),
+		table_test(a_cache_behind_the_part_is_none_of_its_own),
 		table_test(until_id_0_is_not_advised),
 		table_test(unproven_pair_with_nothing_to_write_is_no_refusal),
 		table_test(record_missing_says_what_each_choice_would_write_and_how_to_decide),

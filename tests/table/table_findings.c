@@ -194,6 +194,12 @@ static void make_contradicted_record(void)
 	put("cache.img", 2047 * 512, "\2", 1);
 }
 
+static void make_hidden(void)
+{
+	make_cache("v2-simple");
+	options = "--order=7 ";
+}
+
 static void make_residue(void)
 {
 	make_cache("v2-wrapped");
@@ -225,6 +231,7 @@ static const struct fault {
 	{ "record-unreadable", NULL, "unsealed-data", make_unreadable_record }, /* in v1 and v2 a warning */
 	{ "ambiguous-generation", "v0-tie", "unsealed-data", NULL }, /* the older is v0, not to be read without that warning */
 	{ "wrap", NULL, NULL, make_wrapping },
+	{ "other-geometry", NULL, NULL, make_hidden },
 	{ "destroyed", "v2-destroyed", NULL, NULL },
 	{ "resized", "v2-grown", NULL, NULL },
 	{ "shifted", "v2-shifted", NULL, NULL },
