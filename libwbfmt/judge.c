@@ -30,6 +30,14 @@ bool wb_ring_goes_on(const struct wb_ring *ring, uint32_t index)
 	return ring->restarted && index >= ring->new_slots && ring->slots[index].id == wb_ring_new_id(ring, index);
 }
 
+bool wb_ring_is_odd(const struct wb_ring *ring, uint32_t index)
+{
+	uint64_t slots = geometry_of(ring)->slots;
+
+	return ring->restarted && index < ring->new_slots && wb_slot_valid(&ring->slots[index]) && ring->slots[index].id > slots &&
+	       ring->slots[ring->new_slots - 1].id <= slots;
+}
+
 /* Nothing tells whose a broken segment is: it is the line's at hand if that may have written it. */
 bool wb_ring_other_line(const struct wb_ring *ring, uint32_t index)
 {
@@ -40,7 +48,7 @@ bool wb_ring_other_line(const struct wb_ring *ring, uint32_t index)
 	bool perhaps_new = wb_ring_goes_on(ring, index) && !wb_slot_valid(&ring->slots[index]);
 
 	if (ring->options.timeline == WB_TIMELINE_NEW)
-		return index >= ring->new_taken && !perhaps_new;
+		return (index >= ring->new_taken && !perhaps_new) || wb_ring_is_odd(ring, index);
 	return index < ring->new_slots || (perhaps_new && (id > ring->head ? id - ring->head : ring->head - id) >= slots);
 }
 

@@ -14,12 +14,14 @@ static bool has_metablocks(const struct wb_ring *ring, uint32_t slot)
 	       wb_length_in_range(&ring->cache->geometry, at->length) && wb_slot_of(&ring->cache->geometry, at->id) == slot;
 }
 
-/* Above another dialect, in that of the new line and under an id that goes on with it: its own, if writes between were lost. */
+/* Beside the new line, in its dialect: the ring may have lost writes and not been restarted, and what goes on with the line, or is
+ * of a later lap, is newer. */
 static bool may_go_on(const struct wb_ring *ring, uint32_t slot)
 {
 	uint16_t change = ring->slots[slot].flags ^ ring->slots[ring->new_slots - 1].flags;
 
-	return ring->restarted_again && wb_ring_goes_on(ring, slot) && wb_slot_valid(&ring->slots[slot]) && !(change & WB_SLOT_RAW);
+	return wb_ring_is_odd(ring, slot) ||
+	       (wb_ring_goes_on(ring, slot) && wb_slot_valid(&ring->slots[slot]) && !(change & WB_SLOT_RAW));
 }
 
 /* Of the time line that was not chosen; only a newer one claims. Its ids go on with each other: a broken one of another lap is

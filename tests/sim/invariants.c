@@ -134,24 +134,34 @@ static void find_lines(struct inquest *inquest)
 			inquest->new_slots = k;
 }
 
+/* Of a later lap in a new line of the first. */
+static bool is_odd(const struct inquest *inquest, unsigned int slot)
+{
+	unsigned int last = inquest->new_slots;
+
+	while (last && !is_valid(inquest, last - 1))
+		last--;
+	return slot < last && is_valid(inquest, slot) && inquest->witnesses[slot].id > inquest->ring &&
+	       inquest->witnesses[last - 1].id <= inquest->ring;
+}
+
 static bool is_at_hand(const struct inquest *inquest, unsigned int slot)
 {
 	return !inquest->new_slots || inquest->line == LINE_NONE ||
-	       (slot < inquest->new_slots) == (inquest->line == LINE_NEW);
+	       (slot < inquest->new_slots && !(inquest->line == LINE_NEW && is_odd(inquest, slot))) == (inquest->line == LINE_NEW);
 }
 
-/* Beyond the other dialect, in that of the new line and of its lap: its own, if what was between is lost. */
+/* In the dialect and the lap of the new line: its own, if what was between is lost. */
 static bool may_go_on(const struct inquest *inquest, unsigned int slot)
 {
-	unsigned int low = 0;
-	bool other = false;
+	unsigned int last = inquest->new_slots;
 
-	while (!is_valid(inquest, low))
-		low++;
-	for (unsigned int i = inquest->new_slots; i < slot; i++)
-		other |= is_valid(inquest, i) && inquest->witnesses[i].raw != inquest->witnesses[low].raw;
-	return inquest->line == LINE_NEW && inquest->driver->config->generation == 2 && other && is_valid(inquest, slot) &&
-	       inquest->witnesses[slot].id <= inquest->ring && inquest->witnesses[slot].raw == inquest->witnesses[low].raw;
+	while (last && !is_valid(inquest, last - 1))
+		last--;
+	return last && inquest->line == LINE_NEW && is_valid(inquest, slot) &&
+	       (is_odd(inquest, slot) ||
+		(inquest->witnesses[slot].id == inquest->witnesses[last - 1].id + (slot - (last - 1)) &&
+		 inquest->witnesses[slot].raw == inquest->witnesses[last - 1].raw));
 }
 
 static void find_head(struct inquest *inquest)

@@ -823,6 +823,34 @@ static void what_may_be_of_the_new_line_is_not_overwritten(void **state)
 	}
 }
 
+/* Five slots hold 1, what is left of 2, 8, 4 and 5: a restart in the second lap, or 6 and 7 were lost, and then 5 is newer than 1.
+ * BACKING has 5, or 4, or neither. */
+static void lap_1_above_later_laps_may_be_newer_than_the_new_line(void **state)
+{
+	(void)state;
+	for (uint64_t held = 3; held <= 5; held++)
+		for (unsigned policy = WB_STRICT; policy <= WB_SALVAGE; policy++) {
+			static const uint64_t ids[] = { 1, 2, 8, 4, 5 };
+			static const struct wb_ring_options options = { .timeline = WB_TIMELINE_NEW };
+			struct scene scene;
+
+			memset(&scene, 0, sizeof(scene));
+			build_init(&scene.b, "v1", 5, 5);
+			backing_init(&scene.backing, BLOCKS * 8);
+			for (size_t i = 0; i < LENGTH_OF(ids); i++)
+				build_segment(&scene.b, ids[i], PUTS({ ids[i] == 8 ? 8 : 0, 0xff, 0 }, { 10 + ids[i], 0xff, 0 }));
+			break_seal(&scene.b, 2);
+			backing_write(&scene.backing, 0, 0xff, held);
+			build_load_on(&scene.b, NULL, &options);
+			assert_int_equal(scene.b.ring.restarted, 1);
+			decide(&scene, (enum wb_policy)policy);
+			assert_int_equal(scene.decision.refused, held > 3 && policy != WB_SALVAGE ? WB_REFUSE_REGRESS : 0);
+			assert_int_equal(backing_holds(&scene.backing, 0, held), held > 3);
+			assert_int_equal(backing_holds(&scene.backing, 11 * 8, 1), !scene.decision.refused);
+			scene_release(&scene);
+		}
+}
+
 /* 1 is whole; 5 and 6 of the second lap of three slots are not, and the write of 4 was lost. Neither was never written. */
 static void headers_of_a_later_lap_are_no_garbage(void **state)
 {
@@ -862,6 +890,7 @@ int main(void)
 		cmocka_unit_test(what_may_go_on_with_the_new_line_is_not_overwritten),
 		cmocka_unit_test(torn_tail_of_the_new_line_is_weighed_too),
 		cmocka_unit_test(what_may_be_of_the_new_line_is_not_overwritten),
+		cmocka_unit_test(lap_1_above_later_laps_may_be_newer_than_the_new_line),
 		cmocka_unit_test(headers_of_a_later_lap_are_no_garbage),
 		cmocka_unit_test(torn_tail_that_was_written_back_is_rotten),
 		cmocka_unit_test(of_a_tail_that_writes_a_block_twice_the_second_version_counts),

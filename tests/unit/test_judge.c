@@ -1078,6 +1078,23 @@ static void odd_id_among_those_of_the_first_lap(void **state)
 	}
 }
 
+/* Lost writes and flipped bits of one ring may look like a restart: what is of a later lap is not in the new line. */
+static void new_line_of_the_first_lap_has_no_ids_of_later_ones(void **state)
+{
+	struct table t;
+
+	(void)state;
+	table_init(&t, "v2", 8);
+	log_of(&t, 13, 16);
+	valid(&t, 1);
+	valid(&t, 10);
+	valid(&t, 4);
+	t.ring.options.timeline = WB_TIMELINE_NEW;
+	expect(&t, 4, 1, 2, "LorLoooo");
+	assert_int_equal(t.ring.new_slots, 4);
+	table_release(&t);
+}
+
 static void sealed_raw(struct table *t, uint32_t from, uint32_t to)
 {
 	for (uint32_t i = from; i < to; i++)
@@ -1864,6 +1881,7 @@ int main(void)
 		cmocka_unit_test(each_time_line_is_judged_as_a_ring),
 		cmocka_unit_test(torn_tail_of_the_new_line_is_no_hole_of_the_old_one),
 		cmocka_unit_test(odd_id_among_those_of_the_first_lap),
+		cmocka_unit_test(new_line_of_the_first_lap_has_no_ids_of_later_ones),
 		cmocka_unit_test(dialects_are_time_lines),
 		cmocka_unit_test(lines_of_two_dialects_in_the_first_lap),
 		cmocka_unit_test(time_line_means_nothing_without_a_restart),
