@@ -703,8 +703,8 @@ int wb_ring_correct(struct wb_ring *ring, const struct wb_doubts *doubts, const 
 int wb_ring_weigh_tail(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
 		       struct wb_error *err);
 /* v1 and v2 under WB_RECORD_TRUST: finds the segments that are left out for it although BACKING does not hold them.
- * v0: whether most newest versions at or below the record, of the sectors that tell something, are neither on BACKING nor
- * zeroed. Then the record is not what the driver wrote, or BACKING is an older copy: wb_ring.record_contradicted. */
+ * v0: whether of the newest segments at or below the record, however few, most newest versions that tell something are neither
+ * on BACKING nor zeroed. Then the record is not what the driver wrote, or BACKING is an older copy: wb_ring.record_contradicted. */
 int wb_ring_weigh_record(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
 			 struct wb_error *err);
 

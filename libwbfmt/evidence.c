@@ -434,7 +434,7 @@ int wb_ring_weigh_tail(struct wb_ring *ring, struct wb_dev *backing, size_t capa
 
 struct at_record {
 	struct standing standing;
-	uint64_t lost, kept; /* sectors whose newest version is at or below the record */
+	int64_t *lost; /* by slot: sectors whose newest version it has and that are lost, less those that are kept */
 };
 
 static int weigh_record(void *context, const struct wb_view *view, struct wb_error *err)
@@ -455,12 +455,38 @@ static int weigh_record(void *context, const struct wb_view *view, struct wb_err
 		if (!((standing->equal | standing->differs) & bit) || ring->slots[slot].id > ring->record ||
 		    !wb_slot_valid(&ring->slots[slot]) || (standing->uniform & ~standing->zero & bit))
 			continue;
-		if ((standing->equal | standing->zero) & bit)
-			at->kept++;
-		else
-			at->lost++;
+		at->lost[slot] += (standing->equal | standing->zero) & bit ? -1 : 1;
 	}
 	return 0;
+}
+
+/* The driver writes back in the order of ids: a record that is right has its newest segments on BACKING, and one that is not may
+ * still be right about older ones. What M+1 went over, or will, is proven without it. */
+static bool is_contradicted(const struct wb_ring *ring, const int64_t *lost)
+{
+	const struct wb_geometry *geometry = &ring->cache->geometry;
+	uint64_t proven = ring->head >= geometry->slots ? ring->head - geometry->slots + 1 : 0;
+	int64_t sum = 0;
+
+	for (uint64_t id = ring->record; id > proven && sum <= 0; id--)
+		if (ring->slots[wb_slot_of(geometry, id)].id == id)
+			sum += lost[wb_slot_of(geometry, id)];
+	return sum > 0;
+}
+
+static int weigh_binding(const struct wb_search *search, const struct wb_scope *window, struct wb_error *err)
+{
+	struct wb_ring *ring = search->ring;
+	struct at_record at = { .standing = { .ring = ring, .scope = window, .unplanned_too = true } };
+	int ret;
+
+	at.lost = calloc(ring->cache->geometry.slots, sizeof(*at.lost));
+	if (!at.lost)
+		return wb_no_memory(err, "looking for evidence");
+	ret = walk(search, window, true, &at, weigh_record, err);
+	ring->record_contradicted = !ret && is_contradicted(ring, at.lost);
+	free(at.lost);
+	return ret;
 }
 
 /* What is left out because the record is trusted, and is the newest version of a sector that BACKING does not hold. */
@@ -488,16 +514,16 @@ int wb_ring_weigh_record(struct wb_ring *ring, struct wb_dev *backing, size_t ca
 {
 	const struct wb_scope window = { .low = 1, .high = ring->head, .claims = true, .every_version = true };
 	const struct wb_search search = { ring, backing, capacity, progress };
-	struct at_record at = { .standing = { .ring = ring, .scope = &window, .unplanned_too = true } };
+	struct standing standing = { .ring = ring, .scope = &window, .unplanned_too = true };
 	bool binds = ring->cache->geometry.format->record_binds;
 	int ret = 0;
 
+	ring->record_contradicted = false;
 	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++)
 		ring->slots[i].flags &= (uint16_t)~WB_SLOT_NOT_ON_BACKING;
 	if (!binds && ring->record && ring->options.record_use == WB_RECORD_TRUST)
-		ret = walk(&search, &window, true, &at.standing, weigh_trusted, err);
+		ret = walk(&search, &window, true, &standing, weigh_trusted, err);
 	if (binds && ring->record && ring->record <= ring->head)
-		ret = walk(&search, &window, true, &at, weigh_record, err);
-	ring->record_contradicted = at.lost > at.kept;
+		ret = weigh_binding(&search, &window, err);
 	return ret;
 }

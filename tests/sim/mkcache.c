@@ -403,15 +403,20 @@ static void do_range(const uint64_t *a)
 static void do_writeback(const uint64_t *a)
 {
 	uint64_t id = 0;
+	bool more = true;
 
-	while (id != UNSET && id <= a[0]) {
-		uint64_t next = UNSET;
+	while (more && id <= a[0]) {
+		uint64_t next = UINT64_MAX; /* an id, too */
 
-		for (size_t i = 0; i < segment_count; i++)
+		more = false;
+		for (size_t i = 0; i < segment_count; i++) {
 			if (segments[i].id == id)
 				segment_write_back(&segments[i]);
-			else if (segments[i].id > id && segments[i].id < next)
+			if (segments[i].id > id && segments[i].id <= next) {
 				next = segments[i].id;
+				more = true;
+			}
+		}
 		id = next;
 	}
 }

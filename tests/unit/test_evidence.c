@@ -406,10 +406,14 @@ static void record_is_contradicted_by_what_backing_lacks(void **state)
 {
 	static const struct {
 		uint64_t on_backing; /* up to this id */
-		uint64_t zeroed;     /* and so are the data of these */
+		uint64_t zeroed;     /* so many more are */
+		uint64_t newest;     /* and, if it is not 0, from this one on they are again */
 		bool contradicted;
 	} cases[] = {
-		{ 0, 0, true }, { 2, 0, true }, { 3, 0, false }, { 6, 0, false }, { 0, 3, false }, { 1, 2, false }, { 1, 1, true },
+		{ 0, 0, 0, true }, { 2, 0, 0, true }, { 4, 0, 0, true }, { 5, 0, 0, true }, { 6, 0, 0, false }, { 0, 3, 0, true },
+		{ 0, 6, 0, false }, { 1, 5, 0, false }, { 1, 4, 0, true },
+		/* of those the newest are there: what is missing is another's fault */
+		{ 2, 0, 5, false }, { 2, 0, 6, true }, { 4, 0, 6, false },
 	};
 
 	(void)state;
@@ -423,6 +427,8 @@ static void record_is_contradicted_by_what_backing_lacks(void **state)
 			backing_write(&scene.backing, id, 0xff, id);
 		for (uint64_t id = 1; id <= cases[i].zeroed; id++)
 			memset(build_at(&scene.b, (uint32_t)(cases[i].on_backing + id - 1)) + WB_BLOCK, 0, WB_BLOCK);
+		for (uint64_t id = cases[i].newest; id && id <= 6; id++)
+			backing_write(&scene.backing, id, 0xff, id);
 		build_load(&scene.b, BLOCKS * 8);
 		decide(&scene, WB_STRICT);
 		assert_int_equal(scene.decision.record_contradicted, cases[i].contradicted);
