@@ -221,10 +221,9 @@ static bool is_accounted(const struct wb_ring *ring, const struct wb_decision *d
 	case WB_TORN_HEAD:
 	case WB_STALE_LAP:
 	case WB_ZEROED:
+	case WB_FOREIGN:
 	case WB_CLASSES:
 		return true;
-	case WB_FOREIGN:
-		return !is_whole(slot);
 	case WB_OLD:
 		left->reason = WB_LEFT_RECORD;
 		if (slot->flags & WB_SLOT_NOT_ON_BACKING)

@@ -347,8 +347,7 @@ static bool is_alien(const struct wb_ring *ring, uint32_t index, uint64_t due, b
 	const struct wb_slot *slot = &ring->slots[index];
 	uint64_t belongs = next_slot && ring->head + 1 ? ring->head + 1 : due;
 
-	/* beyond the slot of M+1 a whole segment is a leftover from before the format, unless nothing else is known */
-	if (!(slot->flags & WB_SLOT_SEALED) || (!due && !next_slot && ring->head))
+	if (!(slot->flags & WB_SLOT_SEALED))
 		return false;
 	if (wb_seal_covers_data(geometry_of(ring)->format))
 		return true;

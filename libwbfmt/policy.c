@@ -63,6 +63,22 @@ static bool any_live_with(const struct wb_ring *ring, uint16_t flag)
 	return false;
 }
 
+/* Beyond the slot of M+1 in the first lap a whole segment is a leftover from before the format: it is left out, and stops
+ * nobody. */
+static bool is_leftover(const struct wb_ring *ring, uint32_t slot)
+{
+	return ring->head && !wb_ring_due(ring, slot) && wb_slot_of(&ring->cache->geometry, ring->head + 1) != slot &&
+	       !wb_ring_stands(ring, slot);
+}
+
+static bool any_alien(const struct wb_ring *ring)
+{
+	for (uint32_t i = 0; ring->classes[WB_ALIEN_ID] && i < ring->cache->geometry.slots; i++)
+		if (ring->slots[i].class_ == WB_ALIEN_ID && !is_leftover(ring, i))
+			return true;
+	return false;
+}
+
 static unsigned patterns(const struct wb_ring *ring)
 {
 	unsigned bits = 0;
@@ -95,7 +111,7 @@ static unsigned damage(const struct wb_ring *ring, const struct wb_decide_option
 		bits |= WB_REFUSE_AHEAD;
 	if (ring->classes[WB_ROTTEN])
 		bits |= WB_REFUSE_ROTTEN;
-	if (ring->classes[WB_ALIEN_ID])
+	if (any_alien(ring))
 		bits |= WB_REFUSE_ALIEN;
 	if (ring->classes[WB_BAD_LENGTH] || any_live_with(ring, WB_SLOT_MISALIGNED))
 		bits |= WB_REFUSE_BOUNDS;

@@ -233,10 +233,10 @@ static bool all_zero(const uint8_t *bytes, size_t size)
 /* v0: all laps agree under an id that cannot be there, and they are not older than what belongs there, or is to come. */
 static bool is_alien(const struct truth *truth, const struct place *place, uint64_t due, bool next)
 {
-	if (!place->sealed || (!due && !next && truth->head))
+	if (!place->sealed)
 		return false;
 	if (!is_v0(truth) || (!due && !next))
-		return !is_v0(truth) || !place->in_place;
+		return !is_v0(truth) || truth->head || !place->in_place;
 	return (!due || place->id != due) && place->lap >= lap_of(truth->driver, next ? truth->head + 1 : due);
 }
 
