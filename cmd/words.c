@@ -49,7 +49,7 @@ const char *words_record(const struct wb_ring *ring)
 	case WB_RECORD_NONE: return "not recorded";
 	case WB_RECORD_SOUND:
 		if (ring->record_contradicted)
-			return "contradicted: most of what it says was written back is not on BACKING";
+			return "contradicted: what it says was written back last is not on BACKING";
 		return ring->cache->geometry.format->record_binds ?
 			       "sound: older segments were written back and discarded" :
 			       "sound: older segments were written back or superseded in RAM; the log is replayed whole";

@@ -33,7 +33,7 @@ X(RECORD_MISSING, "record-missing", DAMAGE,
   "the superblock record names segments that existed, were written back, and are missing from the log")
 X(RECORD_UNREADABLE, "record-unreadable", DAMAGE, "the superblock record cannot be read; it is taken as 0")
 X(RECORD_CONTRADICTED, "record-contradicted", DAMAGE,
-  "most of what the superblock record says was written back is not on this backing device")
+  "what the superblock record says was written back last is not on this backing device")
 X(RECORD_HAZARD, "record-hazard", WARNING,
   "with this record and partial writes in the log the driver takes sectors back in time at its next assembly")
 X(MIXED_CHECKSUMS, "mixed-checksums", NOTE, "raw and complemented checksums: drivers before and after 2.0.2 wrote this log")
