@@ -339,7 +339,7 @@ static const char *next_line(unsigned n)
 static void after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy(void **state)
 {
 	static const struct { const char *options, *next; } cases[] = {
-		{ "--undo=undo", "wb-flush-dirty --yes --verify --report=r-2 cache.img backing.img.copy" },
+		{ "--undo=undo", "wb-flush-dirty --yes --verify cache.img backing.img.copy" },
 		{ "--undo=undo --state=state --report=r",
 		  "wb-flush-dirty --yes --verify --report=r-2 cache.img backing.img.copy" },
 		{ "--undo=undo --policy=salvage --state=state", "wb-flush-dirty --yes --verify --policy=salvage --state=cache.img.state "
@@ -360,7 +360,7 @@ static void after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy(void 
 		readable_again();
 		copy("backing.img", "backing.img.copy");
 		expect(i == 2 ? 1 : 0, "%s", step);
-		shell("rm -f undo state r backing.img.copy cache.img.*");
+		shell("rm -f undo state r r-2 backing.img.copy cache.img.*");
 	}
 }
 
