@@ -474,8 +474,38 @@ void common_set_part(const char *path, int64_t start)
 	part.start = start;
 }
 
+#define DEVICES 64u /* whose paths are known: no command opens as many at a time */
+
+static struct {
+	uint64_t number;
+	const char *path;
+} devices[DEVICES];
+
+static void name_device(const struct wb_dev *dev, const char *path)
+{
+	static unsigned next;
+	unsigned i = 0;
+
+	while (i < DEVICES && devices[i].number != wb_dev_number(dev))
+		i++;
+	if (i == DEVICES)
+		i = next++ % DEVICES;
+	devices[i].number = wb_dev_number(dev);
+	devices[i].path = path;
+}
+
+static const char *path_of(uint64_t number, const char *otherwise)
+{
+	for (unsigned i = 0; number && i < DEVICES; i++)
+		if (devices[i].number == number)
+			return devices[i].path;
+	return otherwise;
+}
+
 int common_failed(const struct common *common, const char *path, const struct wb_error *err, const char *next)
 {
+	path = path_of(err->device, path);
+
 	int status = err->code == WB_ESTOPPED ? EXIT_STOPPED : EXIT_REFUSED;
 
 	if (err->offset != WB_NO_OFFSET && part.start && path == part.path)
@@ -687,6 +717,8 @@ int common_open_as(const struct common *common, struct wb_dev **dev, const char 
 				     err.code == WB_EBUSY ?
 					     "unmount it, remove the mapping, or stop the program that holds it; then run this again" :
 					     NULL);
+	if (!(flags & WB_OPEN_GROW))
+		name_device(*dev, path);
 	if (wb_dev_busy(*dev))
 		common_warn(common, "%s: the device is in use; what is shown may be moving", path);
 	if (wb_dev_lock_error(*dev))

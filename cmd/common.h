@@ -84,7 +84,8 @@ void path_option(const char *what, char **path, const char *text);
 /* Index of text in a NULL-terminated list. */
 unsigned choice_of(const char *what, const char *text, const char *const *choices);
 
-/* Reports a failure of a device with what to do next (may be NULL) and returns its exit status. */
+/* Reports a failure with what to do next (may be NULL) and returns its exit status. It names the device that failed, by the
+ * path that common_open() was given, or path where the error is of no such device. */
 int common_failed(const struct common *common, const char *path, const struct wb_error *err, const char *next);
 /* Says and records which sectors of BACKING could not be read, if any. */
 void common_say_unreadable(const struct common *common, const char *path, const struct wb_proof *proof);
@@ -108,7 +109,8 @@ void common_settle(void);
  * no terminal it is refused for the reason `otherwise`, which names --yes. */
 int common_ask(const struct common *common, const char *path, const char *question, const char *otherwise);
 
-/* Opens a device with the engine of WB_IO; 0 or an exit status. */
+/* Opens a device with the engine of WB_IO; 0 or an exit status. Unless it is a file of our own (WB_OPEN_GROW) path is what
+ * its errors are said of from now on, and must outlive it. */
 int common_open(const struct common *common, struct wb_dev **dev, const char *path, unsigned flags);
 /* The same of a file that has another name for now; messages say path. */
 int common_open_as(const struct common *common, struct wb_dev **dev, const char *path, const char *really, unsigned flags);

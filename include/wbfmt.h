@@ -61,6 +61,7 @@ struct wb_error {
 	enum wb_code code;
 	int sys;         /* an errno, or 0 */
 	uint64_t offset; /* byte on the device the text speaks of, or WB_NO_OFFSET */
+	uint64_t device; /* wb_dev_number() of the device that failed or changed; 0: of none */
 	char text[256];  /* one sentence, lower case, no full stop, no device name */
 };
 
@@ -290,6 +291,8 @@ unsigned wb_dev_block(const struct wb_dev *dev);
  * middle of one is not rounded for: its logical block size. */
 unsigned wb_dev_physical_block(const struct wb_dev *dev);
 bool wb_dev_is_block(const struct wb_dev *dev);
+/* Not 0, and of no other device as long as this one is open; of a wrapper that of the device inside. */
+uint64_t wb_dev_number(const struct wb_dev *dev);
 bool wb_dev_busy(const struct wb_dev *dev);
 /* Why an image could not be locked: an errno, where its file system has no locks (ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL).
  * Then nobody can tell whether another program uses it. 0: it is locked, or locked by another program, or is a block device. */

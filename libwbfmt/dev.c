@@ -27,6 +27,11 @@ bool wb_dev_is_block(const struct wb_dev *dev)
 	return dev->is_block;
 }
 
+uint64_t wb_dev_number(const struct wb_dev *dev)
+{
+	return dev->number;
+}
+
 bool wb_dev_busy(const struct wb_dev *dev)
 {
 	return dev && dev->busy;
@@ -47,14 +52,15 @@ const struct wb_pack_info *wb_dev_pack_info(const struct wb_dev *dev)
 	return dev->pack;
 }
 
-static int first_failure(const struct wb_io *io, unsigned n, struct wb_error *err)
+static int first_failure(const struct wb_dev *dev, const struct wb_io *io, unsigned n, struct wb_error *err)
 {
 	for (unsigned i = 0; i < n; i++)
 		if (io[i].result && io[i].result != -ECANCELED)
-			return wb_fail(err, WB_EIO, -io[i].result, io[i].offset, "%s%s%s %u bytes at byte %llu: %s",
-				       io[i].write && !io[i].reading ? "writing" : "reading", io[i].reading ? " " : "",
-				       io[i].reading ? io[i].reading : "", io[i].length,
-				       (unsigned long long)io[i].offset, strerror(-io[i].result));
+			return wb_blame(dev, wb_fail(err, WB_EIO, -io[i].result, io[i].offset, "%s%s%s %u bytes at byte %llu: %s",
+						     io[i].write && !io[i].reading ? "writing" : "reading",
+						     io[i].reading ? " " : "", io[i].reading ? io[i].reading : "",
+						     io[i].length, (unsigned long long)io[i].offset,
+						     strerror(-io[i].result)), err);
 	return 0;
 }
 
@@ -89,7 +95,7 @@ int wb_dev_submit(struct wb_dev *dev, struct wb_io *io, unsigned n, struct wb_er
 		dev->ops->submit(dev, io, n);
 	if (dev->grows)
 		grow(dev, io, n);
-	return first_failure(io, n, err);
+	return first_failure(dev, io, n, err);
 }
 
 int wb_dev_read(struct wb_dev *dev, uint64_t offset, void *buffer, uint32_t length, struct wb_error *err)
@@ -111,7 +117,7 @@ int wb_dev_flush(struct wb_dev *dev, struct wb_error *err)
 	int failed = dev->ops->flush(dev);
 
 	if (failed)
-		return wb_fail(err, WB_EIO, -failed, WB_NO_OFFSET, "flushing: %s", strerror(-failed));
+		return wb_blame(dev, wb_fail(err, WB_EIO, -failed, WB_NO_OFFSET, "flushing: %s", strerror(-failed)), err);
 	return 0;
 }
 
@@ -121,8 +127,8 @@ int wb_dev_discard(struct wb_dev *dev, uint64_t offset, uint64_t length, struct 
 		     dev->ops->discard ? dev->ops->discard(dev, offset, length) : -EOPNOTSUPP;
 
 	if (failed)
-		return wb_fail(err, WB_EIO, -failed, offset, "discarding %llu bytes at byte %llu: %s",
-			       (unsigned long long)length, (unsigned long long)offset, strerror(-failed));
+		return wb_blame(dev, wb_fail(err, WB_EIO, -failed, offset, "discarding %llu bytes at byte %llu: %s",
+					     (unsigned long long)length, (unsigned long long)offset, strerror(-failed)), err);
 	return 0;
 }
 

@@ -20,6 +20,7 @@ struct wb_dev_ops {
 /* First member of every implementation's own struct. */
 struct wb_dev {
 	const struct wb_dev_ops *ops;
+	uint64_t number; /* the address of a device that is no wrapper */
 	uint64_t size;
 	unsigned block;
 	unsigned physical; /* sector size inside, where it is known and aligned; else 0 */

@@ -461,6 +461,7 @@ int wb_dev_open(struct wb_dev **dev, const char *path, unsigned flags, struct wb
 	if (!file)
 		return wb_no_memory(err, "a device");
 	file->dev.ops = &file_ops;
+	file->dev.number = (uintptr_t)file;
 	file->dev.parallel = true;
 	file->fd = -1;
 	file->no_uring = flags & WB_OPEN_THREADS;

@@ -46,7 +46,7 @@ int wb_dev_memory(struct wb_dev **dev, void *bytes, uint64_t size, struct wb_err
 
 	if (!memory)
 		return wb_no_memory(err, "a device");
-	memory->dev = (struct wb_dev){ .ops = &memory_ops, .size = size, .block = WB_SECTOR, .parallel = true };
+	memory->dev = (struct wb_dev){ .ops = &memory_ops, .number = (uintptr_t)memory, .size = size, .block = WB_SECTOR, .parallel = true };
 	memory->bytes = bytes;
 	*dev = &memory->dev;
 	return 0;

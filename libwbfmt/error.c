@@ -13,11 +13,19 @@ int wb_fail(struct wb_error *err, enum wb_code code, int sys, uint64_t offset, c
 		err->code = code;
 		err->sys = sys;
 		err->offset = offset;
+		err->device = 0;
 		va_start(args, format);
 		vsnprintf(err->text, sizeof(err->text), format, args);
 		va_end(args);
 	}
 	return -(int)code;
+}
+
+int wb_blame(const struct wb_dev *dev, int ret, struct wb_error *err)
+{
+	if (err)
+		err->device = wb_dev_number(dev);
+	return ret;
 }
 
 int wb_poll(const struct wb_progress *progress, const char *phase, uint64_t done, uint64_t total,

@@ -25,6 +25,9 @@ static inline int wb_too_many_versions(struct wb_error *err, uint64_t block, siz
 		       "more memory is needed (--memory)", (unsigned long long)block, fit);
 }
 
+/* Says which device an error that was made is of; returns ret, which is not 0. */
+int wb_blame(const struct wb_dev *dev, int ret, struct wb_error *err);
+
 /* 0, or -WB_ESTOPPED when the caller wants to stop. */
 int wb_poll(const struct wb_progress *progress, const char *phase, uint64_t done, uint64_t total,
 	    struct wb_error *err);

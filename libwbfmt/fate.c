@@ -717,8 +717,8 @@ static int replay_block(void *context, const struct fate *fate, struct wb_error 
 		const uint8_t *bytes = final ? content(&replay->bytes, final, i) : NULL;
 
 		if (final && !bytes)
-			return wb_fail(err, WB_EIO, 0, wb_slot_offset(&replay->bytes.walk->geometry, final->slot),
-				       "reading block %u of slot %u for the forecast", final->index, final->slot);
+			return wb_blame(replay->bytes.walk->dev, wb_fail(err, WB_EIO, 0, wb_slot_offset(&replay->bytes.walk->geometry, final->slot),
+				       "reading block %u of slot %u for the forecast", final->index, final->slot), err);
 		if (final)
 			ret = wb_dev_write(replay->target, fate->entries[0].block * WB_BLOCK + i * WB_SECTOR, bytes,
 					   WB_SECTOR, err);

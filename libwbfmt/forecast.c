@@ -1003,8 +1003,8 @@ int wb_walk_metadata(const struct wb_walk *walk, const uint32_t *slots, unsigned
 
 	for (unsigned i = 0; i < n && !ret; i++)
 		if (!wb_dev_busy(walk->dev) && check_of(metas + (size_t)i * WB_BLOCK) != walk->slots[slots[i]].check)
-			ret = wb_fail(err, WB_ECHANGED, 0, io[i].offset,
+			ret = wb_blame(walk->dev, wb_fail(err, WB_ECHANGED, 0, io[i].offset,
 				      "the metadata of slot %u reads differently the second time: the device fails or is in use",
-				      slots[i]);
+				      slots[i]), err);
 	return ret;
 }

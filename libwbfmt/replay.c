@@ -203,11 +203,11 @@ static bool mergeable(const struct wb_view *view, uint8_t defined)
 }
 
 /* A device of larger blocks: the rest of the block stays what BACKING holds. */
-static int merge(const struct wb_view *view, uint8_t *block, uint8_t defined, struct wb_error *err)
+static int merge(const struct writer *writer, const struct wb_view *view, uint8_t *block, uint8_t defined, struct wb_error *err)
 {
 	if (!mergeable(view, defined))
-		return wb_fail(err, WB_EIO, 0, view->block * WB_BLOCK,
-			       "this block of the backing device must be merged and cannot be read");
+		return wb_blame(writer->backing, wb_fail(err, WB_EIO, 0, view->block * WB_BLOCK,
+			       "this block of the backing device must be merged and cannot be read"), err);
 	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
 		if (!(defined >> sector & 1))
 			memcpy(block + sector * WB_SECTOR, view->backing + sector * WB_SECTOR, WB_SECTOR);
@@ -247,7 +247,7 @@ static int write_block(void *context, const struct wb_view *view, struct wb_erro
 	uint8_t defined = outcome.written;
 
 	if (outcome.newer && writer->composer.plan->scope.guard == WB_GUARD_REFUSE)
-		return wb_refuse_older(&writer->composer, view, outcome.newer, err);
+		return wb_blame(writer->backing, wb_refuse_older(&writer->composer, view, outcome.newer, err), err);
 	writer->result->planned_sectors += (unsigned)__builtin_popcount(defined | outcome.unreadable);
 	leave_alone(writer, view, outcome.unreadable, WB_ALONE_UNREADABLE);
 	leave_alone(writer, view, outcome.newer, WB_ALONE_NEWER);
@@ -257,7 +257,7 @@ static int write_block(void *context, const struct wb_view *view, struct wb_erro
 		defined = without_equal(writer, view, block, defined);
 	if (!defined || !writer->whole_blocks || (!writer->only_whole && !mergeable(view, defined)))
 		return append_runs(writer, view->block * WB_BLOCK, block, defined, err);
-	int ret = merge(view, block, defined, err);
+	int ret = merge(writer, view, block, defined, err);
 
 	return ret ? ret : append(writer, view->block * WB_BLOCK, block,
 				  WB_SECTOR * (unsigned)__builtin_popcount(view->inside),
@@ -278,12 +278,12 @@ static int verify_block(void *context, const struct wb_view *view, struct wb_err
 		if (!(written >> sector & 1))
 			continue;
 		if (!(view->backing_readable >> sector & 1))
-			return wb_fail(err, WB_EIO, 0, offset, "rereading sector %llu of the backing device failed",
-				       (unsigned long long)(offset / WB_SECTOR));
+			return wb_blame(writer->backing, wb_fail(err, WB_EIO, 0, offset, "rereading sector %llu of the backing device failed",
+				       (unsigned long long)(offset / WB_SECTOR)), err);
 		if (memcmp(writer->composer.block + sector * WB_SECTOR, view->backing + sector * WB_SECTOR, WB_SECTOR))
-			return wb_fail(err, WB_EIO, 0, offset,
+			return wb_blame(writer->backing, wb_fail(err, WB_EIO, 0, offset,
 				       "sector %llu of the backing device does not hold what was written to it",
-				       (unsigned long long)(offset / WB_SECTOR));
+				       (unsigned long long)(offset / WB_SECTOR)), err);
 		writer->result->verified_sectors++;
 	}
 	return 0;

@@ -332,17 +332,17 @@ int wb_ring_metadatas(struct wb_ring *ring, const uint32_t *slots, unsigned n, u
 		for (unsigned i = 0; i < some; i++)
 			if (io[i].result && read_stubbornly(ring->cache->dev, ring->options.retry, io[i].offset, io[i].buffer,
 							    WB_BLOCK, NULL, NULL) != 1)
-				return wb_fail(err, WB_EIO, -io[i].result, io[i].offset,
+				return wb_blame(ring->cache->dev, wb_fail(err, WB_EIO, -io[i].result, io[i].offset,
 					       "reading the metadata of slot %u again: %s", slots[from + i],
-					       strerror(-io[i].result));
+					       strerror(-io[i].result)), err);
 	}
 	for (unsigned i = 0; i < n; i++) {
 		uint8_t *meta = metas + (size_t)i * WB_BLOCK;
 
 		if (!wb_dev_busy(ring->cache->dev) && !reads_the_same(ring, slots[i], meta))
-			return wb_fail(err, WB_ECHANGED, 0, wb_slot_offset(&ring->cache->geometry, slots[i]),
+			return wb_blame(ring->cache->dev, wb_fail(err, WB_ECHANGED, 0, wb_slot_offset(&ring->cache->geometry, slots[i]),
 				       "the metadata of slot %u reads differently the second time: the device fails or is in use",
-				       slots[i]);
+				       slots[i]), err);
 		wb_ring_patch(ring, slots[i], 0, meta, WB_BLOCK);
 	}
 	return 0;

@@ -124,9 +124,9 @@ static int check_versions(struct buffer *buffer, struct wb_error *err)
 		if (sweep->check == WB_CHECK_STORE)
 			entry->check = check_of(block);
 		else if (sweep->check == WB_CHECK_COMPARE && whole && check_of(block) != entry->check)
-			return wb_fail(err, WB_ECHANGED, 0, cache_offset(sweep->ring, entry),
+			return wb_blame(sweep->ring->cache->dev, wb_fail(err, WB_ECHANGED, 0, cache_offset(sweep->ring, entry),
 				       "block %u of segment %llu reads differently the second time: the device fails or is in use",
-				       entry->index, (unsigned long long)id_of(sweep->ring, entry));
+				       entry->index, (unsigned long long)id_of(sweep->ring, entry)), err);
 		wb_ring_patch(sweep->ring, entry->slot, WB_BLOCK * (entry->index + 1u), block, WB_BLOCK);
 	}
 	return 0;

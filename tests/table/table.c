@@ -493,10 +493,22 @@ unsigned reads(void)
 
 static int64_t bad_from, bad_to;
 static ino_t bad_file;
+static atomic_int good_reads;
+static bool bad_flips;
 static _Atomic(const char *) appears;
 
 ssize_t __real_pread64(int fd, void *buffer, size_t bytes, off64_t offset);
 ssize_t __wrap_pread64(int fd, void *buffer, size_t bytes, off64_t offset);
+
+static ssize_t read_badly(int fd, uint8_t *buffer, size_t bytes, off64_t offset)
+{
+	ssize_t n = bad_flips ? __real_pread64(fd, buffer, bytes, offset) : -1;
+
+	if (n > bad_from - offset && offset <= bad_from)
+		buffer[bad_from - offset] ^= 1;
+	errno = EIO;
+	return n;
+}
 
 ssize_t __wrap_pread64(int fd, void *buffer, size_t bytes, off64_t offset)
 {
@@ -506,10 +518,9 @@ ssize_t __wrap_pread64(int fd, void *buffer, size_t bytes, off64_t offset)
 
 	for (unsigned i = 0; in_command && read == signal_at && i < signals; i++)
 		raise(SIGTERM); /* to this thread: two signals to the process could become one */
-	if (offset < bad_to && (int64_t)bytes > bad_from - offset && !fstat(fd, &st) && st.st_ino == bad_file) {
-		errno = EIO;
-		return -1;
-	}
+	if (offset < bad_to && (int64_t)bytes > bad_from - offset && !fstat(fd, &st) && st.st_ino == bad_file &&
+	    atomic_fetch_sub(&good_reads, 1) <= 0)
+		return read_badly(fd, buffer, bytes, offset);
 	char beside[64] = "";
 	const char *name = appears;
 	glob_t begun;
@@ -528,6 +539,12 @@ ssize_t __wrap_pread64(int fd, void *buffer, size_t bytes, off64_t offset)
 	return __real_pread64(fd, buffer, bytes, offset);
 }
 
+void after_good_reads(unsigned count, bool flips)
+{
+	atomic_store(&good_reads, (int)count);
+	bad_flips = flips;
+}
+
 void unreadable_of(const char *path, int64_t offset, int64_t bytes)
 {
 	struct stat st;
@@ -536,6 +553,7 @@ void unreadable_of(const char *path, int64_t offset, int64_t bytes)
 	bad_file = st.st_ino;
 	bad_from = offset;
 	bad_to = offset + bytes;
+	after_good_reads(0, false);
 }
 
 void unreadable(int64_t offset, int64_t bytes)

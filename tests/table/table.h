@@ -66,6 +66,8 @@ bool remove_if_there(const char *path);
 void unreadable(int64_t offset, int64_t bytes);
 void unreadable_of(const char *path, int64_t offset, int64_t bytes);
 void readable_again(void);
+/* They can be read so many times first; then they cannot, or (flips) the lowest bit of the first one is another. */
+void after_good_reads(unsigned reads, bool flips);
 /* From now on the read of that number of each command sends it so many SIGTERMs (0: none), where WB_IO is threads. Counts anew. */
 void terminate_at_read(unsigned at, unsigned times);
 unsigned reads(void); /* since then */

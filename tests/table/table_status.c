@@ -364,6 +364,38 @@ static void after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy(void 
 	}
 }
 
+/* Of several devices the one that fails is blamed, at whichever read it does, and nobody copies the other one. */
+static void the_device_that_fails_is_named(void **state)
+{
+	static const struct { const char *fixture, *command; } commands[] = {
+		{ "v2-wrapped", "wb-flush-dirty -y --undo=undo --state=state cache.img backing.img" },
+		{ "v2-wrapped", "wb-flush-dirty -y --compare --verify cache.img backing.img" },
+		{ "v2-rotten-data-bit", "wb-flush-dirty -y --policy=salvage --state=state cache.img backing.img" },
+		{ "v2-wrapped", "wb-check cache.img backing.img" },
+		{ "v2-wrapped", "wb-dump --list-dirty cache.img backing.img" },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * sizeof(commands) / sizeof(*commands); i++) {
+		bool flips = i % 2;
+		unsigned failed = 0, good = 0;
+
+		for (status = 8; good < 12 && (status & ~7 || good < 4); good++) {
+			make_cache(commands[i / 2].fixture);
+			shell("rm -f undo state");
+			unreadable((1 << 20) + 520, 512);
+			after_good_reads(good, flips);
+			run("%s", commands[i / 2].command);
+			readable_again();
+			failed += status == 8;
+			if (status == 8 && (!has(words, ": cache.img: at byte 1048576: ") || has(words, ": backing.img: ") ||
+					    has(words, "BACKING fails") || has(out, "ddrescue backing.img")))
+				fail_msg("%s, from read %u of CACHE on: %s%s", commands[i / 2].command, good, out, words);
+		}
+		assert_true(failed);
+	}
+}
+
 static const struct signalled {
 	const char *fixture, *command;
 	void (*prepare)(void);
@@ -444,6 +476,7 @@ int main(void)
 		table_test(no_log_is_reset_that_a_replay_would_keep),
 		table_test(a_signal_ends_every_command_soon_also_where_it_reads_again_and_again),
 		table_test(a_second_signal_ends_every_command_at_once),
+		table_test(the_device_that_fails_is_named),
 		table_test(after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy),
 	};
 

@@ -46,6 +46,35 @@ static void lack_of_memory_says_for_what(void **state)
 	assert_non_null(strstr(err.text, "the plan"));
 }
 
+static void error_is_of_the_device_that_failed_whatever_wraps_it(void **state)
+{
+	static uint8_t bytes[8192];
+	const struct wb_range bad = { 4096, 512 };
+	const struct wb_fault fault = { .bad = &bad, .bad_count = 1, .cut_after = UINT64_MAX };
+	struct wb_dev *other, *dev;
+	struct wb_error err;
+
+	(void)state;
+	assert_int_equal(wb_dev_memory(&other, bytes, sizeof(bytes), &err), 0);
+	assert_int_equal(wb_dev_memory(&dev, bytes, sizeof(bytes), &err), 0);
+	uint64_t number = wb_dev_number(dev);
+
+	assert_true(number && number != wb_dev_number(other));
+	assert_int_equal(wb_dev_fault(&dev, dev, &fault, &err), 0);
+	assert_int_equal(wb_dev_overlay(&dev, dev, &err), 0);
+	assert_int_equal(wb_dev_window(&dev, dev, 4096, 0, &err), 0);
+	assert_true(wb_dev_number(dev) == number);
+	assert_int_equal(wb_dev_read(dev, 0, bytes, 512, &err), -WB_EIO);
+	assert_true(err.device == number);
+	assert_int_equal(wb_fail(&err, WB_EINVAL, 0, 0, "x"), -WB_EINVAL);
+	assert_int_equal(err.device, 0);
+	assert_int_equal(wb_blame(dev, -WB_EIO, &err), -WB_EIO);
+	assert_true(err.device == number);
+	assert_int_equal(wb_blame(dev, -WB_EIO, NULL), -WB_EIO);
+	wb_dev_close(dev);
+	wb_dev_close(other);
+}
+
 struct watcher {
 	unsigned reports, answers;
 	uint64_t done, total;
@@ -109,6 +138,7 @@ int main(void)
 		cmocka_unit_test(failure_fills_the_error_and_returns_its_negative_code),
 		cmocka_unit_test(caller_may_not_care),
 		cmocka_unit_test(long_text_is_cut_and_ended),
+		cmocka_unit_test(error_is_of_the_device_that_failed_whatever_wraps_it),
 		cmocka_unit_test(lack_of_memory_says_for_what),
 		cmocka_unit_test(poll_reports_and_asks),
 		cmocka_unit_test(every_callback_is_optional),
