@@ -573,5 +573,5 @@ void check_summarise(const struct work *work)
 		report_u64(summary, "against", work->proof.against);
 		report_u64(summary, "backing_unreadable_sectors", work->proof.backing_unreadable_sectors);
 	}
-	report_bool(summary, "busy", wb_dev_busy(work->cache_dev));
+	report_bool(summary, "busy", wb_dev_busy(work->cache_dev) || wb_dev_busy(work->backing));
 }

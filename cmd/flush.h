@@ -28,10 +28,11 @@ struct work {
 	struct wb_ring ring;
 	struct wb_proof proof;
 	struct wb_decision decision;
+	unsigned damage;          /* that was there before --state was looked at: a decision corrects the ring */
 	struct wb_replay_result result;
 	bool ended;
 	const char *no_end;       /* why the log cannot be ended, as far as a dry run can tell; NULL: it can */
-	bool busy;                /* of a dry run: CACHE or BACKING is in use */
+	const char *busy;         /* of a dry run: CACHE or BACKING, if somebody uses it; see flush_busy() */
 	struct wb_marker marker;  /* that ends the log, or would */
 	struct wb_map clone_map; /* what was not rescued when CACHE, a clone, was made */
 	struct wb_map failed;    /* what could not be read of CACHE */
@@ -47,6 +48,15 @@ struct work {
 static inline const struct common *common_of(const struct work *work)
 {
 	return &work->options->common;
+}
+
+/* Of a dry run: which of the two is in use, so that the real run would be refused; NULL: neither. */
+static inline const char *flush_busy(const struct work *work)
+{
+	return !work->options->dry_run	    ? NULL :
+	       work->busy		    ? work->busy :
+	       wb_dev_busy(work->cache_dev) ? work->cache_path :
+	       wb_dev_busy(work->backing)   ? work->backing_path : NULL;
 }
 
 /* Sectors that this run and the one it resumes left alone. */

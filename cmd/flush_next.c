@@ -232,11 +232,13 @@ int flush_refuse(struct work *work)
 /* Until the real run nothing of this has happened. */
 static void next_real_run(const struct work *work)
 {
-	char add[2 * WORDS] = "";
+	char add[2 * WORDS] = "", purpose[WORDS] = "does what is shown here";
 
 	if (work->options->decide.policy != WB_STRICT)
 		append_records(work, add, sizeof(add));
-	next_step(common_of(work), NULL, "dry-run", *add ? add + 1 : NULL, NULL, "does what is shown here");
+	if (flush_busy(work))
+		append_text(purpose, sizeof(purpose), ", when nobody uses %s any more", flush_busy(work));
+	next_step(common_of(work), NULL, "dry-run", *add ? add + 1 : NULL, NULL, purpose);
 }
 
 void flush_say_next(const struct work *work)
@@ -257,18 +259,24 @@ void flush_say_next(const struct work *work)
 
 void flush_say_copy(const struct work *work)
 {
+	bool decided = work->options->decide.policy != WB_STRICT, goes_on = decided && work->options->state_path;
 	char *copy = name_here(work->backing_path, "copy"), *map = name_here(work->backing_path, "map"), add[2 * WORDS] = "";
 
-	if (work->options->decide.policy != WB_STRICT) {
-		append_file(work, add, sizeof(add), "state", NULL);
+	if (decided) {
+		append_file(work, add, sizeof(add), "state", work->options->state_path);
 		append_file(work, add, sizeof(add), "undo", NULL);
 	}
 	if (copy && map) {
 		next_step(common_of(work), "ddrescue", "slot-address start size generation order slots",
 			  work->backing_identity.is_block ? "-d -r3" : NULL,
 			  (const char *const[]){ work->backing_path, copy, map, NULL }, "BACKING fails: copies what can be read of it");
-		next_step(common_of(work), NULL, "state undo", *add ? add + 1 : NULL,
-			  (const char *const[]){ work->cache_path, copy, NULL }, "then writes to the copy");
+		if (decided && !goes_on && work->undo.path)
+			next_step(common_of(work), "wb-undo", NULL, NULL,
+				  (const char *const[]){ work->undo.path, work->cache_path, copy, NULL },
+				  "takes back on the copy what would count as evidence");
+		next_step(common_of(work), NULL, goes_on ? "undo" : "state undo", *add ? add + 1 : NULL,
+			  (const char *const[]){ work->cache_path, copy, NULL },
+			  goes_on ? "then writes to the copy what was decided before" : "then writes to the copy");
 	}
 	free(map);
 	free(copy);

@@ -43,7 +43,8 @@ static int guard_device(struct work *work, bool is_backing, struct identity *ide
 	char holder[WORDS];
 	int status = refuse_held(common_of(work), path, is_backing ? "BACKING" : "CACHE", work->options->dry_run, holder, sizeof(holder));
 
-	work->busy |= holder[0];
+	if (holder[0] && !work->busy)
+		work->busy = path;
 	identify(path, identity);
 	report_identity(is_backing ? "backing" : "cache", path, identity, holder);
 	return status;
@@ -184,7 +185,7 @@ int flush_open_cache(struct work *work)
 {
 	const struct common *common = common_of(work);
 	struct wb_overrides overrides = common->overrides;
-	unsigned exclusive = work->options->dry_run ? 0 : WB_OPEN_EXCLUSIVE;
+	unsigned exclusive = work->options->dry_run ? WB_OPEN_TRY : WB_OPEN_EXCLUSIVE;
 	char foreign[WORDS];
 	int status = guard_device(work, false, &work->cache_identity);
 
@@ -217,7 +218,7 @@ static int refuse_writeboost_header(struct work *work)
 
 int flush_open_backing(struct work *work)
 {
-	unsigned flags = work->options->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE;
+	unsigned flags = work->options->dry_run ? WB_OPEN_READ | WB_OPEN_TRY : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE;
 	int status = guard_device(work, true, &work->backing_identity);
 
 	if (!status)

@@ -94,6 +94,27 @@ static int start_over(const struct work *work, const struct wb_decision *decisio
 			     "first (--force=stateless starts over all the same)", why);
 }
 
+/* BACKING failed, and a copy of it takes its place: the decisions stay, and all is written once more, for what was flushed may
+ * be among what could not be copied. */
+static int believe_of_copy(struct work *work, const struct wb_decision *decision, bool *believed)
+{
+	const struct common *common = common_of(work);
+	uint64_t outside;
+	struct wb_error err;
+
+	if (sum_outside(work, &decision->scope, &outside, &err))
+		return common_failed(common, work->options->state_path, &err, NULL);
+	if (outside != work->then.outside && !common_forced(common, "pair"))
+		return common_refuse(common, work->options->state_path, "the file was written for another backing device, and this one "
+				     "differs from it where no run writes. If it is a copy that lacks what could not be read, "
+				     "--force=pair overrides this; else give --state a new name");
+	work->then.flushed = work->then.unreadable = 0;
+	common_say(common, "resumed     from the start, as it was decided for %s, of which BACKING is taken to be a copy",
+		   work->then.backing);
+	*believed = true;
+	return 0;
+}
+
 /* Whether BACKING is as the run that saved the state left it: *believed. What makes a replay wrong altogether is refused. */
 static int believe(struct work *work, const struct wb_decision *decision, bool *believed)
 {
@@ -105,6 +126,8 @@ static int believe(struct work *work, const struct wb_decision *decision, bool *
 	struct wb_error err;
 
 	*believed = false;
+	if (state_is_of_another(then, now))
+		return believe_of_copy(work, decision, believed);
 	if (then->undo != now->undo)
 		return common_refuse(common, path, "the interrupted run %s; give the same --undo%s", then->undo ?
 				     "recorded into another --undo file" : "was begun without --undo",
@@ -159,7 +182,7 @@ static int open_undo(struct work *work)
 	const struct wb_undo_device devices[] = { { work->state.cache, wb_dev_size(wb_dev_whole(work->cache_dev)),
 						    wb_dev_start(work->cache_dev) },
 						  { work->state.backing, work->state.backing_bytes, 0 } };
-	int status = undo_file_open(common_of(work), &work->undo, devices, 2);
+	int status = (work->options->dry_run ? undo_file_look : undo_file_open)(common_of(work), &work->undo, devices, 2);
 
 	work->state.undo = work->undo.undo.id;
 	work->state.undone = work->undo.undo.begun;
@@ -169,8 +192,14 @@ static int open_undo(struct work *work)
 /* An existing file is checked before anything else, and continued. */
 int flush_open_old_undo(struct work *work)
 {
-	work->undo.path = work->options->dry_run ? NULL : work->options->undo_path;
-	return work->undo.path && access(work->undo.path, F_OK) == 0 ? open_undo(work) : 0;
+	work->undo.path = work->options->undo_path;
+	int status = work->undo.path && access(work->undo.path, F_OK) == 0 ? open_undo(work) : 0;
+
+	if (work->options->dry_run) {
+		undo_file_close(&work->undo);
+		work->undo.path = NULL;
+	}
+	return status;
 }
 
 static int decide_again(struct work *work, struct wb_decision *decision, struct wb_error *err)
@@ -195,17 +224,15 @@ int flush_resume(struct work *work)
 
 	if (!path || !work->resumable)
 		return 0;
-	difference = state_difference(&work->then, &work->state);
+	/* strict is decided by the log alone, and may begin again */
+	difference = state_difference(&work->then, &work->state, work->options->decide.policy != WB_STRICT);
 	if (difference)
 		return common_refuse(common, path, "the file was written for %s; give --state a new name", difference);
 	if (decide_again(work, &decision, &err))
 		return common_failed(common, work->cache_path, &err, NULL);
+	work->damage = decision.damage;
 	if (decision.refused)
 		return 0;
-	if (work->options->dry_run) {
-		work->state.undo = work->then.undo;
-		work->state.undone = work->then.undone;
-	}
 	int status = believe(work, &decision, &believed);
 
 	work->options->decide.resumed = believed;

@@ -196,11 +196,16 @@ int state_load(const struct common *common, const char *path, struct state *stat
 
 /* ---- comparing ---- */
 
-const char *state_difference(const struct state *then, const struct state *now)
+bool state_is_of_another(const struct state *then, const struct state *now)
+{
+	return strcmp(then->backing, now->backing) != 0;
+}
+
+const char *state_difference(const struct state *then, const struct state *now, bool may_be_copy)
 {
 	if (then->cache_bytes != now->cache_bytes || strcmp(then->cache, now->cache) != 0)
 		return "another cache device";
-	if (then->backing_bytes != now->backing_bytes || strcmp(then->backing, now->backing) != 0)
+	if (then->backing_bytes != now->backing_bytes || (state_is_of_another(then, now) && !may_be_copy))
 		return "another backing device";
 	if (then->head != now->head || then->digest != now->digest)
 		return "another state of the log: CACHE has been written to since";

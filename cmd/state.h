@@ -25,8 +25,11 @@ struct state {
 int state_load(const struct common *common, const char *path, struct state *state, bool *exists);
 /* Replaces or creates FILE, durably. 0 or an exit status. */
 int state_save(const struct common *common, const char *path, const struct state *state);
-/* What of `now` is not as in `then`, as words that follow "the state file was written for": NULL when it is the same sweep. */
-const char *state_difference(const struct state *then, const struct state *now);
+/* What of `now` is not as in `then`, as words that follow "the state file was written for": NULL when it is the same sweep,
+ * or may_be_copy and all but the name of BACKING is the same: see state_is_of_another(). */
+const char *state_difference(const struct state *then, const struct state *now, bool may_be_copy);
+/* Another device is BACKING now, which may be a copy. */
+bool state_is_of_another(const struct state *then, const struct state *now);
 void state_release(struct state *state);
 
 #endif

@@ -23,10 +23,11 @@ static bool same_devices(const struct wb_undo *undo, const struct wb_undo_device
 	return same;
 }
 
-static int go_on(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices, unsigned count)
+static int load(const struct common *common, struct undo_file *undo, unsigned flags, const struct wb_undo_device *devices,
+		unsigned count)
 {
 	struct wb_error err;
-	int status = common_open(common, &undo->file, undo->path, WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE | WB_OPEN_GROW);
+	int status = common_open(common, &undo->file, undo->path, flags | WB_OPEN_EXCLUSIVE);
 
 	if (status)
 		return status;
@@ -77,7 +78,13 @@ int undo_file_open(const struct common *common, struct undo_file *undo, const st
 {
 	if (!undo->path)
 		return 0;
-	return access(undo->path, F_OK) ? begin(common, undo, devices, count) : go_on(common, undo, devices, count);
+	return access(undo->path, F_OK) ? begin(common, undo, devices, count) :
+					  load(common, undo, WB_OPEN_WRITE | WB_OPEN_GROW, devices, count);
+}
+
+int undo_file_look(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices, unsigned count)
+{
+	return load(common, undo, WB_OPEN_READ, devices, count);
 }
 
 int undo_file_wrap(const struct common *common, struct undo_file *undo, struct wb_dev **dev, unsigned device)

@@ -326,6 +326,7 @@ static int decide(struct work *work)
 
 	if (wb_decide(&work->ring, work->backing, &options->decide, &work->decision, &options->common.progress, &err))
 		return common_failed(common_of(work), work->cache_path, &err, NULL);
+	work->decision.damage |= work->damage;
 	flush_report_classes(&work->ring);
 	flush_report_decision(work);
 	return work->decision.refused ? flush_refuse(work) : 0;
@@ -381,18 +382,11 @@ static int take_steps(struct work *work)
 	return status ? status : undo_file_finish(common_of(work), &work->undo) | status_of(work);
 }
 
-static bool is_busy(const struct work *work)
-{
-	return work->busy || wb_dev_busy(work->cache_dev) || wb_dev_busy(work->backing);
-}
-
 static int flush(struct work *work)
 {
 	int status = take_steps(work);
 
-	if (!work->options->dry_run || !is_busy(work))
-		return status;
-	return refuse_used_dry_run(common_of(work), work->cache_path, status);
+	return flush_busy(work) ? refuse_used_dry_run(common_of(work), flush_busy(work), status) : status;
 }
 
 /* What follows from several options together. */

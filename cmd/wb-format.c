@@ -175,7 +175,7 @@ static int open_device(struct work *work)
 	if (common_of(work)->part.start < 0)
 		usage_error("--start: what wb-format writes begins with sector 0, which must be on the device");
 	int status = common_open(common_of(work), &work->dev, work->path,
-				 dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE);
+				 dry_run ? WB_OPEN_READ | WB_OPEN_TRY : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE);
 
 	if (status)
 		return status;

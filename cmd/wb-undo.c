@@ -55,7 +55,7 @@ struct work {
 	struct wb_undo undo;
 	const char *paths[WB_UNDO_DEVICES];
 	struct wb_dev *devs[WB_UNDO_DEVICES];
-	const char *held;         /* of a dry run: a device that is in use, or NULL */
+	const char *held;         /* of a dry run: a device, or the file, that is in use, or NULL */
 	struct wb_undo_result result;
 };
 
@@ -80,12 +80,14 @@ static const char *date(uint64_t seconds)
 
 static int load(struct work *work)
 {
-	unsigned flags = work->options->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE | WB_OPEN_GROW;
+	unsigned flags = work->options->dry_run ? WB_OPEN_READ | WB_OPEN_TRY : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE | WB_OPEN_GROW;
 	struct wb_error err;
 	int status = common_open(common_of(work), &work->file, work->path, flags);
 
 	if (status)
 		return status;
+	if (wb_dev_busy(work->file))
+		work->held = work->path;
 	if (wb_undo_load(&work->undo, work->file, &common_of(work)->progress, &err))
 		return common_failed(common_of(work), work->path, &err, "nothing was changed");
 	if (common_of(work)->operand_count - 1 > (int)work->undo.device_count)
@@ -146,7 +148,7 @@ static int refuse_overlap(const struct work *work, unsigned device)
 
 static int open_device(struct work *work, unsigned device)
 {
-	unsigned flags = work->options->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE;
+	unsigned flags = work->options->dry_run ? WB_OPEN_READ | WB_OPEN_TRY : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE;
 	const char *path = work->paths[device];
 	char holder[WORDS] = "";
 	int status = refuse_overlap(work, device);
@@ -238,7 +240,7 @@ static int restore(struct work *work)
 			     count_of(work->result.changed_sectors, "sector"));
 }
 
-static int undo(struct work *work)
+static int take_back(struct work *work)
 {
 	int status = load(work);
 
@@ -249,8 +251,13 @@ static int undo(struct work *work)
 		return nothing_to_do(work);
 	for (unsigned i = 0; i < work->undo.device_count && !status; i++)
 		status = open_device(work, i);
-	if (!status)
-		status = restore(work);
+	return status ? status : restore(work);
+}
+
+static int undo(struct work *work)
+{
+	int status = take_back(work);
+
 	return work->options->dry_run && work->held ? refuse_used_dry_run(common_of(work), work->held, status) : status;
 }
 

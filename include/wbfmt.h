@@ -227,6 +227,8 @@ enum wb_open_flags {
 	WB_OPEN_GROW = 8,      /* a regular file that writes behind its end make longer. Goes with WRITE */
 	WB_OPEN_CREATE = 16,   /* the file must not be there yet; others may not read it. Goes with WRITE and GROW */
 	WB_OPEN_PEEK = 32,     /* do not find out who else has it open, not even for a moment; wb_dev_busy() is false */
+	WB_OPEN_TRY = 128,     /* for a dry run: wb_dev_busy() when EXCLUSIVE would be refused, for a reader's lock too. Keeps nobody
+				* out. Goes with READ */
 	WB_OPEN_PACK = 64,     /* a file that begins as a pack is served as the cache it describes; not with WB_OPEN_WRITE */
 };
 

@@ -322,6 +322,11 @@ static int identify(struct file *file, const char *path, mode_t *mode, struct wb
 	return 0;
 }
 
+static bool is_alone(unsigned flags)
+{
+	return flags & (WB_OPEN_EXCLUSIVE | WB_OPEN_TRY);
+}
+
 /* A program that was killed leaves its locks behind until the kernel has finished its requests: wait a moment for that,
  * a second in all. */
 static bool wait_for_the_dead(unsigned *attempts)
@@ -353,13 +358,23 @@ static int lock_bytes(int fd, unsigned flags)
 	return errno == EACCES ? EWOULDBLOCK : errno;
 }
 
+/* Whoever only tries shares the image afterwards, whatever came of it. */
+static int lock_image(int fd, unsigned flags)
+{
+	int failed = flock(fd, (is_alone(flags) ? LOCK_EX : LOCK_SH) | LOCK_NB) ? errno : 0;
+
+	if (flags & WB_OPEN_TRY)
+		flock(fd, LOCK_SH | LOCK_NB);
+	return failed;
+}
+
 static int try_lock(const struct file *file, unsigned flags)
 {
 	if (is_locked(file->fd))
 		return EWOULDBLOCK;
-	if (!file->dev.is_block && flock(file->fd, (flags & WB_OPEN_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB))
-		return errno;
-	return lock_bytes(file->fd, flags);
+	int failed = file->dev.is_block ? 0 : lock_image(file->fd, flags);
+
+	return failed ? failed : lock_bytes(file->fd, flags);
 }
 
 /* Notes in the device that another program has locked it, or why its file system cannot lock it. */
@@ -372,7 +387,7 @@ static int lock(struct file *file, unsigned flags, struct wb_error *err)
 		return 0;
 	do
 		failed = try_lock(file, flags);
-	while (failed == EINTR || (failed == EWOULDBLOCK && flags & WB_OPEN_EXCLUSIVE && wait_for_the_dead(&attempts)));
+	while (failed == EINTR || (failed == EWOULDBLOCK && is_alone(flags) && wait_for_the_dead(&attempts)));
 	if (failed == EWOULDBLOCK && flags & WB_OPEN_EXCLUSIVE)
 		return wb_fail(err, WB_EBUSY, EWOULDBLOCK, WB_NO_OFFSET, "the %s is locked by another program",
 			       file->dev.is_block ? "device" : "image");
@@ -390,7 +405,7 @@ static int open_block(struct file *file, const char *path, unsigned flags, struc
 
 	do
 		file->fd = open(path, flags & WB_OPEN_PEEK ? mode : mode | O_EXCL);
-	while (file->fd < 0 && errno == EBUSY && flags & WB_OPEN_EXCLUSIVE && wait_for_the_dead(&attempts));
+	while (file->fd < 0 && errno == EBUSY && is_alone(flags) && wait_for_the_dead(&attempts));
 	if (file->fd < 0 && errno == EBUSY) {
 		if (flags & WB_OPEN_EXCLUSIVE)
 			return wb_fail(err, WB_EBUSY, EBUSY, WB_NO_OFFSET,

@@ -60,7 +60,7 @@ static void save(const struct state *state)
 
 static bool same(const struct state *a, const struct state *b)
 {
-	return !state_difference(a, b) && a->outside == b->outside && a->cut == b->cut && a->ids == b->ids && a->undo == b->undo &&
+	return !state_difference(a, b, false) && a->outside == b->outside && a->cut == b->cut && a->ids == b->ids && a->undo == b->undo &&
 	       a->undone == b->undone && a->unreadable == b->unreadable && a->flushed == b->flushed && a->ended == b->ended;
 }
 

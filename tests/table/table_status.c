@@ -2,6 +2,7 @@
 /* The exit statuses: a row for each that the contract of the command line lays down, and that a dry run has that of the run. */
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <time.h>
 
 #include "table.h"
@@ -16,7 +17,7 @@ int nanosleep(const struct timespec *time, struct timespec *left)
 
 /* ---- what is done to a pair before the command ---- */
 
-static int machine = -1; /* holds an image, as a virtual machine does */
+static int machine = -1; /* holds an image, as a virtual machine does, or with the lock of a reader */
 
 static void hold(const char *path)
 {
@@ -46,6 +47,23 @@ static void held_cache(void)
 static void held_backing(void)
 {
 	hold("backing.img");
+}
+
+static void share(const char *path)
+{
+	machine = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(machine >= 0);
+	assert_int_equal(flock(machine, LOCK_SH), 0);
+}
+
+static void shared_cache(void)
+{
+	share("cache.img");
+}
+
+static void shared_backing(void)
+{
+	share("backing.img");
 }
 
 static void zeroed(void)
@@ -102,6 +120,36 @@ static void taken_back(void)
 	expect(0, "wb-undo undo");
 }
 
+static void flushed_and_shared(void)
+{
+	flushed();
+	share("backing.img");
+}
+
+static void flushed_and_undo_file_shared(void)
+{
+	flushed();
+	share("undo");
+}
+
+static void salvaged_and_taken_back(void)
+{
+	expect(5, "wb-flush-dirty -q -y --policy=salvage --state=state --undo=undo cache.img backing.img");
+	expect(0, "wb-undo -q -y undo");
+}
+
+static void detached_and_taken_back(void)
+{
+	expect(5, "wb-flush-dirty -q -y --policy=salvage --detach --state=state --undo=undo cache.img backing.img");
+	expect(0, "wb-undo -q -y undo");
+}
+
+static void salvaged_without_its_undo_file(void)
+{
+	expect(5, "wb-flush-dirty -q -y --policy=salvage --state=state --undo=undo cache.img backing.img");
+	remove_if_there("undo");
+}
+
 static void changed_since(void)
 {
 	flushed();
@@ -156,6 +204,21 @@ static const struct row {
 	{ 8, "v2-wrapped", NULL, "wb-flush-dirty cache.img cache.img", NULL },
 	{ 8, "v2-wrapped", held_cache, "wb-flush-dirty cache.img backing.img", NULL },
 	{ 8, "v2-wrapped", held_backing, "wb-flush-dirty cache.img backing.img", NULL },
+	{ 8, "v2-wrapped", shared_cache, "wb-flush-dirty cache.img backing.img", "wb-flush-dirty: cache.img: " },
+	{ 8, "v2-wrapped", shared_backing, "wb-flush-dirty cache.img backing.img", "wb-flush-dirty: backing.img: " },
+	{ 8, "v2-wrapped", shared_cache, "wb-format --force=dirty cache.img", "wb-format: cache.img: " },
+	{ 8, "v2-wrapped", shared_cache, "wb-format --reset --force=dirty cache.img", "wb-format: cache.img: " },
+	{ 8, "v2-torn-head", shared_cache, "wb-check --repair cache.img", "wb-check: cache.img: " },
+	{ 8, "v2-wrapped", flushed_and_shared, "wb-undo undo", "/backing.img: " },
+	{ 8, "v2-wrapped", flushed_and_undo_file_shared, "wb-undo undo", "wb-undo: undo: " },
+	{ 0, "v2-wrapped", shared_cache, "wb-check cache.img", NULL },
+	/* a state of a run that was taken back */
+	{ 5, "v2-rotten-two-bits", salvaged_and_taken_back, "wb-flush-dirty --policy=salvage --state=state --undo=undo cache.img backing.img",
+	  "was taken back" },
+	{ 5, "v2-rotten-two-bits", detached_and_taken_back, "wb-flush-dirty --policy=salvage --state=state --undo=undo cache.img backing.img",
+	  "was taken back" },
+	{ 8, "v2-rotten-two-bits", salvaged_without_its_undo_file,
+	  "wb-flush-dirty --policy=salvage --state=state --undo=undo cache.img backing.img", "into another --undo file" },
 	/* dirty data is no problem, nor are torn-tail, torn-head, the record hazard */
 	{ 0, "v2-torn-tail", NULL, "wb-check cache.img", NULL },
 	{ 0, "v2-torn-head", NULL, "wb-check cache.img", NULL },
@@ -259,6 +322,7 @@ static void run_row(const struct row *row, const char *option)
 	const char *rest = row->command + strcspn(row->command, " ");
 
 	remove_if_there("undo");
+	remove_if_there("state");
 	make_cache(row->fixture);
 	if (row->prepare)
 		row->prepare();
@@ -342,7 +406,7 @@ static void after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy(void 
 		{ "--undo=undo", "wb-flush-dirty --yes --verify cache.img backing.img.copy" },
 		{ "--undo=undo --state=state --report=r",
 		  "wb-flush-dirty --yes --verify --report=r-2 cache.img backing.img.copy" },
-		{ "--undo=undo --policy=salvage --state=state", "wb-flush-dirty --yes --verify --policy=salvage --state=cache.img.state "
+		{ "--undo=undo --policy=salvage --state=state", "wb-flush-dirty --yes --verify --policy=salvage --state=state "
 		  "--undo=cache.img.undo cache.img backing.img.copy" },
 	};
 
@@ -361,6 +425,73 @@ static void after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy(void 
 		copy("backing.img", "backing.img.copy");
 		expect(i == 2 ? 1 : 0, "%s", step);
 		shell("rm -f undo state r r-2 backing.img.copy cache.img.*");
+	}
+}
+
+/* What was written before the error counts as evidence, also on the copy: it is not decided again. */
+static void a_salvage_goes_on_with_a_copy_as_it_was_decided(void **state)
+{
+	static const char log[] = "generation v2\nslots 10\nbacking 65536\nsegment 1\nblock 80 ff\nblock 60000 ff\nsegment 2\n"
+				  "block 160 ff\nblock 61000 ff\nblock 64000 ff\nsegment 3\nblock 30000 ff\nsegment 4\n"
+				  "block 80 ff\nblock 160 ff\nsegment 5\nblock 320 ff\nsegment 6\nblock 400 ff\nzero 2 0 4096\n";
+	unsigned changed = 0;
+
+	(void)state;
+	make_cache_of(log);
+	copy("backing.img", "before.img");
+	run("wb-flush-dirty -y --policy=salvage --state=state cache.img backing.img");
+	int want = status;
+
+	assert_true(want == 1 || want == 5);
+	copy("backing.img", "want.img");
+	for (unsigned good = 0;; good++) {
+		shell("rm -f state undo cache.img.* backing.img.*");
+		make_cache_of(log);
+		unreadable_of("backing.img", 64000 * 512, 4096);
+		after_good_reads(good, false);
+		run("wb-flush-dirty -y --verify --policy=salvage --state=state --undo=undo cache.img backing.img");
+		readable_again();
+		if (status != 8)
+			break;
+		const char *step = next_line(1);
+
+		assert_true(has(step, " --state=state --undo=cache.img.undo cache.img backing.img.copy"));
+		changed += !same("backing.img", "before.img");
+		copy("backing.img", "backing.img.copy");
+		expect(want, "%s", step);
+		assert_true(same("backing.img.copy", "want.img"));
+	}
+	assert_true(changed);
+	/* a copy that differs elsewhere is none, until the user says so */
+	shell("rm -f state");
+	make_cache_of(log);
+	expect(want, "wb-flush-dirty -y --policy=salvage --keep --state=state cache.img backing.img");
+	copy("backing.img", "other.img");
+	put("other.img", 0, "other", 5);
+	expect(8, "wb-flush-dirty -y --policy=salvage --keep --state=state cache.img other.img");
+	assert_true(has(words, "written for another backing device"));
+	expect(want, "wb-flush-dirty -y --policy=salvage --keep --force=pair --state=state cache.img other.img");
+}
+
+/* A dry run names the one that is used, and not the other; so does its step. */
+static void dry_runs_name_the_device_that_is_in_use(void **state)
+{
+	static void (*const locks[])(const char *) = { hold, share };
+	static const char *const names[] = { "cache.img", "backing.img" };
+
+	(void)state;
+	make_cache("v2-wrapped");
+	for (unsigned i = 0; i < 4; i++) {
+		const char *used = names[i % 2], *other = names[1 - i % 2];
+
+		locks[i / 2](used);
+		expect(8, "wb-flush-dirty -n cache.img backing.img");
+		assert_true(has(words, text("%s: in use: without -n", used)));
+		assert_false(has(words, text("%s: in use: without -n", other)));
+		assert_true(has(out, text("when nobody uses %s any more", used)));
+		expect(0, "wb-check --json cache.img backing.img");
+		assert_string_equal(field("busy"), i < 2 ? "true" : "false");
+		let_go();
 	}
 }
 
@@ -476,6 +607,8 @@ int main(void)
 		table_test(no_log_is_reset_that_a_replay_would_keep),
 		table_test(a_signal_ends_every_command_soon_also_where_it_reads_again_and_again),
 		table_test(a_second_signal_ends_every_command_at_once),
+		table_test(a_salvage_goes_on_with_a_copy_as_it_was_decided),
+		table_test(dry_runs_name_the_device_that_is_in_use),
 		table_test(the_device_that_fails_is_named),
 		table_test(after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy),
 	};
