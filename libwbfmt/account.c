@@ -129,7 +129,7 @@ static bool look_behind(const struct behind *behind, uint32_t slot, uint8_t *byt
 	return true;
 }
 
-/* A ring goes on without gaps, but for what v0 discarded; what lies behind the part may be a disk of any size. */
+/* A ring has no gaps, but for what v0 discarded; what lies behind the part may be a disk of any size. */
 #define GAP 4096u
 
 int wb_account_beyond(struct wb_ring *ring, const struct wb_decide_options *options, struct wb_decision *decision,
@@ -293,8 +293,8 @@ int wb_account(struct wb_ring *ring, const struct wb_decide_options *options, st
 static bool leaves_out(const struct wb_ring *ring, const struct wb_decide_options *options,
 		       const struct wb_decision *decision, const struct wb_replay_result *result)
 {
-	return ring->cache->detected.format || decision->left_segments || decision->stale_sectors || decision->unknown_holes || result->unreadable_sectors ||
-	       result->contested_sectors || (decision->zeroed_skipped && options->policy != WB_STRICT);
+	return ring->cache->detected.format || decision->left_segments || decision->stale_sectors || decision->unknown_holes ||
+	       result->unreadable_sectors || result->contested_sectors || (decision->zeroed_skipped && options->policy != WB_STRICT);
 }
 
 unsigned wb_decision_status(const struct wb_ring *ring, const struct wb_decide_options *options,

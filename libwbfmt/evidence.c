@@ -81,6 +81,14 @@ static void take_version(struct standing *standing, const struct wb_view *view, 
 	standing->told |= fresh;
 }
 
+static void take_versions(struct standing *standing, const struct wb_view *view)
+{
+	if (view->first)
+		begin_standing(standing);
+	for (size_t i = 0; i < view->count; i++)
+		take_version(standing, view, i);
+}
+
 /* Where no claim is above anything planned there is no evidence to be found, unless the walk is for something else. */
 static int walk(const struct wb_search *search, const struct wb_scope *scope, bool always, void *context,
 		int (*visit)(void *context, const struct wb_view *view, struct wb_error *err), struct wb_error *err)
@@ -117,10 +125,7 @@ static int weigh_cut(void *context, const struct wb_view *view, struct wb_error 
 	struct standing *standing = &at->standing;
 
 	(void)err;
-	if (view->first)
-		begin_standing(standing);
-	for (size_t i = 0; i < view->count; i++)
-		take_version(standing, view, i);
+	take_versions(standing, view);
 	for (unsigned i = 0; view->last && i < WB_SECTORS_PER_BLOCK; i++)
 		at->evidence->sectors += standing->oldest[i] != WB_NO_SLOT && standing->held[i] != WB_NO_SLOT &&
 					 at_least(standing->ring, standing->held[i], at->cut);
@@ -158,10 +163,7 @@ static int weigh_above(void *context, const struct wb_view *view, struct wb_erro
 	const struct wb_ring *ring = above->standing.ring;
 
 	(void)err;
-	if (view->first)
-		begin_standing(&above->standing);
-	for (size_t i = 0; i < view->count; i++)
-		take_version(&above->standing, view, i);
+	take_versions(&above->standing, view);
 	for (unsigned i = 0; view->last && i < WB_SECTORS_PER_BLOCK; i++) {
 		uint32_t held = above->standing.held[i];
 
@@ -232,10 +234,7 @@ static int weigh_holes(void *context, const struct wb_view *view, struct wb_erro
 	struct at_holes *at = context;
 
 	(void)err;
-	if (view->first)
-		begin_standing(&at->standing);
-	for (size_t i = 0; i < view->count; i++)
-		take_version(&at->standing, view, i);
+	take_versions(&at->standing, view);
 	for (unsigned i = 0; view->last && i < WB_SECTORS_PER_BLOCK; i++)
 		weigh_sector(at, i);
 	return 0;
@@ -403,10 +402,7 @@ static int mark_strays(void *context, const struct wb_view *view, struct wb_erro
 	struct standing *standing = context;
 
 	(void)err;
-	if (view->first)
-		begin_standing(standing);
-	for (size_t i = 0; i < view->count; i++)
-		take_version(standing, view, i);
+	take_versions(standing, view);
 	for (unsigned i = 0; view->last && i < WB_SECTORS_PER_BLOCK; i++) {
 		uint32_t held = standing->held[i];
 
@@ -444,10 +440,7 @@ static int weigh_record(void *context, const struct wb_view *view, struct wb_err
 	const struct wb_ring *ring = standing->ring;
 
 	(void)err;
-	if (view->first)
-		begin_standing(standing);
-	for (size_t i = 0; i < view->count; i++)
-		take_version(standing, view, i);
+	take_versions(standing, view);
 	for (unsigned i = 0; view->last && i < WB_SECTORS_PER_BLOCK; i++) {
 		uint8_t bit = (uint8_t)(1u << i);
 		uint32_t slot = standing->newest[i];
@@ -496,10 +489,7 @@ static int weigh_trusted(void *context, const struct wb_view *view, struct wb_er
 	struct wb_slot *slots = standing->ring->slots;
 
 	(void)err;
-	if (view->first)
-		begin_standing(standing);
-	for (size_t i = 0; i < view->count; i++)
-		take_version(standing, view, i);
+	take_versions(standing, view);
 	for (unsigned i = 0; view->last && i < WB_SECTORS_PER_BLOCK; i++) {
 		uint32_t slot = standing->newest[i];
 

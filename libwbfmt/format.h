@@ -26,7 +26,7 @@ static inline bool wb_seal_covers_data(const struct wb_format *format)
 }
 
 /* Whether a stored checksum matches the raw CRC of the covered bytes: WB_SLOT_SEALED, with WB_SLOT_RAW for the
- * uncomplemented dialect; 0 when not. A driver of another generation may have gone on with the device, so all read both. */
+ * uncomplemented dialect; 0 when not. A driver of another generation may have used the device later, so all read both. */
 unsigned wb_seal_match(uint32_t stored, uint32_t crc);
 
 /* The lap seal of a header whose length is in range: WB_SLOT_SEALED when all metablocks repeat the header's lap, with

@@ -46,7 +46,7 @@ uint64_t wb_ring_new_id(const struct wb_ring *ring, uint32_t slot);
 /* Of a later lap among the segments of a new line of the first: its id is damaged, or this is no new line. */
 bool wb_ring_is_odd(const struct wb_ring *ring, uint32_t slot);
 
-/* Above the segments of the new line of a restarted ring, under an id that goes on with theirs: it may be the new line's. */
+/* Above the segments of the new line of a restarted ring, under an id that may follow theirs: it may be the new line's. */
 bool wb_ring_goes_on(const struct wb_ring *ring, uint32_t slot);
 
 /* The slot belongs to the time line of a restarted ring that was not chosen. What is broken and may be the chosen one's is not. */

@@ -14,7 +14,7 @@ static bool has_metablocks(const struct wb_ring *ring, uint32_t slot)
 	       wb_length_in_range(&ring->cache->geometry, at->length) && wb_slot_of(&ring->cache->geometry, at->id) == slot;
 }
 
-/* Beside the new line, in its dialect: the ring may have lost writes and not been restarted, and what goes on with the line, or is
+/* Beside the new line, in its dialect: the ring may have lost writes and not been restarted, and what may follow the line, or is
  * of a later lap, is newer. */
 static bool may_go_on(const struct wb_ring *ring, uint32_t slot)
 {

@@ -222,7 +222,7 @@ static void find_torn(struct inquest *inquest, const struct truth *truth)
 	}
 }
 
-/* Broken, under an id that goes on with the new line: perhaps written by it. */
+/* Broken, under an id that may follow the new line: perhaps written by it. */
 static bool perhaps_new(const struct inquest *inquest, unsigned int slot)
 {
 	unsigned int last = inquest->new_slots;

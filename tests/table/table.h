@@ -66,9 +66,9 @@ bool remove_if_there(const char *path);
 void unreadable(int64_t offset, int64_t bytes);
 void unreadable_of(const char *path, int64_t offset, int64_t bytes);
 void readable_again(void);
-/* They can be read so many times first; then they cannot, or (flips) the lowest bit of the first one is another. */
+/* The first reads of them, so many, succeed; later ones fail, or (flips) find the lowest bit of the first byte flipped. */
 void after_good_reads(unsigned reads, bool flips);
-/* From now on the read of that number of each command sends it so many SIGTERMs (0: none), where WB_IO is threads. Counts anew. */
+/* Sends each later command SIGTERM, so many times (0: never), at its read number at, where WB_IO is threads. Resets reads(). */
 void terminate_at_read(unsigned at, unsigned times);
 unsigned reads(void); /* since then */
 /* Somebody makes this file while the next command makes it; NULL: nobody does. */
