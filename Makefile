@@ -37,9 +37,23 @@ PKGS += libisal
 LIB_PKGS += libisal
 endif
 
+# Hardening, as far as compiler and C library know it; HARDENING= for none. Sanitizers bring their own.
+known = $(shell $(CC) -Werror -O2 $(1) -include features.h -x c -c -o /dev/null /dev/null 2>/dev/null && echo '$(1)')
+ifeq ($(SANITIZE)$(origin HARDENING),undefined)
+HARDENING := $(foreach flag,-fstack-protector-strong -fstack-clash-protection -fcf-protection,$(call known,$(flag)))
+# its checks need an optimizing compiler
+ifneq ($(filter-out -O0,$(filter -O%,$(CFLAGS))),)
+HARDENING += $(or $(call known,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3),-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+endif
+HARDENING += -fPIE
+HARDENING_LINK := -Wl,-z,relro,-z,now
+endif
+# of the commands
+PIE ?= $(if $(HARDENING),-pie)
+
 ALL_CPPFLAGS = -Iinclude -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(CPPFLAGS) $(shell $(PKG_CONFIG) --cflags $(PKGS))
-ALL_CFLAGS = -std=c11 -pthread $(WARNINGS) $(WERROR) $(CFLAGS) $(SANITIZE)
-ALL_LDFLAGS = -pthread $(LDFLAGS) $(SANITIZE)
+ALL_CFLAGS = -std=c11 -pthread $(WARNINGS) $(WERROR) $(CFLAGS) $(HARDENING) $(SANITIZE)
+ALL_LDFLAGS = -pthread $(LDFLAGS) $(HARDENING_LINK) $(SANITIZE)
 # V=1 shows the compiler's command lines
 Q = $(if $(V),,@echo '  $(@F)';)
 COMPILE = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP
@@ -124,7 +138,7 @@ $(BUILD)/cmd/common.a: $(CMD_OBJECTS)
 	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/wb-%: $(BUILD)/cmd/wb-%.o $(BUILD)/cmd/common.a $(BUILD)/libwbfmt.a
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs $(PKGS))
+	$(Q)$(CC) $(PIE) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs $(PKGS))
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/tests/*/*.d)
 
@@ -216,7 +230,7 @@ dist:
 
 # ISA-L has no static archive in Debian 12, so a table computes the checksums.
 static:
-	@$(MAKE) --no-print-directory BUILD=build/static NO_ISAL=1 LDFLAGS='-static -Wl,--gc-sections' \
+	@$(MAKE) --no-print-directory BUILD=build/static NO_ISAL=1 LDFLAGS=-Wl,--gc-sections PIE=$(or $(call known,-static-pie),-static) \
 		CFLAGS='-O2 -ffunction-sections -fdata-sections' PKG_CONFIG='$(PKG_CONFIG) --static' \
 		$(COMMANDS:%=build/static/%)
 	@rm -rf build/rescue && install -D -s -t build/rescue $(COMMANDS:%=build/static/%)

@@ -48,6 +48,18 @@ tree() {
 	[ -z "$(find "a b" -type f -o -type l)" ]
 }
 
+@test "commands and library are hardened: position, stack, buffers, relocations, control flow" {
+	cd "$BUILD"
+	for file in wb-check wb-flush-dirty wb-dump wb-format wb-undo libwbfmt.so.0; do
+		readelf -hldW --dyn-syms $file >"$BATS_TEST_TMPDIR/elf"
+		for mark in 'Type: .*DYN' GNU_RELRO BIND_NOW __stack_chk_fail '__[a-z]*_chk@'; do
+			grep -q -- "$mark" "$BATS_TEST_TMPDIR/elf" || { echo "$file: no $mark"; false; }
+		done
+	done
+	# C libraries that have no such mark take it from whole programs
+	[ "$(uname -m)" != x86_64 ] || [ "$(readelf -nW libwbfmt/*.o cmd/*.o | grep -c 'x86 feature: IBT, SHSTK')" -eq "$(ls libwbfmt/*.o cmd/*.o | wc -l)" ]
+}
+
 # The program in the EXAMPLES of libwbfmt(3), as example.c
 example() {
 	sed -n '/^#include <stdio.h>$/,/^\.Ed$/{/^\.Ed$/d;s/\\e/\\/g;p}' "$TOP/man/libwbfmt.3" >example.c

@@ -65,6 +65,8 @@ teardown() {
 	[ "$(awk 'END { print $1 }' sizes)" -lt $((8 << 20)) ] || { cat sizes; false; }
 	proves "static commands: $(awk 'END { printf "%.1f", $1 / 1048576 }' sizes) MiB"
 	diff <(ls "$TOP/build/rescue") <(cd "$TOP/cmd" && ls wb-*.c | sed 's/\.c$//')
+	readelf -lW "$TOP"/build/rescue/wb-check >elf
+	grep -q 'Elf file type is DYN' elf && grep -q GNU_RELRO elf && ! grep -q INTERP elf
 	[ "$(id -u)" -eq 0 ] || skip "a chroot needs root"
 	make_cache v2-wrapped
 	mkdir tree
