@@ -203,7 +203,8 @@ static void find_window(struct inquest *inquest, uint64_t record)
 	inquest->first = (gone < head ? gone : head) + 1;
 }
 
-/* The usual traces of a power cut. A segment whose single bit flipped is none. */
+/* The usual traces of a power cut, contiguous from M+1 by their headers. What is damaged as well is none: one flipped bit, a length
+ * out of range, blocks that cannot be read. */
 static void find_torn(struct inquest *inquest, const struct truth *truth)
 {
 	uint64_t n = inquest->ring, head = inquest->head;
@@ -211,9 +212,10 @@ static void find_torn(struct inquest *inquest, const struct truth *truth)
 	for (uint64_t id = head + 1; id < head + n; id++) {
 		struct witness *witness = &inquest->witnesses[place_of_id(inquest, id)];
 
-		if (witness->id != id || witness->whole || (witness->part && !is_v0(inquest)) || !witness->fits)
+		if (witness->id != id || witness->whole)
 			break;
-		witness->torn = id != head + 1 || !truth || !truth->places[place_of_id(inquest, id)].one_bit;
+		witness->torn = witness->fits && !(witness->part && !is_v0(inquest)) &&
+				(id != head + 1 || !truth || !truth->places[place_of_id(inquest, id)].one_bit);
 	}
 	if (!is_v0(inquest) && head >= n) {
 		struct witness *oldest = &inquest->witnesses[place_of_id(inquest, head + 1)];
