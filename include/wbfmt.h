@@ -566,8 +566,8 @@ enum wb_slot_flags {
 	WB_SLOT_GARBAGE = 4096,  /* the metadata is not all zero although the id is 0 */
 	WB_SLOT_NOT_ON_BACKING = 32768, /* v1, v2: at or below a record that is trusted, and BACKING lacks some of what is the newest
 				 * version there; set by wb_ring_weigh_record() */
-	WB_SLOT_ON_BACKING = 16384, /* set by wb_ring_weigh_tail(): BACKING holds most of it, so that it is no torn write; of a
-				     * WB_FOREIGN slot a sector of it, above what the log holds, which is evidence at M */
+	WB_SLOT_ON_BACKING = 16384, /* set by wb_ring_weigh_tail(): BACKING holds most of it, so that it is no torn write; after a
+				     * gap in the first lap a sector of it, above what the log holds, which is evidence at M */
 	WB_SLOT_CLEAN_BAD = 8192, /* a clean metablock that is misaligned or beyond BACKING */
 };
 
@@ -704,7 +704,7 @@ int wb_ring_correct(struct wb_ring *ring, const struct wb_doubts *doubts, const 
 		    struct wb_error *err);
 
 /* Compares with BACKING what is broken above M. A torn tail that had been written back was whole then: its class becomes
- * rotten. Headers after a gap in the first lap remain WB_FOREIGN; WB_SLOT_ON_BACKING tells that BACKING holds what they claim. */
+ * rotten. So does that of a header after a gap in the first lap, when one sector holds what it claims above what the log has. */
 int wb_ring_weigh_tail(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
 		       struct wb_error *err);
 /* v1 and v2 under WB_RECORD_TRUST: finds the segments that are left out for it although BACKING does not hold them.

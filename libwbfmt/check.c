@@ -246,9 +246,6 @@ static int check_slot(struct wb_ring *ring, uint32_t index, struct report *repor
 	int rule = rule_of((enum wb_class)slot->class_);
 	bool live = slot->class_ == WB_LIVE || slot->class_ == WB_PART_READABLE;
 
-	/* a replay leaves it out, or stops for it: not only a note */
-	if (slot->class_ == WB_FOREIGN && slot->flags & WB_SLOT_ON_BACKING)
-		rule = WB_RULE_ROTTEN;
 	/* slots of the new log in a restarted ring are a lap behind, and what was cut off cannot be read */
 	if (rule >= 0 && !ends_early(ring, index) && !(slot->class_ == WB_STALE_LAP && index < ring->new_slots)) {
 		struct wb_finding finding = about_slot(ring, index, (enum wb_rule)rule);

@@ -7,7 +7,7 @@
 
 static void begin_block(struct wb_composer *composer)
 {
-	composer->claimed = composer->clean = composer->lost = composer->below_hole = 0;
+	composer->claimed = composer->clean = composer->lost = composer->below_broken = 0;
 	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
 		composer->owner[i] = composer->held[i] = WB_NO_SLOT;
 }
@@ -54,8 +54,8 @@ bool wb_compose(struct wb_composer *composer, const struct wb_view *view)
 
 		if (!view->open || !wb_plan_only_claims(composer->plan, entry))
 			take_planned(composer, view, i);
-		else if (wb_slot_is_readable_hole(composer->ring, entry->slot))
-			composer->below_hole |= (uint8_t)((entry->dirty ? entry->dirty : 0xff) & ~composer->claimed);
+		else if (wb_slot_may_be_held(composer->ring, entry->slot))
+			composer->below_broken |= (uint8_t)((entry->dirty ? entry->dirty : 0xff) & ~composer->claimed);
 		if (view->open)
 			note_held(composer, view, i);
 	}
@@ -74,13 +74,13 @@ static uint8_t held_newer(const struct wb_composer *composer)
 	return newer;
 }
 
-/* Sectors that a hole claims above the planned version, and for which BACKING tells nothing older: they may be the hole's. */
-static uint8_t maybe_of_hole(const struct wb_composer *composer, const struct wb_view *view)
+/* Sectors that a broken segment claims above the planned version, and for which BACKING tells nothing older: they may be of it. */
+static uint8_t maybe_of_broken(const struct wb_composer *composer, const struct wb_view *view)
 {
 	uint8_t maybe = 0;
 
 	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
-		if (composer->below_hole >> i & 1 && composer->owner[i] != WB_NO_SLOT &&
+		if (composer->below_broken >> i & 1 && composer->owner[i] != WB_NO_SLOT &&
 		    composer->held[i] == WB_NO_SLOT && !(view->backing_readable >> i & 1 &&
 							 wb_uniform(view->backing + i * WB_SECTOR, WB_SECTOR)))
 			maybe |= (uint8_t)(1u << i);
@@ -95,7 +95,7 @@ struct wb_block_outcome wb_settle_block(const struct wb_composer *composer, cons
 	if (view->open && composer->plan->scope.guard != WB_GUARD_OFF) {
 		outcome.newer = held_newer(composer) & planned;
 		if (composer->plan->scope.guard == WB_GUARD_PROTECT)
-			outcome.maybe_newer = maybe_of_hole(composer, view) & planned & (uint8_t)~outcome.newer;
+			outcome.maybe_newer = maybe_of_broken(composer, view) & planned & (uint8_t)~outcome.newer;
 	}
 	outcome.newer &= (uint8_t)~outcome.unreadable;
 	outcome.maybe_newer &= (uint8_t)~outcome.unreadable;

@@ -14,7 +14,7 @@ struct wb_composer {
 	const struct wb_plan *plan;
 	uint8_t block[WB_BLOCK];
 	uint8_t claimed, clean, lost; /* sectors with a planned version; those where it is a clean copy, cannot be read */
-	uint8_t below_hole;           /* sectors that a hole claims above the planned version */
+	uint8_t below_broken;         /* sectors that a broken segment claims above the planned version */
 	uint32_t owner[WB_SECTORS_PER_BLOCK]; /* slot of the planned version, WB_NO_SLOT: none */
 	uint32_t held[WB_SECTORS_PER_BLOCK];  /* slot of the oldest version that BACKING equals, WB_NO_SLOT: none */
 };

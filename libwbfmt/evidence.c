@@ -208,8 +208,8 @@ static uint64_t hole_between(const struct at_holes *at, uint64_t low, uint64_t h
 	return from && at->holes[from - 1] > low ? at->holes[from - 1] : 0;
 }
 
-/* A segment above M that is no ahead one: a torn tail that was written back. */
-static bool is_written_tail(const struct wb_ring *ring, uint32_t slot)
+/* A broken segment above M that was written back. */
+static bool is_broken_above(const struct wb_ring *ring, uint32_t slot)
 {
 	return !wb_ring_other_line(ring, slot) && ring->slots[slot].id > ring->head && ring->slots[slot].class_ != WB_AHEAD;
 }
@@ -224,9 +224,9 @@ static void weigh_sector(struct at_holes *at, unsigned sector)
 	uint64_t high = at_least(ring, held, ring->head) ? ring->head : ring->slots[held].id;
 	uint64_t hole = hole_between(at, ring->slots[oldest].id, high);
 
-	at->evidence->sectors += hole || is_written_tail(ring, held);
+	at->evidence->sectors += hole || is_broken_above(ring, held);
 	at->evidence->last_hole = wb_max(at->evidence->last_hole, hole);
-	at->evidence->beyond_head |= is_written_tail(ring, held);
+	at->evidence->beyond_head |= is_broken_above(ring, held);
 }
 
 static int weigh_holes(void *context, const struct wb_view *view, struct wb_error *err)
@@ -396,33 +396,46 @@ static int weigh_torn(const struct wb_search *search, struct wb_error *err)
 	return ret;
 }
 
+struct at_strays {
+	struct standing standing;
+	bool any;
+};
+
 /* Headers after a gap above M: one sector that holds what they claim is evidence at the end of the log. */
 static int mark_strays(void *context, const struct wb_view *view, struct wb_error *err)
 {
-	struct standing *standing = context;
+	struct at_strays *at = context;
+	const struct standing *standing = &at->standing;
 
 	(void)err;
-	take_versions(standing, view);
+	take_versions(&at->standing, view);
 	for (unsigned i = 0; view->last && i < WB_SECTORS_PER_BLOCK; i++) {
 		uint32_t held = standing->held[i];
 
-		if (standing->oldest[i] != WB_NO_SLOT && held != WB_NO_SLOT &&
-		    standing->ring->slots[held].class_ == WB_FOREIGN)
-			standing->ring->slots[held].flags |= WB_SLOT_ON_BACKING;
+		if (standing->oldest[i] == WB_NO_SLOT || held == WB_NO_SLOT || standing->ring->slots[held].class_ != WB_FOREIGN)
+			continue;
+		standing->ring->slots[held].flags |= WB_SLOT_ON_BACKING;
+		at->any = true;
 	}
 	return 0;
+}
+
+static int weigh_strays(const struct wb_search *search, struct wb_error *err)
+{
+	struct wb_ring *ring = search->ring;
+	const struct wb_scope planned = { .low = ring->first, .high = ring->head, .claims = true, .every_version = true };
+	struct at_strays at = { .standing = { .ring = ring, .scope = &planned } };
+	int ret = ring->classes[WB_FOREIGN] ? walk(search, &planned, false, &at, mark_strays, err) : 0;
+
+	return ret || !at.any ? ret : wb_ring_judge(ring, err);
 }
 
 int wb_ring_weigh_tail(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, const struct wb_progress *progress,
 		       struct wb_error *err)
 {
-	const struct wb_scope planned = { .low = ring->first, .high = ring->head, .claims = true, .every_version = true };
 	const struct wb_search search = { ring, backing, capacity, progress };
-	struct standing standing = { .ring = ring, .scope = &planned };
-	int ret = 0;
+	int ret = weigh_strays(&search, err);
 
-	if (ring->classes[WB_FOREIGN])
-		ret = walk(&search, &planned, false, &standing, mark_strays, err);
 	return ret ? ret : weigh_torn(&search, err);
 }
 

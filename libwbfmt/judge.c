@@ -364,12 +364,14 @@ static bool is_old(const struct wb_ring *ring, uint32_t index, uint64_t due)
 	return wb_seal_covers_data(geometry_of(ring)->format) || ring->slots[index].id <= due;
 }
 
-/* Where M is of the first lap: the write before it was lost, or M is far behind. Garbage bears no such id. */
-static bool is_of_next_lap(const struct wb_ring *ring, uint32_t index)
+/* Where M is of the first lap, a segment that was broken: BACKING holds some of it, or it is of the next lap, for the write before
+ * it was lost, or M is far behind. Garbage bears no such id. */
+static bool is_broken_above(const struct wb_ring *ring, uint32_t index)
 {
 	uint64_t id = ring->slots[index].id, slots = geometry_of(ring)->slots;
 
-	return ring->head && id > slots && id - ring->head < 2 * slots && length_in_range(ring, index);
+	return ring->slots[index].flags & WB_SLOT_ON_BACKING ||
+	       (ring->head && id > slots && id - ring->head < 2 * slots && length_in_range(ring, index));
 }
 
 static enum wb_class class_of_unsealed(const struct wb_ring *ring, uint32_t index, uint64_t due, bool next_slot)
@@ -383,7 +385,7 @@ static enum wb_class class_of_unsealed(const struct wb_ring *ring, uint32_t inde
 	    (due ? next_slot && !slot->id : next_slot || wb_ring_in_place(ring, index)))
 		return WB_PART_READABLE;
 	if (!due)
-		return wb_ring_in_place(ring, index) && (ring->destroyed || is_of_next_lap(ring, index)) ? WB_ROTTEN : WB_FOREIGN;
+		return wb_ring_in_place(ring, index) && (ring->destroyed || is_broken_above(ring, index)) ? WB_ROTTEN : WB_FOREIGN;
 	/* here it is the oldest slot, which the next write goes over; v0 never gets here, its oldest slot is old */
 	if (next_slot && !slot->id)
 		return WB_TORN_HEAD;

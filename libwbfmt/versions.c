@@ -92,6 +92,12 @@ bool wb_slot_is_readable_hole(const struct wb_ring *ring, uint32_t slot)
 	return wb_seal_covers_data(ring->cache->geometry.format) && wb_slot_is_own_hole(ring, slot);
 }
 
+bool wb_slot_may_be_held(const struct wb_ring *ring, uint32_t slot)
+{
+	return wb_slot_is_readable_hole(ring, slot) ||
+	       (wb_seal_covers_data(ring->cache->geometry.format) && wb_ring_other_line(ring, slot) && !wb_slot_valid(&ring->slots[slot]));
+}
+
 bool wb_version_believed(const struct wb_ring *ring, uint32_t slot, const struct wb_metablock *metablock)
 {
 	const struct wb_geometry *geometry = &ring->cache->geometry;

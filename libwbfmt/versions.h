@@ -25,6 +25,9 @@ bool wb_slot_is_own_hole(const struct wb_ring *ring, uint32_t slot);
 /* And they can be believed to be all. In v0 never: there a hole's header or metablocks are what is damaged. */
 bool wb_slot_is_readable_hole(const struct wb_ring *ring, uint32_t slot);
 
+/* Broken, so that its copy may not be what BACKING got of it: such a hole, or a segment of the time line that is not at hand. */
+bool wb_slot_may_be_held(const struct wb_ring *ring, uint32_t slot);
+
 /* The slots of a scope, newest first: those planned and, with scope->claims, all that claim; without every_version these only
  * where one is newer than a planned segment, and is none itself: *others. The caller frees *order. */
 int wb_versions_order(const struct wb_ring *ring, const struct wb_scope *scope, uint32_t **order, uint32_t *count,

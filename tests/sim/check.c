@@ -530,7 +530,7 @@ static void check_classes(struct case_ *c, const struct job *job)
 	for (unsigned int i = 0; i < truth->driver->config->slots; i++) {
 		int expected = truth->places[i].class_;
 
-		if (expected == WB_TORN_TAIL && c->inquest.witnesses[i].written_back)
+		if ((expected == WB_TORN_TAIL || expected == WB_FOREIGN) && c->inquest.witnesses[i].written_back)
 			expected = WB_ROTTEN;
 		c->counts->classes[job->classes[i]]++;
 		if (truth->places[i].one_bit && !c->scene->damage_count)

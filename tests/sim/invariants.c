@@ -506,6 +506,37 @@ static void weigh_tails(struct inquest *inquest, const uint8_t *backing)
 		}
 }
 
+static bool is_written(const struct inquest *inquest, unsigned int slot)
+{
+	const struct witness *witness = &inquest->witnesses[slot];
+
+	return is_valid(inquest, slot) && is_at_hand(inquest, slot) && witness->id >= inquest->first &&
+	       witness->id <= inquest->head && !(is_v0(inquest) && all_zero_data(inquest, slot));
+}
+
+/* A segment below the cut that is written has the sector with its dirty bit. */
+static bool is_written_below(const struct inquest *inquest, uint64_t cut, unsigned int sector)
+{
+	for (unsigned int i = 0; i < inquest->ring; i++)
+		if (is_written(inquest, i) && inquest->witnesses[i].id < cut && dirty_copy(inquest, i, sector))
+			return true;
+	return false;
+}
+
+/* A broken segment after a gap in the first lap, of which BACKING holds a sector that the window covers as well. */
+static void weigh_strays(struct inquest *inquest, const uint8_t *backing)
+{
+	for (unsigned int i = 0; i < inquest->ring; i++) {
+		struct witness *witness = &inquest->witnesses[i];
+
+		if (!witness->claims || witness->whole || witness->id <= inquest->head || !is_at_hand(inquest, i))
+			continue;
+		for (unsigned int sector = 0; sector < inquest->driver->config->sectors; sector++)
+			witness->written_back |= demonstrated(inquest, sector, backing + (uint64_t)sector * SECTOR, false) == witness->age &&
+						 is_written_below(inquest, inquest->head + 1, sector);
+	}
+}
+
 void inquest_open(struct inquest *inquest, const struct pair *pair, unsigned int ring, enum line line, uint64_t record)
 {
 	unsigned int slots = (unsigned int)((pair->cache_size - FIRST_SLOT) / pair->driver->slot_bytes);
@@ -522,6 +553,7 @@ void inquest_open(struct inquest *inquest, const struct pair *pair, unsigned int
 	find_window(inquest, record);
 	find_torn(inquest, ring ? NULL : pair->truth);
 	find_claims(inquest);
+	weigh_strays(inquest, pair->backing);
 	weigh_tails(inquest, pair->backing);
 }
 
@@ -639,30 +671,13 @@ int64_t inquest_left(const struct inquest *inquest, const uint8_t *after, bool c
 
 /* ---- what BACKING tells of a cut ---- */
 
-static bool is_written(const struct inquest *inquest, unsigned int slot)
-{
-	const struct witness *witness = &inquest->witnesses[slot];
-
-	return is_valid(inquest, slot) && is_at_hand(inquest, slot) && witness->id >= inquest->first &&
-	       witness->id <= inquest->head && !(is_v0(inquest) && all_zero_data(inquest, slot));
-}
-
 uint64_t inquest_evidence(const struct inquest *inquest, const uint8_t *before, uint64_t cut)
 {
 	uint64_t sectors = 0;
-	bool dirty;
 
-	for (unsigned int sector = 0; sector < inquest->driver->config->sectors; sector++) {
-		bool covered = false;
-
-		if (demonstrated(inquest, sector, before + (uint64_t)sector * SECTOR, false) < (int64_t)cut)
-			continue;
-		for (unsigned int i = 0; i < inquest->ring && !covered; i++)
-			for (unsigned int k = 0; k < inquest->witnesses[i].length && is_written(inquest, i) &&
-					     inquest->witnesses[i].id < cut; k++)
-				covered |= copy_of(inquest, i, k, sector, &dirty) && dirty;
-		sectors += covered;
-	}
+	for (unsigned int sector = 0; sector < inquest->driver->config->sectors; sector++)
+		sectors += demonstrated(inquest, sector, before + (uint64_t)sector * SECTOR, false) >= (int64_t)cut &&
+			   is_written_below(inquest, cut, sector);
 	return sectors;
 }
 

@@ -22,7 +22,7 @@ struct witness {
 	bool in_place, fits;	/* the length */
 	bool raw, complemented;
 	bool torn;		/* a torn tail or head, as a power cut leaves it */
-	bool written_back;	/* a torn tail that BACKING holds: it was whole once */
+	bool written_back;	/* broken above M, and BACKING holds it: it was whole once */
 	bool claims;
 	int64_t age;		/* of its versions, in the line at hand */
 };

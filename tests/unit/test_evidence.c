@@ -785,11 +785,13 @@ static void what_may_be_of_the_new_line_is_not_overwritten(void **state)
 		uint64_t held;       /* the broken one that BACKING has all of */
 		uint64_t other;      /* one more that is broken, or 0 */
 		unsigned raw;        /* slots, as bits */
+		bool spoilt;         /* a sector of its copy of block 0 is not what BACKING got */
 		unsigned refused;    /* bits of what strict refuses for */
 	} cases[] = {
-		{ "the write of 2 was lost, 3 is rotten", WB_TIMELINE_NEW, { 1, 6, 3, 8 }, 3, 0, 0, WB_REFUSE_REGRESS },
-		{ "and it is newer than the old line", WB_TIMELINE_OLD, { 1, 6, 3, 8 }, 3, 0, 0, WB_REFUSE_HOLE | WB_REFUSE_ROTTEN },
-		{ "a new line of a later lap", WB_TIMELINE_NEW, { 5, 6, 7, 8 }, 6, 7, 8, WB_REFUSE_HOLE | WB_REFUSE_ROTTEN },
+		{ "the write of 2 was lost, 3 is rotten", WB_TIMELINE_NEW, { 1, 6, 3, 8 }, 3, 0, 0, false, WB_REFUSE_ROTTEN },
+		{ "and it is newer than the old line", WB_TIMELINE_OLD, { 1, 6, 3, 8 }, 3, 0, 0, false, WB_REFUSE_HOLE | WB_REFUSE_ROTTEN },
+		{ "and a sector of it is damaged", WB_TIMELINE_OLD, { 1, 6, 3, 8 }, 3, 0, 0, true, WB_REFUSE_HOLE | WB_REFUSE_ROTTEN },
+		{ "a new line of a later lap", WB_TIMELINE_NEW, { 5, 6, 7, 8 }, 6, 7, 8, false, WB_REFUSE_HOLE | WB_REFUSE_ROTTEN },
 	};
 
 	(void)state;
@@ -809,6 +811,8 @@ static void what_may_be_of_the_new_line_is_not_overwritten(void **state)
 			build_segment(&scene.b, c->ids[slot], PUTS({ 0, 0xff, 0 }, { slot == 0 ? 0 : 10 + slot, 0xff, 0 }));
 		}
 		break_seal(&scene.b, c->held);
+		if (c->spoilt)
+			build_at(&scene.b, wb_slot_of(&scene.b.geometry, c->held))[WB_BLOCK + 100] ^= 0x55;
 		if (c->other)
 			break_seal(&scene.b, c->other);
 		backing_write(&scene.backing, 0, 0xff, c->held);
@@ -888,9 +892,40 @@ static void headers_of_a_later_lap_are_no_garbage(void **state)
 		}
 }
 
+/* 1 to 4, a gap, and 7 that is broken, all of the first lap: BACKING holds nothing, one sector, or all of 7. */
+static void broken_segment_after_a_gap_that_was_written_back_ends_all(void **state)
+{
+	static const unsigned masks[] = { 0, 0x10, 0xff };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(masks) * 3; i++) {
+		enum wb_policy policy = (enum wb_policy)(i % 3);
+		unsigned mask = masks[i / 3];
+		struct scene scene;
+
+		scene_init(&scene, "v1");
+		for (uint64_t id = 1; id <= 4; id++)
+			build_segment(&scene.b, id, PUTS({ 0, 0xff, 0 }, { 10 + id, 0xff, 0 }));
+		build_segment(&scene.b, 7, PUTS({ 0, 0xff, 0 }, { 9, 0xff, 0 }));
+		break_seal(&scene.b, 7);
+		backing_write(&scene.backing, 0, mask, 7);
+		build_load(&scene.b, BLOCKS * 8);
+		decide(&scene, policy);
+		assert_int_equal(class_at(&scene.b, 6), mask ? WB_ROTTEN : WB_FOREIGN);
+		assert_int_equal(scene.decision.damage, mask ? WB_REFUSE_ROTTEN : 0);
+		assert_int_equal(scene.decision.refused, !mask || policy == WB_SALVAGE ? 0 : policy == WB_STRICT ? WB_REFUSE_ROTTEN :
+				 WB_REFUSE_REGRESS);
+		assert_int_equal(backing_holds(&scene.backing, 11 * 8, 1), !mask);
+		assert_int_equal(backing_holds(&scene.backing, 4, 7), mask != 0);
+		assert_int_equal(may_end(&scene, policy), !mask);
+		scene_release(&scene);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(broken_segment_after_a_gap_that_was_written_back_ends_all),
 		cmocka_unit_test(headers_in_place_within_a_lap_of_the_newest_claim),
 		cmocka_unit_test(broken_segment_of_the_new_line_keeps_the_old_one_away),
 		cmocka_unit_test(what_may_go_on_with_the_new_line_is_not_overwritten),
