@@ -189,6 +189,8 @@ int check_look(struct work *work)
 
 /* ---- udev ---- */
 
+#define EXPORT_READS ((uint64_t)1 << 20) /* bytes */
+
 /* Reads sector 0 first: udev asks about devices of every kind. */
 static int export(struct work *work)
 {
@@ -201,6 +203,8 @@ static int export(struct work *work)
 	if (ret)
 		return common_failed(common, work->cache_path, &err, NULL);
 	if (common->part.given && wb_dev_window(&work->cache_dev, work->cache_dev, common->part.start, common->part.size, &err))
+		return common_failed(common, work->cache_path, &err, NULL);
+	if (wb_dev_limit(&work->cache_dev, work->cache_dev, EXPORT_READS, &err))
 		return common_failed(common, work->cache_path, &err, NULL);
 	if (!carries_header(work->cache_dev))
 		return common_refuse(common, work->cache_path, "not a writeboost cache: no magic in sector 0");

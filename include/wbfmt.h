@@ -243,6 +243,10 @@ int wb_dev_memory(struct wb_dev **dev, void *bytes, uint64_t size, struct wb_err
  * when the part does not lie before the end of inner. Takes over inner, which is closed with it; on failure inner stays
  * the caller's. */
 int wb_dev_window(struct wb_dev **dev, struct wb_dev *inner, int64_t start, uint64_t size, struct wb_error *err);
+/* inner, of which at most so many bytes are read in all; it is never written. What was read is kept, and read again from
+ * memory; a request beyond the limit fails (-EDQUOT), and wb_cache_open() looks at fewer slots. One thread at a time. Takes over
+ * inner, which is closed with it; on failure inner stays the caller's. */
+int wb_dev_limit(struct wb_dev **dev, struct wb_dev *inner, uint64_t bytes, struct wb_error *err);
 /* The device that a window is part of, which stays the window's; any other device itself. */
 struct wb_dev *wb_dev_whole(struct wb_dev *dev);
 /* Where byte 0 of a window lies in wb_dev_whole(); 0 of any other device. */

@@ -36,6 +36,9 @@ struct wb_dev {
 /* Where a window keeps the device that it is part of; NULL: dev is no window. */
 struct wb_dev **wb_window_inner(struct wb_dev *dev);
 
+/* Whether dev is one of wb_dev_limit(). */
+bool wb_dev_limited(const struct wb_dev *dev);
+
 /* The engines. Each carries out one batch at a time, as wb_dev_ops.submit, on a file descriptor. */
 
 /* io_uring; NULL where the kernel refuses it. */

@@ -7,18 +7,21 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "dev.h"
 #include "error.h"
 #include "format.h"
 #include "probe.h"
 
 #define SAMPLE 256u      /* slots looked at: the first half from the start, the rest spread */
+#define FEW 8u           /* those of a device that is looked at in passing */
 #define ENOUGH_SEALS 8u  /* stop when so many segments were verified */
 
-static uint32_t sample_slot(uint32_t slots, unsigned i)
+/* The i-th of n. */
+static uint32_t sample_slot(uint32_t slots, unsigned n, unsigned i)
 {
-	if (slots <= SAMPLE || i < SAMPLE / 2)
+	if (slots <= n || i < n / 2)
 		return i;
-	return (uint32_t)(SAMPLE / 2 + (uint64_t)(slots - SAMPLE / 2) * (i - SAMPLE / 2) / (SAMPLE / 2));
+	return (uint32_t)(n / 2 + (uint64_t)(slots - n / 2) * (i - n / 2) / (n - n / 2));
 }
 
 /* Laps that agree because everything does. */
@@ -107,7 +110,7 @@ static void sum_bid(struct wb_dev *dev, struct wb_bid *bid, const uint8_t *metas
 
 	for (unsigned i = 0; i < n && sealed < ENOUGH_SEALS; i++) {
 		const uint8_t *meta = metas + (size_t)i * WB_BLOCK;
-		uint32_t slot = sample_slot(bid->geometry.slots, i);
+		uint32_t slot = sample_slot(bid->geometry.slots, n, i);
 
 		if (io[i].result || wb_all_bytes(meta, WB_BLOCK, 0))
 			continue;
@@ -131,7 +134,7 @@ static int probe_bid(struct wb_dev *dev, const struct wb_format *format, unsigne
 		bid->geometry.format = NULL;
 		return 0;
 	}
-	unsigned n = (unsigned)wb_min(bid->geometry.slots, SAMPLE);
+	unsigned n = (unsigned)wb_min(bid->geometry.slots, wb_dev_limited(dev) ? FEW : SAMPLE);
 	struct wb_io *io = calloc(n, sizeof(*io));
 	void *metas = NULL, *data = NULL;
 
@@ -143,7 +146,7 @@ static int probe_bid(struct wb_dev *dev, const struct wb_format *format, unsigne
 	}
 	memset(metas, 0, (size_t)n * WB_BLOCK);
 	for (unsigned i = 0; i < n; i++) {
-		uint64_t offset = wb_slot_offset(&bid->geometry, sample_slot(bid->geometry.slots, i));
+		uint64_t offset = wb_slot_offset(&bid->geometry, sample_slot(bid->geometry.slots, n, i));
 		bool inside = offset <= wb_dev_size(dev) - WB_BLOCK; /* the device may have been cut short */
 
 		io[i] = (struct wb_io){ .buffer = (uint8_t *)metas + (size_t)i * WB_BLOCK,

@@ -476,6 +476,7 @@ void unpack(const char *set)
 static pid_t owner; /* the program itself, not a command */
 static struct {
 	atomic_uint reads; /* of the last command; shared with it */
+	atomic_ullong bytes;
 } *watch;
 static unsigned signal_at, signals;
 
@@ -484,11 +485,17 @@ void terminate_at_read(unsigned at, unsigned times)
 	signal_at = at;
 	signals = times;
 	atomic_store(&watch->reads, 0);
+	atomic_store(&watch->bytes, 0);
 }
 
 unsigned reads(void)
 {
 	return atomic_load(&watch->reads);
+}
+
+uint64_t bytes_read(void)
+{
+	return atomic_load(&watch->bytes);
 }
 
 static int64_t bad_from, bad_to;
@@ -514,6 +521,8 @@ ssize_t __wrap_pread64(int fd, void *buffer, size_t bytes, off64_t offset)
 {
 	struct stat st;
 	bool in_command = getpid() != owner;
+	if (in_command)
+		atomic_fetch_add(&watch->bytes, bytes);
 	unsigned read = in_command ? atomic_fetch_add(&watch->reads, 1) + 1 : 0;
 
 	for (unsigned i = 0; in_command && read == signal_at && i < signals; i++)

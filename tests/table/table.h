@@ -68,9 +68,11 @@ void unreadable_of(const char *path, int64_t offset, int64_t bytes);
 void readable_again(void);
 /* The first reads of them, so many, succeed; later ones fail, or (flips) find the lowest bit of the first byte flipped. */
 void after_good_reads(unsigned reads, bool flips);
-/* Sends each later command SIGTERM, so many times (0: never), at its read number at, where WB_IO is threads. Resets reads(). */
+/* Sends each later command SIGTERM, so many times (0: never), at its read number at, where WB_IO is threads. Resets
+ * reads() and bytes_read(). */
 void terminate_at_read(unsigned at, unsigned times);
 unsigned reads(void); /* since then */
+uint64_t bytes_read(void);
 /* Somebody makes this file while the next command makes it; NULL: nobody does. */
 void appear_during_the_next_run(const char *path);
 

@@ -3,6 +3,8 @@
  * Sector 0 in the commands: what is left over in it, a device that is no cache, sectors that cannot be read; and that what
  * wb-check says in one run agrees with itself, on every fixture and golden set.
  */
+#include <inttypes.h>
+
 #include "table.h"
 
 /* ---- left over ---- */
@@ -287,6 +289,61 @@ static void verdict_findings_and_forecast_agree_whatever_is_in_sector_0(void **s
 	}
 }
 
+/* ---- what udev asks about every device ---- */
+
+static void export_within_its_bytes(const char *name)
+{
+	terminate_at_read(0, 0);
+	run("wb-check --export cache.img");
+	assert_int_not_equal(bytes_read(), 0);
+	if (bytes_read() > 1 << 20)
+		fail_msg("%s: wb-check --export reads %" PRIu64 " bytes", name, bytes_read());
+}
+
+static void export_reads_one_mebibyte_at_most_and_names_the_generation(void **state)
+{
+	char **names = fixtures("");
+
+	(void)state;
+	for (unsigned i = 0; names[i]; i++) {
+		make_cache(names[i]);
+		export_within_its_bytes(names[i]);
+		const char *exported = status ? "" : strstr(out, "ID_WRITEBOOST_GENERATION=");
+		char *first = exported ? strdup(exported) : NULL;
+
+		if (first && *first) {
+			run("wb-check --json --metadata-only cache.img");
+			if (!has(first, text("GENERATION=%s\nID_WRITEBOOST_ORDER=%s\n", field("generation"), field("order"))))
+				fail_msg("%s: %s is exported of a cache of %s, order %s", names[i], first, field("generation"), field("order"));
+		}
+		free(first);
+	}
+}
+
+/* At every 4 KiB what v1 and v2 take for a header of the greatest length with a wrong checksum; under an order byte that no
+ * driver writes each reading is tried. */
+static void export_reads_one_mebibyte_at_most_of_headers_without_end(void **state)
+{
+	static const uint8_t orders[] = { 10, 4, 3, 255 };
+	uint8_t header[16] = { 0 }, super[5] = { 0x74, 0x73, 0x42, 0x57 };
+
+	(void)state;
+	store("cache.img", "", 0);
+	resize("cache.img", 65 << 20);
+	for (uint32_t i = 0; i < 64 << 8; i++) {
+		header[0] = (uint8_t)(i + 1);
+		header[1] = (uint8_t)((i + 1) >> 8);
+		memset(header + 8, 0xde, 4);
+		header[12] = i & 1 ? 1 : 127;
+		put("cache.img", (int64_t)(256 + i) << 12, header, sizeof(header));
+	}
+	for (unsigned i = 0; i < sizeof(orders); i++) {
+		super[4] = orders[i];
+		put("cache.img", 0, super, sizeof(super));
+		export_within_its_bytes(text("order byte %u", orders[i]));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,6 +354,8 @@ int main(void)
 		table_test(commands_go_on_without_the_record_and_v0_asks),
 		table_test(what_debians_script_leaves_is_a_log_that_was_ended),
 		table_test(order_byte_stays_as_it_is_over_one_segment_of_a_resized_cache),
+		table_test(export_reads_one_mebibyte_at_most_and_names_the_generation),
+		table_test(export_reads_one_mebibyte_at_most_of_headers_without_end),
 		table_test(verdict_findings_and_forecast_agree_on_every_fixture),
 		table_test(verdict_findings_and_forecast_agree_on_every_golden_set),
 		table_test(verdict_findings_and_forecast_agree_whatever_is_in_sector_0),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* libwbfmt/dev_window.c: a part of a device is a device, whose bytes before the whole one cannot be read. */
+/* libwbfmt/dev_window.c and dev_limit.c: a part of a device is a device, whose bytes before the whole one cannot be read; and
+ * one that is read so far and no farther. */
 #include <errno.h>
 
 #include "undo_builder.h"
@@ -206,6 +207,32 @@ static void part_out_of_line_has_no_physical_blocks(void **state)
 	}
 }
 
+/* Of which so many bytes are read, and no more; what was read once is there again. */
+static void limited_device_is_read_so_far_and_no_farther(void **state)
+{
+	struct wb_dev *whole, *limited;
+	struct wb_error err = { 0 };
+	uint8_t read[4096];
+
+	(void)state;
+	assert_int_equal(wb_dev_memory(&whole, bytes, SIZE, NULL), 0);
+	assert_int_equal(wb_dev_limit(&limited, whole, 4096 + 512, NULL), 0);
+	assert_int_equal(wb_dev_size(limited), SIZE);
+	memset(bytes + 4096, 0x11, 4096);
+	assert_int_equal(wb_dev_read(limited, 4096, read, 4096, NULL), 0);
+	memset(bytes + 4096, 0x22, 4096);
+	assert_int_equal(wb_dev_read(limited, 0, read, 1024, &err), -WB_EIO);
+	assert_int_equal(err.sys, EDQUOT);
+	assert_int_equal(wb_dev_read(limited, 4096 + 512, read, 3584, NULL), 0);
+	assert_int_equal(read[0], 0x11);
+	assert_int_equal(wb_dev_read(limited, 8192, read, 512, NULL), 0);
+	assert_int_equal(wb_dev_read(limited, 8192 + 512, read, 512, NULL), -WB_EIO);
+	assert_int_equal(wb_dev_write(limited, 4096, read, 512, &err), -WB_EIO);
+	assert_int_equal(err.sys, EROFS);
+	assert_int_equal(bytes[4096], 0x22);
+	wb_dev_close(limited);
+}
+
 /* What an undo file records can be put back on the whole device. */
 static void undo_of_a_part_records_places_on_the_whole_device(void **state)
 {
@@ -247,6 +274,7 @@ int main(void)
 		cmocka_unit_test(part_that_is_not_there_is_refused),
 		cmocka_unit_test(discards_of_a_part_reach_the_device_where_it_has_them),
 		cmocka_unit_test(part_out_of_line_has_no_physical_blocks),
+		cmocka_unit_test(limited_device_is_read_so_far_and_no_farther),
 		cmocka_unit_test(undo_of_a_part_records_places_on_the_whole_device),
 	};
 
