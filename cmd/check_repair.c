@@ -255,13 +255,12 @@ int check_repair(struct work *work)
 		say_next(work, false);
 		return 0;
 	}
-	if (!work->options->dry_run) {
+	if (!work->options->dry_run)
 		status = confirm_repairs(work, planned.count);
-		if (!status)
-			status = undo_file_record(common_of(work), &work->undo, work->cache_path, &work->cache_dev);
-		if (status)
-			return status;
-	}
+	if (!status)
+		status = undo_file_record(common_of(work), &work->undo, work->cache_path, &work->cache_dev);
+	if (status)
+		return status;
 	status = each_repair(work, &made);
 	say_made(work, &made, planned.count);
 	if (!status && !work->options->dry_run)

@@ -113,7 +113,8 @@ int flush_open_marker(struct work *work)
 	struct wb_error err;
 
 	work->no_end = wb_dev_start(work->cache_dev) < 0 ? "its sector 0 is not on this device" :
-		       cache_is_read_only(work)		 ? "it is read-only" : NULL;
+		       cache_is_read_only(work)		 ? "it is read-only" :
+		       options->keep && !options->dry_run && access(work->cache_path, W_OK) ? "it cannot be written" : NULL;
 	if (options->keep)
 		return 0;
 	if (work->no_end)
@@ -223,6 +224,8 @@ int flush_open_backing(struct work *work)
 
 	if (!status)
 		status = refuse_signature(work);
+	if (!status && !work->options->dry_run)
+		status = refuse_read_only(common_of(work), work->backing_path, false);
 	if (!status)
 		status = common_open(common_of(work), &work->backing, work->backing_path, flags);
 	if (status)

@@ -182,7 +182,7 @@ static int open_undo(struct work *work)
 	const struct wb_undo_device devices[] = { { work->state.cache, wb_dev_size(wb_dev_whole(work->cache_dev)),
 						    wb_dev_start(work->cache_dev) },
 						  { work->state.backing, work->state.backing_bytes, 0 } };
-	int status = (work->options->dry_run ? undo_file_look : undo_file_open)(common_of(work), &work->undo, devices, 2);
+	int status = undo_file_open(common_of(work), &work->undo, devices, 2);
 
 	work->state.undo = work->undo.undo.id;
 	work->state.undone = work->undo.undo.begun;
@@ -193,6 +193,7 @@ static int open_undo(struct work *work)
 int flush_open_old_undo(struct work *work)
 {
 	work->undo.path = work->options->undo_path;
+	work->undo.dry_run = work->options->dry_run;
 	int status = work->undo.path && access(work->undo.path, F_OK) == 0 ? open_undo(work) : 0;
 
 	if (work->options->dry_run) {
@@ -256,6 +257,15 @@ int flush_save_state(void *context, uint64_t below)
 	return work->state_status;
 }
 
+/* Of a dry run: whether the files could be created. */
+static int look_at_places(const struct work *work)
+{
+	const struct flush_options *options = work->options;
+	int status = options->undo_path && access(options->undo_path, F_OK) ? output_look(common_of(work), options->undo_path) : 0;
+
+	return !status && options->state_path ? output_look(common_of(work), options->state_path) : status;
+}
+
 /* Creates what the run is going to write beside BACKING, while nothing has been changed yet. */
 int flush_open_records(struct work *work)
 {
@@ -263,7 +273,7 @@ int flush_open_records(struct work *work)
 	int status = 0;
 
 	if (work->options->dry_run)
-		return 0;
+		return look_at_places(work);
 	if (!work->undo.file)
 		status = open_undo(work);
 	if (!status)

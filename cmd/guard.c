@@ -262,7 +262,7 @@ static char *copy_of(const char *text)
 	return text && *text ? strdup(text) : NULL;
 }
 
-static bool is_read_only(const char *path, int fd, const struct node *node)
+static bool is_read_only(const char *path, int fd, const struct node *node, bool for_all)
 {
 	int read_only = 0;
 
@@ -270,7 +270,7 @@ static bool is_read_only(const char *path, int fd, const struct node *node)
 		return false;
 	if (node->is_block && !ioctl(fd, BLKROGET, &read_only) && read_only)
 		return true;
-	return access(path, W_OK) != 0;
+	return access(path, W_OK) && (!for_all || errno == EROFS);
 }
 
 static void find_sizes(struct identity *identity, int fd, const struct node *node)
@@ -442,7 +442,7 @@ void identify(const char *path, struct identity *identity)
 	int fd = open_for_looking(path);
 
 	identity->is_block = node.is_block;
-	identity->read_only = is_read_only(path, fd, &node);
+	identity->read_only = is_read_only(path, fd, &node, false);
 	find_sizes(identity, fd, &node);
 	if (node.is_block) {
 		find_hardware(identity, node.device);
@@ -1105,4 +1105,16 @@ int refuse_used_dry_run(const struct common *common, const char *path, int statu
 	if (status & ~(EXIT_REPAIRED | EXIT_PROBLEMS))
 		return status;
 	return common_refuse(common, path, "in use: without -n this would be refused until it is released");
+}
+
+int refuse_read_only(const struct common *common, const char *path, bool dry_run)
+{
+	struct node node;
+	int fd = look(path, &node) ? open_for_looking(path) : -1;
+	bool read_only = is_read_only(path, fd, &node, dry_run);
+
+	if (fd >= 0)
+		close(fd);
+	return read_only ? common_refuse(common, path, "it cannot be written: the device is read-only (blockdev --getro), or its file "
+					 "system or permissions forbid it") : 0;
 }

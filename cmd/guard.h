@@ -54,6 +54,10 @@ int refuse_held(const struct common *common, const char *path, const char *opera
 /* The exit status of a dry run on a device that is in use: what the real run would be refused for. */
 int refuse_used_dry_run(const struct common *common, const char *path, int status);
 
+/* Refuses a device or image that cannot be written. Of a dry run only one that nobody can write: whoever looks first may be
+ * somebody else. 0 or EXIT_REFUSED. */
+int refuse_read_only(const struct common *common, const char *path, bool dry_run);
+
 /* The first device-mapper mapping of a device, by its name; false when there is none or nothing can be seen. */
 bool mapping_of(const char *path, char *name, size_t size);
 

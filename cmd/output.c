@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "hooks.h"
@@ -134,6 +135,18 @@ int output_check(const struct common *common, const struct output_name *names, u
 			return common_refuse(common, names[i].path, "%s needs a regular file, and this is a %s", names[i].option,
 					     S_ISDIR(st.st_mode) ? "directory" : S_ISFIFO(st.st_mode) ? "FIFO" : "device");
 	return 0;
+}
+
+int output_look(const struct common *common, const char *path)
+{
+	char *copy = strdup(path), *folder = copy ? dirname(copy) : NULL;
+	struct statvfs fs;
+	int failed = !folder ? ENOMEM : access(folder, W_OK | X_OK) ? errno : 0;
+
+	if (!failed && !statvfs(folder, &fs) && fs.f_blocks && !fs.f_bavail)
+		failed = ENOSPC;
+	free(copy);
+	return failed ? common_refuse(common, path, "cannot be created: %s", strerror(failed)) : 0;
 }
 
 /* ---- files ---- */

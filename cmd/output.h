@@ -29,6 +29,9 @@ struct output_name {
  * already and is not a regular file is refused, and nothing waits for a FIFO. 0 or an exit status. */
 int output_check(const struct common *common, const struct output_name *names, unsigned count);
 
+/* For a dry run: refused when a file could not be created here, as far as that can be told without doing it. 0 or an exit status. */
+int output_look(const struct common *common, const char *path);
+
 /* Begins a file, which must not be there yet; does nothing when path is NULL. path must outlive it. 0 or an exit status. */
 int output_create(const struct common *common, struct output *output, const char *path);
 /* The same of a file that may be there, and is replaced then; others may not read it. */

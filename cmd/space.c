@@ -2,11 +2,16 @@
 /* Asks the file system where an image has data: see space.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "space.h"
+
+#define UNDO_SECTOR (WB_SECTOR + 4u) /* with the sum of what is written over it */
 
 bool space_may_be_short(struct space *space, const char *path, uint64_t sectors)
 {
@@ -18,6 +23,7 @@ bool space_may_be_short(struct space *space, const char *path, uint64_t sectors)
 		space_close(space);
 		return false;
 	}
+	space->file_system = st.st_dev;
 	space->unit = fs.f_bsize;
 	space->available = (uint64_t)fs.f_bavail * fs.f_frsize;
 	/* at worst every sector lies in a unit of its own */
@@ -61,6 +67,32 @@ void space_close(struct space *space)
 	if (space->fd >= 0)
 		close(space->fd);
 	space->fd = -1;
+}
+
+int space_refuse(const struct common *common, const struct space *space, const char *path)
+{
+	if (space->needed <= space->available)
+		return 0;
+	return common_refuse(common, path, "no space left: the holes of this image that would be filled need %s, and its file system has "
+			     "%s; make room there, then run this again", human_size(space->needed), human_size(space->available));
+}
+
+int space_refuse_undo(const struct common *common, const char *path, uint64_t sectors, const struct space *image)
+{
+	char *copy = strdup(path), *folder = copy ? dirname(copy) : NULL;
+	uint64_t needed = sectors * UNDO_SECTOR, available = UINT64_MAX;
+	struct statvfs fs;
+	struct stat st;
+
+	if (folder && !stat(folder, &st) && !statvfs(folder, &fs) && fs.f_blocks)
+		available = (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (available != UINT64_MAX && image->file_system == st.st_dev)
+		needed += image->needed;
+	free(copy);
+	if (needed <= available)
+		return 0;
+	return common_refuse(common, path, "no space left: recording what would be overwritten needs %s, and this file system has %s; give "
+			     "--undo a place with more room", human_size(needed), human_size(available));
 }
 
 bool lies_in_hole(int fd, uint64_t offset, uint64_t length)

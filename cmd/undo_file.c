@@ -78,20 +78,16 @@ int undo_file_open(const struct common *common, struct undo_file *undo, const st
 {
 	if (!undo->path)
 		return 0;
-	return access(undo->path, F_OK) ? begin(common, undo, devices, count) :
-					  load(common, undo, WB_OPEN_WRITE | WB_OPEN_GROW, devices, count);
-}
-
-int undo_file_look(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices, unsigned count)
-{
-	return load(common, undo, WB_OPEN_READ, devices, count);
+	if (!access(undo->path, F_OK))
+		return load(common, undo, undo->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_GROW, devices, count);
+	return undo->dry_run ? output_look(common, undo->path) : begin(common, undo, devices, count);
 }
 
 int undo_file_wrap(const struct common *common, struct undo_file *undo, struct wb_dev **dev, unsigned device)
 {
 	struct wb_error err;
 
-	if (!undo->path || !*dev || !wb_dev_undo(dev, *dev, &undo->undo, device, &err))
+	if (!undo->path || undo->dry_run || !*dev || !wb_dev_undo(dev, *dev, &undo->undo, device, &err))
 		return 0;
 	return common_failed(common, undo->path, &err, NULL);
 }
@@ -126,7 +122,7 @@ int undo_file_finish(const struct common *common, struct undo_file *undo)
 {
 	struct wb_error err;
 
-	if (!undo->file || undo->undo.failure.code || !wb_undo_finish(&undo->undo, (uint64_t)time(NULL), &err))
+	if (!undo->file || undo->dry_run || undo->undo.failure.code || !wb_undo_finish(&undo->undo, (uint64_t)time(NULL), &err))
 		return 0;
 	return common_failed(common, undo->path, &err, "the end of this run could not be recorded; what was overwritten is recorded");
 }

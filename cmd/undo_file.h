@@ -7,6 +7,7 @@
 
 struct undo_file {
 	const char *path; /* the caller's; NULL: no --undo was given, and nothing here does anything */
+	bool dry_run;     /* nothing is created or recorded; what would be refused is, and an existing file says of itself what is in undo */
 	struct wb_dev *file;
 	struct wb_undo undo;
 };
@@ -14,8 +15,6 @@ struct undo_file {
 /* Creates FILE, or continues it if it was made for the same devices; any other file is refused. 0 or an exit status. */
 int undo_file_open(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices,
 		   unsigned count);
-/* For a dry run: what an existing FILE says of itself is in undo->undo until undo_file_close(); refused as above. */
-int undo_file_look(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices, unsigned count);
 /* From here on *dev records before it writes. */
 int undo_file_wrap(const struct common *common, struct undo_file *undo, struct wb_dev **dev, unsigned device);
 /* Both, for a command that writes to one device only: path names it. */

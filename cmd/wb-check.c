@@ -86,6 +86,8 @@ static int open_device(struct work *work)
 	char holder[1024];
 	int status = repairs ? refuse_held(common, work->cache_path, "CACHE", false, holder, sizeof(holder)) : 0;
 
+	if (!status && repairs)
+		status = refuse_read_only(common, work->cache_path, !writes);
 	if (!status)
 		status = common_open(common, &work->cache_dev, work->cache_path, flags);
 	if (!status)
@@ -320,6 +322,7 @@ int main(int argc, char **argv)
 	work.backing_path = options.common.operand_count > 1 ? options.common.operands[1] : NULL;
 	work.findings = &findings;
 	work.undo.path = options.undo_path;
+	work.undo.dry_run = options.dry_run;
 	status = output_check(&options.common, &(struct output_name){ "--undo", options.undo_path }, 1);
 	if (!status)
 		status = options.export ? export(&work) : check(&work);

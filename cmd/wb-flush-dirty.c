@@ -154,28 +154,42 @@ static void count_extent(void *context, uint64_t sector, uint64_t sectors)
 }
 
 /* An image in a file system that is too full is better refused now than left half written. */
-static int require_space(struct work *work)
+static int count_space(struct work *work, struct space *space)
 {
 	struct wb_replay_options options = { .capacity = work->options->decide.capacity, .dry_run = true,
 					     .begin = flush_begin(work), .extent = count_extent };
 	struct wb_replay_result result;
-	struct space space;
 	struct wb_error err;
 
-	if (work->options->dry_run || !space_may_be_short(&space, work->backing_path, work->ring.dirty_sectors))
+	if (!space_may_be_short(space, work->backing_path, work->ring.dirty_sectors))
 		return 0;
-	options.context = &space;
+	options.context = space;
 	int ret = wb_replay(&work->ring, &work->decision.scope, work->backing, &options, &result,
 			    &common_of(work)->progress, &err);
 
-	space_close(&space);
-	if (ret)
-		return common_failed(common_of(work), work->cache_path, &err, NULL);
-	if (space.needed <= space.available)
-		return 0;
-	return common_refuse(common_of(work), work->backing_path, "no space left: the holes of this image that would be filled need %s, "
-			     "and its file system has %s; make room there, then run this again",
-			     human_size(space.needed), human_size(space.available));
+	space_close(space);
+	return ret ? common_failed(common_of(work), work->cache_path, &err, NULL) : space_refuse(common_of(work), space, work->backing_path);
+}
+
+static int require_space(struct work *work)
+{
+	struct space space;
+
+	return work->options->dry_run ? 0 : count_space(work, &space);
+}
+
+/* A dry run has shown its plan, and says now that BACKING cannot be written, or that there is no room. */
+static int refuse_dry_run(struct work *work)
+{
+	const struct flush_options *options = work->options;
+	struct space space;
+	int status = options->dry_run ? refuse_read_only(common_of(work), work->backing_path, true) : 0;
+
+	if (!status && options->dry_run)
+		status = count_space(work, &space);
+	if (status || !options->dry_run || !options->undo_path)
+		return status;
+	return space_refuse_undo(common_of(work), options->undo_path, work->result.planned_sectors - work->result.skipped_equal, &space);
 }
 
 static int replay(struct work *work)
@@ -379,6 +393,8 @@ static int take_steps(struct work *work)
 	flush_say_result(work);
 	flush_say_next(work);
 	status = refuse_stateless_dry_run(work);
+	if (!status)
+		status = refuse_dry_run(work);
 	return status ? status : undo_file_finish(common_of(work), &work->undo) | status_of(work);
 }
 

@@ -17,6 +17,7 @@
 #include "output.h"
 #include "part.h"
 #include "report.h"
+#include "space.h"
 #include "undo_file.h"
 #include "words.h"
 
@@ -114,12 +115,6 @@ static const struct common *common_of(const struct work *work)
 
 /* ---- opening ---- */
 
-static int refuse_read_only(const struct work *work)
-{
-	return common_refuse(common_of(work), work->path, "it cannot be written: the device is read-only (blockdev --getro), "
-			     "or its file system or permissions forbid it");
-}
-
 static void report_device(const struct work *work, const char *holder)
 {
 	struct json_object *record = report_record("identity");
@@ -171,7 +166,7 @@ static int open_device(struct work *work)
 	bool dry_run = work->options->dry_run;
 
 	if (work->identity.read_only && !dry_run)
-		return refuse_read_only(work);
+		return refuse_read_only(common_of(work), work->path, false);
 	if (common_of(work)->part.start < 0)
 		usage_error("--start: what wb-format writes begins with sector 0, which must be on the device");
 	int status = common_open(common_of(work), &work->dev, work->path,
@@ -569,7 +564,7 @@ static int refuse_wrap(const struct work *work)
 
 static int refuse_what_is_forbidden(const struct work *work)
 {
-	int status = work->identity.read_only ? refuse_read_only(work) : 0;
+	int status = work->identity.read_only ? refuse_read_only(common_of(work), work->path, false) : 0;
 
 	if (!work->options->reset && wb_geometry_wraps(&work->geometry) && !common_forced(common_of(work), "wrap"))
 		status |= refuse_wrap(work);
@@ -702,6 +697,24 @@ static int discard(struct work *work)
 	return 0;
 }
 
+/* Of a dry run: whether there is room for the holes of an image that would be filled, and for --undo. */
+static int refuse_no_room(const struct work *work)
+{
+	const struct wb_geometry *geometry = &work->geometry;
+	uint64_t start = (uint64_t)wb_dev_start(work->dev), bytes = WB_FIRST_SLOT + (uint64_t)geometry->slots * WB_BLOCK;
+	struct space space;
+	int status = 0;
+
+	if (space_may_be_short(&space, work->path, bytes / WB_SECTOR)) {
+		space_count(&space, start, WB_FIRST_SLOT);
+		for (uint32_t i = 0; i < geometry->slots; i++)
+			space_count(&space, start + wb_slot_offset(geometry, i), WB_BLOCK);
+		space_close(&space);
+		status = space_refuse(common_of(work), &space, work->path);
+	}
+	return status || !work->undo.path ? status : space_refuse_undo(common_of(work), work->undo.path, bytes / WB_SECTOR, &space);
+}
+
 static int format(struct work *work)
 {
 	struct wb_error err;
@@ -709,12 +722,14 @@ static int format(struct work *work)
 
 	if (status)
 		return status;
-	if (work->options->dry_run) {
-		common_say(common_of(work), "a dry run: nothing was written");
-		next_step(common_of(work), NULL, "dry-run", NULL, NULL, NULL);
-		return 0;
-	}
 	status = undo_file_record(common_of(work), &work->undo, work->path, &work->dev);
+	if (!status && work->options->dry_run) {
+		status = refuse_no_room(work);
+		common_say(common_of(work), "a dry run: nothing was written");
+		if (!status)
+			next_step(common_of(work), NULL, "dry-run", NULL, NULL, NULL);
+		return status;
+	}
 	if (!status)
 		status = discard(work);
 	if (status)
@@ -736,10 +751,8 @@ static int end_log(struct work *work)
 	struct wb_marker marker = wb_marker_of(&work->ring, WB_END_RESET, (uint64_t)time(NULL),
 					       work->backing ? wb_dev_size(work->backing) : 0);
 	struct wb_error err;
-	int status = undo_file_record(common_of(work), &work->undo, work->path, &work->dev);
+	int status;
 
-	if (status)
-		return status;
 	marker.left_sectors = dirty_sectors(work);
 	marker.partial = may_be_dirty(work);
 	if (wb_cache_end(work->dev, &marker, &err)) {
@@ -770,6 +783,8 @@ static int reset(struct work *work)
 		return common_refuse(common_of(work), work->path,
 				     "not a writeboost cache: there is no log to end");
 	status = may_go_on(work);
+	if (!status)
+		status = undo_file_record(common_of(work), &work->undo, work->path, &work->dev);
 	if (status || !work->options->dry_run)
 		return status ? status : end_log(work);
 	common_say(common_of(work), "a dry run: the log was not ended");
@@ -897,6 +912,7 @@ int main(int argc, char **argv)
 	check_options(&options);
 	work.path = options.common.operands[0];
 	work.undo.path = options.undo_path;
+	work.undo.dry_run = options.dry_run;
 	status = output_check(&options.common, &(struct output_name){ "--undo", options.undo_path }, 1);
 	if (!status)
 		status = run(&work);

@@ -156,6 +156,8 @@ static int open_device(struct work *work, unsigned device)
 	if (!status)
 		status = refuse_held(common_of(work), path, "the device", work->options->dry_run, holder, sizeof(holder));
 	if (!status)
+		status = refuse_read_only(common_of(work), path, work->options->dry_run);
+	if (!status)
 		status = common_open(common_of(work), &work->devs[device], path, flags);
 	if (!status && (holder[0] || wb_dev_busy(work->devs[device])))
 		work->held = path;

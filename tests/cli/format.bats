@@ -45,6 +45,12 @@ mount_on() {
 	MOUNTS="$PWD/$1 $MOUNTS"
 }
 
+# plans COMMAND...: a dry run that is refused for nothing but the room that the holes of a huge image would take
+plans() {
+	run --separate-stderr "$@"
+	[[ $status == 0 || ($status == 8 && $stderr == "wb-format: ${*: -1}: no space left: "* && $stderr != *$'\n'*) ]]
+}
+
 # unpacked BASE64 FILE OFFSET: bytes that were packed with gzip -9n | base64
 unpacked() {
 	base64 -d <<<"$1" | gzip -dc | dd of="$2" bs=512 seek=$(($3 / 512)) conv=notrunc status=none
@@ -458,9 +464,9 @@ guards() {
 	expect 8 wb-format -y --force=dirty,signature big.img
 	[[ $stderr == *"2 TiB"*"modulo 2^32 sectors"*"over sector 0"*"--force=wrap"* ]]
 	expect 8 wb-format -n big.img
-	expect 0 wb-format -n --force=wrap big.img
+	plans wb-format -n --force=wrap big.img
 	truncate -s 2T big.img
-	expect 0 wb-format -n big.img
+	plans wb-format -n big.img
 	[ "$(du -k big.img | cut -f 1)" -lt 1024 ]
 }
 
@@ -470,7 +476,7 @@ guards() {
 	expect 8 wb-format -y --force=wrap "$big"
 	[[ $stderr == *"2^32 blocks of 4 KiB, 16 TiB"* ]]
 	truncate -s 16T "$big"
-	expect 0 wb-format -n --force=wrap "$big"
+	plans wb-format -n --force=wrap "$big"
 }
 
 @test "an odd size: the tail that is shorter than a slot stays" {
@@ -519,9 +525,16 @@ guards() {
 @test "a file system that is full is named, and the format can be run again" {
 	mount_on small -t tmpfs -o size=2m none
 	truncate -s 64M small/made.img
+	expect 8 wb-format -n --type=v0 --order=4 small/made.img
+	[[ $stderr == *"small/made.img: no space left: the holes of this image that would be filled need 32.5 MiB"* ]]
+	truncate -s 64M other.img
+	expect 8 wb-format -n --type=v0 --order=4 --undo=small/undo other.img
+	[[ $stderr == *"small/undo: no space left"* ]]
+	[ ! -e small/undo ]
 	expect 8 wb-format --type=v0 --order=4 small/made.img
 	[[ $stderr == *"at byte "*"No space left on device"*"the file system that holds the image is full"*"run wb-format again"* ]]
 	mount -o remount,size=64m small
+	expect 0 wb-format -n --type=v0 --order=4 --undo=small/undo other.img
 	expect 0 wb-format --type=v0 --order=4 small/made.img </dev/null
 	expect 0 wb-check small/made.img
 }

@@ -315,3 +315,19 @@ Write to it? [y/N] "*"nothing was changed, as you answered"* ]]
 	done
 	[ ! -e mnt/file ]
 }
+
+@test "what cannot be written is refused by all that would write to it, and by their dry runs" {
+	make_cache v2-torn-head
+	expect 0 wb-flush-dirty -q -y --keep --undo=undo cache.img backing.img
+	before=$(sha256sum cache.img backing.img)
+	attach cache.img -r && cache=$LOOP
+	attach backing.img -r && backing=$LOOP
+	for option in -n -y; do
+		for command in "wb-check $option --repair $cache" "wb-format $option --force=dirty $cache" "wb-undo $option undo $cache $backing" \
+			"wb-format $option --reset --force=dirty $cache" "wb-flush-dirty $option $cache $backing"; do
+			expect 8 $command
+			[[ $stderr == */dev/loop*": it cannot be written: the device is read-only (blockdev --getro), or its file system or perm"* ]]
+		done
+	done
+	[ "$(sha256sum cache.img backing.img)" = "$before" ]
+}

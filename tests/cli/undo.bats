@@ -203,6 +203,9 @@ small_place() {
 @test "an undo file that runs out of room stops the flush, names itself and can be put back" {
 	pair v2/partial
 	small_place 32k
+	expect 8 wb-flush-dirty -n --undo=small/undo cache.img backing.img
+	[[ $output == *"dry run     would write"* && $stderr == *"small/undo: no space left"* ]]
+	[ ! -e small/undo ]
 	expect 8 wb-flush-dirty -y --undo=small/undo cache.img backing.img
 	[[ $stderr == *"small/undo: "*"No space left on device"* ]]
 	cmp cache.img cache.orig
@@ -218,6 +221,8 @@ small_place() {
 	small_place 1m
 	truncate -s 32M small/backing.img
 	before=$(sum small/backing.img)
+	expect 8 wb-flush-dirty -n cache.img small/backing.img
+	[[ $output == *"dry run     would write"* && $stderr == *"no space left"*"make room"* ]]
 	expect 8 wb-flush-dirty -y cache.img small/backing.img
 	[[ $stderr == *"no space left"*"make room"* ]]
 	[ "$(sum small/backing.img)" = "$before" ]

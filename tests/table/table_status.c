@@ -162,6 +162,12 @@ static void cut_undo_file(void)
 	resize("undo", size_of_file("undo") - 1);
 }
 
+static void undo_file_of_another(void)
+{
+	copy("cache.img", "other.img");
+	expect(0, "wb-format -q -y --reset --force=dirty --undo=undo other.img");
+}
+
 /* A cache within a disk: flushed with --undo, then flushed and ended without. */
 static void ended_unrecorded(void)
 {
@@ -298,6 +304,16 @@ static const struct row {
 	{ 16, "v2-wrapped", NULL, "wb-format --generation=v2 cache.img", NULL },
 	{ 16, "v2-wrapped", NULL, "wb-format --slots=8 cache.img", NULL },
 	{ 16, "v2-wrapped", NULL, "wb-format --discard --undo=undo cache.img", NULL },
+	/* --undo=FILE of another device, or where none can be */
+	{ 8, "v2-wrapped", undo_file_of_another, "wb-format --force=dirty --undo=undo cache.img", "was recorded for " },
+	{ 8, "v2-wrapped", undo_file_of_another, "wb-format --reset --force=dirty --undo=undo cache.img", "was recorded for " },
+	{ 8, "v2-torn-head", undo_file_of_another, "wb-check --repair --undo=undo cache.img", "was recorded for " },
+	{ 8, "v2-wrapped", undo_file_of_another, "wb-flush-dirty --undo=undo cache.img backing.img", "was recorded for " },
+	{ 8, "v2-wrapped", NULL, "wb-format --force=dirty --undo=nowhere/undo cache.img", "No such file" },
+	{ 8, "v2-wrapped", NULL, "wb-format --reset --force=dirty --undo=nowhere/undo cache.img", "No such file" },
+	{ 8, "v2-torn-head", NULL, "wb-check --repair --undo=nowhere/undo cache.img", "No such file" },
+	{ 8, "v2-wrapped", NULL, "wb-flush-dirty --undo=nowhere/undo cache.img backing.img", "No such file" },
+	{ 8, "v2-wrapped", NULL, "wb-flush-dirty --state=nowhere/state cache.img backing.img", "No such file" },
 	/* wb-undo */
 	{ 0, "v2-wrapped", flushed, "wb-undo undo", NULL },
 	{ 0, "v2-wrapped", taken_back, "wb-undo undo", NULL },
