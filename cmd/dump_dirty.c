@@ -136,21 +136,6 @@ static void add_sector(struct extents *extents, uint64_t sector, bool uncertain)
 	extents->uncertain = uncertain;
 }
 
-static bool is_lost(const struct wb_map *lost, uint64_t offset)
-{
-	size_t low = 0, high = lost->count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (lost->bad[middle].offset + lost->bad[middle].length <= offset)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < lost->count && lost->bad[low].offset <= offset;
-}
-
 /* The sectors of an entry that a replay would write: those that CACHE gives, and that BACKING has. */
 static uint8_t writable(const struct extents *extents, const struct wb_entry *entry)
 {
@@ -160,7 +145,7 @@ static uint8_t writable(const struct extents *extents, const struct wb_entry *en
 
 	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
 		if (entry->block * WB_SECTORS_PER_BLOCK + i >= extents->bound ||
-		    (work->ring.slots[entry->slot].flags & WB_SLOT_NO_DATA && is_lost(&work->lost, offset + i * WB_SECTOR)))
+		    (work->ring.slots[entry->slot].flags & WB_SLOT_NO_DATA && wb_map_covers(&work->lost, offset + i * WB_SECTOR)))
 			mask &= (uint8_t)~(1u << i);
 	return mask;
 }

@@ -1,24 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The history of backing sectors: every version of their blocks that any slot holds, newest first, which sectors of it
- * would be written, and why the others would not. Where there are more versions than fit in memory, the slots are walked
- * again for each range of addresses.
+ * would be written, and why the others would not.
  */
 #include <inttypes.h>
-#include <stdlib.h>
 
 #include "columns.h"
 #include "dump.h"
 #include "policy_options.h"
 #include "report.h"
-
-#define GROW_MAX 4096u /* versions; a larger table is as large as --memory allows */
-
-struct version {
-	uint64_t sector; /* as the metablock has it */
-	uint32_t slot;
-	uint8_t index, dirty;
-};
 
 /* Why sectors of a version would not be written. */
 enum fate {
@@ -41,13 +31,10 @@ struct history {
 	struct work *work;
 	struct columns columns;
 	struct wb_map contested; /* of BACKING */
-	struct version *versions;
-	size_t count, capacity;
-	uint64_t begin, end; /* this pass: blocks begin <= block < end */
 	bool failed;         /* out of memory */
 	uint64_t shown;
 	/* the version at hand */
-	const struct version *version;
+	const struct wb_entry *version;
 	enum fate fate;
 	uint8_t wins;        /* of the sectors asked for */
 	uint64_t by;         /* the id that took the first of them that it lost, 0: none */
@@ -58,105 +45,27 @@ static const struct wb_ring *ring_of(const struct history *history)
 	return &history->work->ring;
 }
 
-static const struct wb_slot *slot_of(const struct history *history, const struct version *version)
+static const struct wb_slot *slot_of(const struct history *history, const struct wb_entry *version)
 {
 	return &ring_of(history)->slots[version->slot];
 }
 
-static uint64_t block_of(const struct version *version)
+/* As the metablock has it. */
+static uint64_t sector_of(const struct wb_entry *version)
 {
-	return version->sector / WB_SECTORS_PER_BLOCK;
-}
-
-/* ---- collecting ---- */
-
-static int by_block_newest_first(const void *a, const void *b, void *context)
-{
-	const struct version *x = a, *y = b;
-	uint64_t x_id = slot_of(context, x)->id, y_id = slot_of(context, y)->id;
-
-	if (block_of(x) != block_of(y))
-		return block_of(x) < block_of(y) ? -1 : 1;
-	if (x_id != y_id)
-		return x_id > y_id ? -1 : 1;
-	if (x->slot != y->slot)
-		return x->slot < y->slot ? -1 : 1;
-	return y->index - x->index;
-}
-
-static void sort_versions(struct history *history)
-{
-	qsort_r(history->versions, history->count, sizeof(*history->versions), by_block_newest_first, history);
-}
-
-/* Gives the upper half of the addresses up until a later pass; a single block in a small table gets more memory instead. */
-static bool make_room(struct history *history)
-{
-	size_t cut = history->count / 2;
-
-	sort_versions(history);
-	while (cut < history->count && block_of(&history->versions[cut]) == block_of(&history->versions[0]))
-		cut++;
-	if (cut == history->count) {
-		void *more = history->capacity >= GROW_MAX ? NULL :
-			     realloc(history->versions, 2 * history->capacity * sizeof(*history->versions));
-
-		if (!more)
-			return false;
-		history->versions = more;
-		history->capacity *= 2;
-		return true;
-	}
-	history->end = block_of(&history->versions[cut]);
-	while (block_of(&history->versions[cut - 1]) == history->end)
-		cut--;
-	history->count = cut;
-	return true;
+	return version->block * WB_SECTORS_PER_BLOCK + version->check;
 }
 
 /* The sectors asked for that it holds: as dirty data, or as a part of a clean copy. */
-static uint8_t asked_of(const struct history *history, const struct version *version)
+static uint8_t asked_of(const struct history *history, const struct wb_entry *version)
 {
 	bool clean = history->work->cache.geometry.format->caches_reads && !version->dirty;
 	uint8_t mask = clean ? 0xff : version->dirty;
 
 	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
-		if (version->sector > UINT64_MAX - i || !in_range(&history->work->options->sectors, version->sector + i))
+		if (sector_of(version) > UINT64_MAX - i || !in_range(&history->work->options->sectors, sector_of(version) + i))
 			mask &= (uint8_t)~(1u << i);
 	return mask;
-}
-
-static void add_version(struct history *history, const struct version *version)
-{
-	if (history->failed || block_of(version) < history->begin || block_of(version) >= history->end ||
-	    !asked_of(history, version))
-		return;
-	if (history->count == history->capacity)
-		history->failed = !make_room(history);
-	if (!history->failed && block_of(version) < history->end)
-		history->versions[history->count++] = *version;
-}
-
-/* Any slot that claims to hold a segment. */
-static bool has_metablocks(void *context, uint32_t index)
-{
-	const struct history *history = context;
-	const struct wb_slot *slot = &ring_of(history)->slots[index];
-
-	return slot->id && slot->length && slot->length <= history->work->cache.geometry.capacity;
-}
-
-static void collect(void *context, uint32_t index, const uint8_t *meta)
-{
-	struct history *history = context;
-
-	for (unsigned i = 0; meta && i < ring_of(history)->slots[index].length; i++) {
-		struct wb_metablock metablock;
-
-		wb_metablock_decode(history->work->cache.geometry.format, meta, i, &metablock);
-		add_version(history, &(struct version){ .sector = metablock.sector, .slot = index, .index = (uint8_t)i,
-							.dirty = metablock.dirty });
-	}
 }
 
 /* ---- judging ---- */
@@ -201,33 +110,18 @@ struct claims {
 	uint8_t clean;                     /* sectors that a clean copy owns */
 };
 
-static bool is_contested(const struct wb_map *contested, uint64_t sector)
-{
-	size_t low = 0, high = contested->count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (contested->bad[middle].offset + contested->bad[middle].length <= sector * WB_SECTOR)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < contested->count && contested->bad[low].offset <= sector * WB_SECTOR;
-}
-
 /* Of the sectors that a version wins, those that are left alone do not count; what remains. */
 static uint8_t leave_contested(struct history *history)
 {
 	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
-		if (history->wins >> i & 1 && is_contested(&history->contested, history->version->sector + i))
+		if (history->wins >> i & 1 && wb_map_covers(&history->contested, (sector_of(history->version) + i) * WB_SECTOR))
 			history->wins &= (uint8_t)~(1u << i);
 	return history->wins;
 }
 
 static void claim(struct history *history, struct claims *claims)
 {
-	const struct version *version = history->version;
+	const struct wb_entry *version = history->version;
 	uint64_t id = slot_of(history, version)->id;
 	uint8_t wanted = asked_of(history, version);
 	bool to_clean = false; /* the first sector it lost */
@@ -259,17 +153,17 @@ static void claim(struct history *history, struct claims *claims)
 
 static void judge(struct history *history, struct claims *claims)
 {
-	const struct version *version = history->version;
+	const struct wb_entry *version = history->version;
 	const struct wb_slot *slot = slot_of(history, version);
 
 	history->wins = 0;
 	history->by = 0;
 	if (!takes_part(history, slot))
 		history->fate = fate_outside(history, slot);
-	else if (version->sector % WB_SECTORS_PER_BLOCK)
+	else if (sector_of(version) % WB_SECTORS_PER_BLOCK)
 		history->fate = MISALIGNED;
-	else if (version->sector > UINT64_MAX / WB_SECTOR - WB_SECTORS_PER_BLOCK ||
-		 (history->work->backing && version->sector >= wb_dev_size(history->work->backing) / WB_SECTOR))
+	else if (sector_of(version) > UINT64_MAX / WB_SECTOR - WB_SECTORS_PER_BLOCK ||
+		 (history->work->backing && sector_of(version) >= wb_dev_size(history->work->backing) / WB_SECTOR))
 		history->fate = BEYOND_BACKING;
 	else
 		claim(history, claims);
@@ -312,10 +206,10 @@ static uint64_t data_offset(const struct history *history)
 static void write_version(const void *row, unsigned column, char cell[CELL_SIZE])
 {
 	const struct history *history = row;
-	const struct version *version = history->version;
+	const struct wb_entry *version = history->version;
 
 	switch (column) {
-	case SECTOR: cell_number(cell, version->sector); break;
+	case SECTOR: cell_number(cell, sector_of(version)); break;
 	case ID: cell_number(cell, slot_of(history, version)->id); break;
 	case INDEX: cell_number(cell, version->index); break;
 	case SLOT: cell_number(cell, version->slot); break;
@@ -343,10 +237,10 @@ static void write_version(const void *row, unsigned column, char cell[CELL_SIZE]
 
 static void report_version(const struct history *history)
 {
-	const struct version *version = history->version;
+	const struct wb_entry *version = history->version;
 	struct json_object *record = report_record("version");
 
-	report_u64(record, "sector", version->sector);
+	report_u64(record, "sector", sector_of(version));
 	report_u64(record, "id", slot_of(history, version)->id);
 	report_u64(record, "index", version->index);
 	report_u64(record, "slot", version->slot);
@@ -359,16 +253,17 @@ static void report_version(const struct history *history)
 	report_emit(record);
 }
 
-static void show_versions(struct history *history)
+static void show_versions(struct history *history, const struct wb_plan *plan)
 {
 	struct claims claims = { .clean = 0 };
 
 	begin_output();
-	sort_versions(history);
-	for (size_t i = 0; i < history->count && !ferror(stdout); i++) {
-		history->version = &history->versions[i];
-		if (i && block_of(&history->versions[i]) != block_of(&history->versions[i - 1]))
+	for (size_t i = 0; i < plan->count && !ferror(stdout); i++) {
+		history->version = &plan->entries[i];
+		if (i && plan->entries[i].block != plan->entries[i - 1].block)
 			claims = (struct claims){ .clean = 0 };
+		if (!asked_of(history, history->version))
+			continue;
 		judge(history, &claims);
 		if (!history->shown++ && !report_json() && !history->work->options->no_headings)
 			columns_print_names(&history->columns);
@@ -447,32 +342,37 @@ static int find_contested(struct history *history)
 	if (wb_replay(&work->ring, &work->decision.scope, work->backing, &options, &result, &common_of(work)->progress, &err))
 		return common_failed(common_of(work), work->path, &err, NULL);
 	wb_map_settle(&history->contested);
-	return 0;
+	return history->failed ? common_refuse(common_of(work), work->path, "out of memory") : 0;
 }
 
-static int show_passes(struct history *history)
+/* The blocks of the sectors asked for, and the one before: what is not aligned may reach into the next. */
+static struct wb_scope everything(const struct range *sectors)
 {
-	const struct walk walk = { .work = history->work, .context = history, .wanted = has_metablocks, .visit = collect,
-				   .phase = "looking for versions" };
-	int status = 0;
+	uint64_t first = sectors->first / WB_SECTORS_PER_BLOCK;
 
-	do {
-		history->begin = history->end;
-		history->end = UINT64_MAX;
-		history->count = 0;
-		status = walk_slots(&walk);
-		if (!status && history->failed)
-			status = common_refuse(common_of(history->work), history->work->path,
-					       "out of memory: one block has too many versions; more memory is needed (--memory)");
-		if (!status)
-			show_versions(history);
-	} while (!status && history->end != UINT64_MAX && !ferror(stdout));
-	return status;
+	return (struct wb_scope){ .everything = true, .every_version = true, .begin = first ? first - 1 : 0,
+				  .end = sectors->last / WB_SECTORS_PER_BLOCK + 1 };
+}
+
+static int show_ranges(struct history *history)
+{
+	struct work *work = history->work;
+	const struct wb_scope scope = everything(&work->options->sectors);
+	struct wb_plan plan;
+	struct wb_error err;
+	int ret = wb_plan_open(&plan, &work->ring, &scope, work->options->decide.capacity, &err);
+
+	while (!ret && !ferror(stdout) && (ret = wb_plan_next(&plan, &common_of(work)->progress, &err)) > 0) {
+		show_versions(history, &plan);
+		ret = 0;
+	}
+	wb_plan_close(&plan);
+	return ret ? common_failed(common_of(work), work->path, &err, NULL) : 0;
 }
 
 int show_history(struct work *work)
 {
-	struct history history = { .work = work, .capacity = plan_capacity(work->options->memory) };
+	struct history history = { .work = work };
 	int status;
 
 	if (!has_ring(work)) {
@@ -489,13 +389,9 @@ int show_history(struct work *work)
 	if (status)
 		return status;
 	choose_columns(&history.columns, work->options, work);
-	history.versions = malloc(history.capacity * sizeof(*history.versions));
-	if (!history.versions)
-		return common_refuse(common_of(work), work->path, "out of memory");
-	status = show_passes(&history);
+	status = show_ranges(&history);
 	if (!status && !history.shown)
 		note(work, "no slot holds a version of these sectors");
-	free(history.versions);
 	wb_map_release(&history.contested);
 	return status;
 }

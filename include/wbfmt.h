@@ -432,6 +432,8 @@ int wb_map_load(struct wb_map *map, const char *path, uint64_t device_size, stru
 int wb_map_add(struct wb_map *map, uint64_t offset, uint64_t length, struct wb_error *err);
 /* Puts what was added in order, and merges what overlaps or touches. */
 void wb_map_settle(struct wb_map *map);
+/* The byte lies in a bad range of a settled map. */
+bool wb_map_covers(const struct wb_map *map, uint64_t offset);
 /* Writes a mapfile that ddrescue accepts: bad ranges '-', the rest of the device '+'. The ranges may overlap and come in
  * any order, but must lie within the device: WB_EINVAL before anything is written. Does not flush fd. */
 int wb_map_write(int fd, const struct wb_range *bad, unsigned count, uint64_t device_size, struct wb_error *err);
@@ -810,6 +812,9 @@ struct wb_scope {
 	bool every_version; /* keep all versions instead of claiming; for evidence */
 	bool tails;         /* torn tails claim too; to find out whether BACKING holds them */
 	bool claims;        /* whatever else says to hold a version too, where it can matter to what is planned */
+	bool everything;    /* every slot that has metablocks, in whatever place and time line, and all its metablocks: for people. With
+			     * every_version; wb_entry.check then is the sector of its block where one begins, 0 when it is aligned */
+	uint64_t begin, end; /* blocks: begin <= block < end alone; end 0: up to the last */
 	enum { WB_GUARD_REFUSE, WB_GUARD_PROTECT, WB_GUARD_OFF } guard; /* a version of BACKING that is newer than the planned one
 			     * ends the replay (it was to be decided before), is left alone, is overwritten */
 };

@@ -103,20 +103,15 @@ static void read_slot(struct search *search, uint32_t index)
 		search->blocks++;
 }
 
+static uint64_t slot_of(const void *corrections, size_t i)
+{
+	return ((const struct wb_correction *)corrections)[i].slot;
+}
+
 /* Corrections stand in the order of their slots, of which each has one at most. */
 static uint32_t place_of(const struct wb_ring *ring, uint32_t slot)
 {
-	uint32_t low = 0, high = ring->correction_count;
-
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-
-		if (ring->corrections[middle].slot < slot)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
+	return (uint32_t)wb_first_from(ring->corrections, ring->correction_count, slot_of, slot);
 }
 
 const struct wb_correction *wb_ring_correction(const struct wb_ring *ring, uint32_t slot)

@@ -32,6 +32,22 @@ static inline bool wb_all_bytes(const uint8_t *p, size_t size, uint8_t value)
 	return !size || (p[0] == value && !memcmp(p, p + 1, size - 1));
 }
 
+/* The first of n things, by ascending keys, whose key is not below this one; n: none. */
+static inline size_t wb_first_from(const void *things, size_t n, uint64_t (*key_of)(const void *things, size_t i), uint64_t key)
+{
+	size_t low = 0;
+
+	while (low < n) {
+		size_t middle = low + (n - low) / 2;
+
+		if (key_of(things, middle) < key)
+			low = middle + 1;
+		else
+			n = middle;
+	}
+	return low;
+}
+
 static inline uint64_t wb_min(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;

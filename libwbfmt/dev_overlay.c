@@ -20,20 +20,15 @@ struct overlay {
 	size_t count;
 };
 
+static uint64_t lba_of(const void *sectors, size_t i)
+{
+	return ((const struct sector *)sectors)[i].lba;
+}
+
 /* The first one at or behind an address. */
 static size_t find(const struct overlay *overlay, uint64_t lba)
 {
-	size_t low = 0, high = overlay->count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (overlay->sectors[middle].lba < lba)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
+	return wb_first_from(overlay->sectors, overlay->count, lba_of, lba);
 }
 
 /* The sector as it is to be seen, for writing into it, until the next is taken. *result: a negative errno with NULL. */

@@ -114,19 +114,9 @@ static int find_spots(struct question *question, struct wb_error *err)
 	return ret;
 }
 
-static struct spot *first_spot(const struct question *question, uint64_t block)
+static uint64_t block_of(const void *spots, size_t i)
 {
-	unsigned low = 0, high = question->count;
-
-	while (low < high) {
-		unsigned middle = (low + high) / 2;
-
-		if (question->spots[middle].block < block)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return &question->spots[low];
+	return ((const struct spot *)spots)[i].block;
 }
 
 /* One version, of another segment, of blocks that are asked for. */
@@ -137,7 +127,7 @@ static int compare_version(const struct question *question, uint32_t slot, unsig
 	uint64_t id = ring->slots[slot].id, block = metablock->sector / WB_SECTORS_PER_BLOCK;
 	uint8_t covers = metablock->dirty ? metablock->dirty : 0xff, readable, equal;
 	const struct spot *end = question->spots + question->count;
-	struct spot *spot = first_spot(question, block);
+	struct spot *spot = question->spots + wb_first_from(question->spots, question->count, block_of, block);
 
 	if (spot == end || spot->block != block)
 		return 0;

@@ -192,20 +192,18 @@ struct at_holes {
 	struct wb_evidence *evidence;
 };
 
+static uint64_t id_at(const void *ids, size_t i)
+{
+	return ((const uint64_t *)ids)[i];
+}
+
 /* The largest hole in (low, high], 0: none. */
 static uint64_t hole_between(const struct at_holes *at, uint64_t low, uint64_t high)
 {
-	size_t from = 0, to = at->count;
+	size_t n = wb_first_from(at->holes, at->count, id_at, high);
 
-	while (from < to) {
-		size_t middle = from + (to - from) / 2;
-
-		if (at->holes[middle] <= high)
-			from = middle + 1;
-		else
-			to = middle;
-	}
-	return from && at->holes[from - 1] > low ? at->holes[from - 1] : 0;
+	n += n < at->count && at->holes[n] == high;
+	return n && at->holes[n - 1] > low ? at->holes[n - 1] : 0;
 }
 
 /* A broken segment above M that was written back. */

@@ -2,15 +2,15 @@
 /*
  * What becomes of the blocks in a forecast. The driver's hash table is played through block by block:
  * entries sorted by block, in the order of its walk, are all that its look-ups of that block can meet.
- * What does not fit in memory is cut into address ranges, with one scan of the metadata for each.
+ * Their table is a plan that keeps all versions, in address ranges that fit in memory.
  */
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bytes.h"
 #include "error.h"
 #include "forecast.h"
+#include "versions.h"
 
 #define SCAN_BATCH 256u
 #define ALL_SECTORS 0xffu
@@ -32,79 +32,17 @@ enum {
 
 struct table {
 	struct wb_walk *walk;
-	struct wb_entry *entries, *scratch;
-	size_t count, capacity;
-	uint64_t begin, end; /* blocks of this pass */
+	struct wb_plan plan; /* every version, in the order of the walk */
 };
 
-static int table_open(struct table *table, struct wb_walk *walk, struct wb_error *err)
+static int table_open(struct table *table, struct wb_walk *walk, uint64_t from, struct wb_error *err)
 {
 	uint64_t most = 1;
 
 	for (uint32_t i = 0; i < walk->geometry.slots; i++)
 		most += walk->slots[i].flags & LISTED ? 4 * walk->slots[i].length : 0;
-	*table = (struct table){ .walk = walk, .capacity = (size_t)wb_min(walk->capacity, most) };
-	table->entries = malloc(table->capacity * sizeof(*table->entries));
-	table->scratch = malloc(table->capacity * sizeof(*table->scratch));
-	return table->entries && table->scratch ? 0 : wb_no_memory(err, "the table of blocks");
-}
-
-static void table_close(struct table *table)
-{
-	free(table->entries);
-	free(table->scratch);
-}
-
-/* One block has more versions than fit: there is no range to give up. */
-static int grow(struct table *table, struct wb_error *err)
-{
-	size_t bytes = 2 * table->capacity * sizeof(*table->entries);
-	struct wb_entry *entries;
-
-	assert(table->capacity);
-	if (table->capacity >= WB_GROW_MAX)
-		return wb_too_many_versions(err, table->entries[0].block, table->capacity);
-	entries = realloc(table->entries, bytes);
-	if (!entries)
-		return wb_no_memory(err, "the table of blocks");
-	table->entries = entries;
-	free(table->scratch);
-	table->scratch = malloc(bytes);
-	if (!table->scratch)
-		return wb_no_memory(err, "the table of blocks");
-	table->capacity *= 2;
-	return 0;
-}
-
-/* Gives up the upper half of the addresses until a later pass. */
-static int make_room(struct table *table, struct wb_error *err)
-{
-	size_t cut = table->count / 2;
-
-	wb_plan_sort(table->entries, table->scratch, table->count);
-	while (cut && table->entries[cut].block == table->entries[cut - 1].block)
-		cut--;
-	if (!cut)
-		for (cut = table->count / 2; cut < table->count && table->entries[cut].block == table->entries[0].block;)
-			cut++;
-	if (cut == table->count)
-		return grow(table, err);
-	table->end = table->entries[cut].block;
-	table->count = cut;
-	return 0;
-}
-
-static int add(struct table *table, const struct wb_entry *entry, struct wb_error *err)
-{
-	int ret = 0;
-
-	if (entry->block < table->begin || entry->block >= table->end)
-		return 0;
-	if (table->count == table->capacity)
-		ret = make_room(table, err);
-	if (!ret && entry->block < table->end)
-		table->entries[table->count++] = *entry;
-	return ret;
+	*table = (struct table){ .walk = walk, .plan = { .scope.every_version = true, .end = from } };
+	return wb_plan_reserve(&table->plan, walk->capacity, most, err);
 }
 
 /* A metablock that is not aligned lies in two blocks. */
@@ -115,14 +53,14 @@ static int add_metablock(struct table *table, const struct wb_metablock *metablo
 	struct wb_entry entry = { .block = metablock->sector / WB_SECTORS_PER_BLOCK, .slot = slot,
 				  .index = (uint8_t)index, .dirty = (uint8_t)(metablock->dirty << off),
 				  .check = (uint16_t)((SHIFT_BASE - off) << SHIFT_BIT | flags) };
-	int ret = entry.dirty || !metablock->dirty ? add(table, &entry, err) : 0;
+	int ret = entry.dirty || !metablock->dirty ? wb_plan_add(&table->plan, &entry, err) : 0;
 
 	if (ret || !off || !(metablock->dirty >> (WB_SECTORS_PER_BLOCK - off)))
 		return ret;
 	entry.block++;
 	entry.dirty = (uint8_t)(metablock->dirty >> (WB_SECTORS_PER_BLOCK - off));
 	entry.check = (uint16_t)((SHIFT_BASE + WB_SECTORS_PER_BLOCK - off) << SHIFT_BIT | flags);
-	return add(table, &entry, err);
+	return wb_plan_add(&table->plan, &entry, err);
 }
 
 /* A clean metablock that is not aligned is a copy of no block. */
@@ -343,15 +281,16 @@ typedef int (*visitor)(void *context, const struct fate *fate, struct wb_error *
 
 static int visit_range(struct table *table, visitor visit, void *context, struct wb_error *err)
 {
+	const struct wb_plan *plan = &table->plan;
 	int ret = 0;
 
-	wb_plan_sort(table->entries, table->scratch, table->count);
-	for (size_t i = 0, n; i < table->count && !ret; i += n) {
+	wb_plan_sort(plan->entries, plan->scratch, plan->count);
+	for (size_t i = 0, n; i < plan->count && !ret; i += n) {
 		struct fate fate;
 
-		for (n = 1; i + n < table->count && table->entries[i + n].block == table->entries[i].block;)
+		for (n = 1; i + n < plan->count && plan->entries[i + n].block == plan->entries[i].block;)
 			n++;
-		play(table->walk, table->entries + i, n, &fate);
+		play(table->walk, plan->entries + i, n, &fate);
 		ret = visit(context, &fate, err);
 	}
 	return ret;
@@ -363,20 +302,18 @@ static int visit_blocks(struct wb_walk *walk, uint64_t from, visitor visit, void
 {
 	struct table table;
 	void *metas = NULL;
-	int ret = table_open(&table, walk, err);
+	int ret = table_open(&table, walk, from, err);
 
 	if (!ret && posix_memalign(&metas, WB_BLOCK, (size_t)SCAN_BATCH * WB_BLOCK))
 		ret = wb_no_memory(err, "the table of blocks");
-	for (table.end = from; !ret && table.end < UINT64_MAX;) {
-		table.begin = table.end;
-		table.end = UINT64_MAX;
-		table.count = 0;
+	while (!ret && table.plan.end < UINT64_MAX) {
+		wb_plan_begin(&table.plan);
 		ret = scan(&table, metas, progress, err);
 		if (!ret)
 			ret = visit_range(&table, visit, context, err);
 	}
 	free(metas);
-	table_close(&table);
+	wb_plan_close(&table.plan);
 	return ret;
 }
 

@@ -49,6 +49,18 @@ void wb_map_settle(struct wb_map *map)
 	map->unsettled = false;
 }
 
+static uint64_t last_byte(const void *ranges, size_t i)
+{
+	return end_of(&((const struct wb_range *)ranges)[i]) - 1;
+}
+
+bool wb_map_covers(const struct wb_map *map, uint64_t offset)
+{
+	size_t at = wb_first_from(map->bad, map->count, last_byte, offset);
+
+	return at < map->count && map->bad[at].offset <= offset;
+}
+
 /* Settling comes first, and the array grows unless that freed half of it: additions in any order cost a sort of
  * the list for every so many of them as it holds. */
 static int make_room(struct wb_map *map, struct wb_error *err)

@@ -28,12 +28,15 @@ static uint64_t metablocks_of(const struct wb_ring *ring)
 int wb_plan_open(struct wb_plan *plan, struct wb_ring *ring, const struct wb_scope *scope, size_t capacity,
 		 struct wb_error *err)
 {
-	*plan = (struct wb_plan){ .ring = ring, .scope = *scope };
+	*plan = (struct wb_plan){ .ring = ring, .scope = *scope, .end = scope->begin };
 	int ret = wb_versions_order(ring, scope, &plan->order, &plan->order_count, &plan->others, err);
 
-	if (ret)
-		return ret;
-	plan->capacity = (size_t)wb_max(CAPACITY_MIN, wb_min(capacity, metablocks_of(ring)));
+	return ret ? ret : wb_plan_reserve(plan, capacity, metablocks_of(ring), err);
+}
+
+int wb_plan_reserve(struct wb_plan *plan, size_t capacity, uint64_t most, struct wb_error *err)
+{
+	plan->capacity = (size_t)wb_max(CAPACITY_MIN, wb_min(capacity, most));
 	plan->entries = malloc(plan->capacity * sizeof(*plan->entries));
 	plan->scratch = malloc(plan->capacity * sizeof(*plan->scratch));
 	if (!plan->entries || !plan->scratch) {
@@ -155,20 +158,24 @@ static int make_room(struct wb_plan *plan, struct wb_error *err)
 	return 0;
 }
 
-static int add(struct wb_plan *plan, const struct wb_entry *entry, struct wb_error *err)
+void wb_plan_begin(struct wb_plan *plan)
 {
-	if (entry->block < plan->begin || entry->block >= plan->end)
-		return 0;
-	if (plan->count == plan->capacity) {
-		int ret = make_room(plan, err);
+	plan->begin = plan->end;
+	plan->end = UINT64_MAX;
+	plan->count = 0;
+}
 
-		if (ret)
-			return ret;
-		if (entry->block >= plan->end)
-			return 0;
-	}
-	plan->entries[plan->count++] = *entry;
-	return 0;
+int wb_plan_add(struct wb_plan *plan, const struct wb_entry *entry, struct wb_error *err)
+{
+	int ret = 0;
+
+	if (entry->block < plan->begin || entry->block >= plan->end || (plan->scope.end && entry->block >= plan->scope.end))
+		return 0;
+	if (plan->count == plan->capacity)
+		ret = make_room(plan, err);
+	if (!ret && entry->block < plan->end)
+		plan->entries[plan->count++] = *entry;
+	return ret;
 }
 
 static int add_segment(struct wb_plan *plan, uint32_t slot, const uint8_t *meta, struct wb_error *err)
@@ -181,15 +188,17 @@ static int add_segment(struct wb_plan *plan, uint32_t slot, const uint8_t *meta,
 		struct wb_metablock metablock;
 
 		wb_metablock_decode(geometry->format, meta, i, &metablock);
-		if (!wb_version_believed(ring, slot, &metablock))
+		if (!plan->scope.everything && !wb_version_believed(ring, slot, &metablock))
 			continue;
 		struct wb_entry entry = { .block = metablock.sector / WB_SECTORS_PER_BLOCK,
 					  .slot = slot, .index = (uint8_t)i,
 					  .dirty = metablock.dirty };
 
-		if (ring->sums)
+		if (plan->scope.everything)
+			entry.check = metablock.sector % WB_SECTORS_PER_BLOCK;
+		else if (ring->sums)
 			entry.check = ring->sums[(size_t)slot * geometry->capacity + i];
-		int ret = add(plan, &entry, err);
+		int ret = wb_plan_add(plan, &entry, err);
 
 		if (ret)
 			return ret;
@@ -261,9 +270,7 @@ int wb_plan_next(struct wb_plan *plan, const struct wb_progress *progress, struc
 
 	if (plan->passes && plan->end == UINT64_MAX)
 		return 0;
-	plan->begin = plan->end;
-	plan->end = UINT64_MAX;
-	plan->count = 0;
+	wb_plan_begin(plan);
 	batches = calloc(2, sizeof(*batches));
 	if (!batches || posix_memalign(&metas, WB_BLOCK, 2 * each)) {
 		free(batches);

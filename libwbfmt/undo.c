@@ -701,20 +701,17 @@ int wb_undo_load(struct wb_undo *undo, struct wb_dev *file, const struct wb_prog
 	return ret;
 }
 
+static uint64_t gap_at(const void *gaps, size_t i)
+{
+	return ((const struct wb_range *)gaps)[i].offset;
+}
+
 /* The end of the gap that begins there, or the place itself. */
 static uint64_t after_gap(const struct wb_undo *undo, uint64_t at)
 {
-	size_t low = 0, high = undo->gap_count;
+	size_t i = wb_first_from(undo->gaps, undo->gap_count, gap_at, at);
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (undo->gaps[middle].offset < at)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < undo->gap_count && undo->gaps[low].offset == at ? at + undo->gaps[low].length : at;
+	return i < undo->gap_count && undo->gaps[i].offset == at ? at + undo->gaps[i].length : at;
 }
 
 int wb_undo_next(const struct wb_undo *undo, uint64_t *at, struct wb_undo_record *record, struct wb_error *err)

@@ -167,6 +167,27 @@ static void collect(struct order *order)
 		take_line(order, head + wb_min(above, UINT64_MAX - head), head > span ? head - span : 1);
 }
 
+static int newest_first(const void *a, const void *b, void *context)
+{
+	const struct wb_ring *ring = context;
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	uint64_t x_id = ring->slots[x].id, y_id = ring->slots[y].id;
+
+	if (x_id != y_id)
+		return x_id > y_id ? -1 : 1;
+	return x < y ? -1 : 1;
+}
+
+static void collect_everything(struct order *order)
+{
+	const struct wb_geometry *geometry = &order->ring->cache->geometry;
+
+	for (uint32_t i = 0; i < geometry->slots; i++)
+		if (order->ring->slots[i].id && order->ring->slots[i].length <= geometry->capacity)
+			order->slots[order->count++] = i;
+	qsort_r(order->slots, order->count, sizeof(*order->slots), newest_first, (void *)(uintptr_t)order->ring);
+}
+
 int wb_versions_order(const struct wb_ring *ring, const struct wb_scope *scope, uint32_t **slots, uint32_t *count,
 		      bool *others, struct wb_error *err)
 {
@@ -175,7 +196,10 @@ int wb_versions_order(const struct wb_ring *ring, const struct wb_scope *scope, 
 	order.slots = malloc(sizeof(*order.slots) * ring->cache->geometry.slots);
 	if (!order.slots)
 		return wb_no_memory(err, "the order of versions");
-	collect(&order);
+	if (scope->everything)
+		collect_everything(&order);
+	else
+		collect(&order);
 	*others = order.others;
 	if (scope->claims && !scope->every_version && !order.others) {
 		order.claims = false;

@@ -29,11 +29,18 @@ bool wb_slot_is_readable_hole(const struct wb_ring *ring, uint32_t slot);
 bool wb_slot_may_be_held(const struct wb_ring *ring, uint32_t slot);
 
 /* The slots of a scope, newest first: those planned and, with scope->claims, all that claim; without every_version these only
- * where one is newer than a planned segment, and is none itself: *others. The caller frees *order. */
+ * where one is newer than a planned segment, and is none itself: *others. With scope->everything all that have metablocks, by
+ * their ids. The caller frees *order. */
 int wb_versions_order(const struct wb_ring *ring, const struct wb_scope *scope, uint32_t **order, uint32_t *count,
 		      bool *others, struct wb_error *err);
 
 /* In v0 a metablock of an unsealed segment is believed when its lap is that of the id. */
 bool wb_version_believed(const struct wb_ring *ring, uint32_t slot, const struct wb_metablock *metablock);
+
+/* passes.c, for who fills a plan by himself with all versions: room for `most` entries or, if that is less, capacity of them; a range
+ * at a time, until end is UINT64_MAX; each entry that is found; sorted, and those of a block in the order in which they came. */
+int wb_plan_reserve(struct wb_plan *plan, size_t capacity, uint64_t most, struct wb_error *err);
+void wb_plan_begin(struct wb_plan *plan);
+int wb_plan_add(struct wb_plan *plan, const struct wb_entry *entry, struct wb_error *err);
 
 #endif

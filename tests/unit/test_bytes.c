@@ -77,6 +77,24 @@ static void smaller_and_larger_of_64_bits(void **state)
 	assert_true(wb_max(3, 3) == 3);
 }
 
+static uint64_t number_at(const void *numbers, size_t i)
+{
+	return ((const uint64_t *)numbers)[i];
+}
+
+static void first_of_ascending_numbers_is_found(void **state)
+{
+	static const uint64_t numbers[] = { 0, 3, 3, 7, UINT64_MAX - 1, UINT64_MAX };
+	static const struct { size_t n; uint64_t key; size_t first; } cases[] = {
+		{ 0, 0, 0 }, { 1, 0, 0 }, { 1, 1, 1 }, { 6, 0, 0 }, { 6, 1, 1 }, { 6, 3, 1 }, { 6, 4, 3 }, { 6, 7, 3 }, { 6, 8, 4 },
+		{ 5, UINT64_MAX, 5 }, { 6, UINT64_MAX, 5 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+		assert_int_equal(wb_first_from(numbers, cases[i].n, number_at, cases[i].key), cases[i].first);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -86,6 +104,7 @@ int main(void)
 		cmocka_unit_test(put_writes_its_width_and_no_more),
 		cmocka_unit_test(all_bytes_sees_each_byte),
 		cmocka_unit_test(smaller_and_larger_of_64_bits),
+		cmocka_unit_test(first_of_ascending_numbers_is_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -423,7 +423,11 @@ static void ascending_additions_are_in_order_at_once(void **state)
 	assert_int_equal(map.bad[0].offset, 512);
 	assert_int_equal(map.bad[0].length, 1536);
 	assert_int_equal(map.bad[1].offset, 2049);
+	for (uint64_t byte = 0; byte < 2100; byte++)
+		assert_int_equal(wb_map_covers(&map, byte), (byte >= 512 && byte < 2048) || byte == 2049);
+	assert_false(wb_map_covers(&map, UINT64_MAX));
 	wb_map_release(&map);
+	assert_false(wb_map_covers(&map, 512));
 }
 
 static void nothing_added_is_nothing(void **state)

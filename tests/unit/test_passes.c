@@ -357,6 +357,48 @@ static void unusable_metablocks_are_left_out(void **state)
 	}
 }
 
+/* A lap ago, out of place, twice, broken, with metablocks that no plan can use. */
+static void everything_is_listed_whatever_becomes_of_it(void **state)
+{
+	static const struct { uint64_t begin, end; size_t count; } ranges[] = {
+		{ 0, 0, 10 }, { 5, 0, 10 }, { 5, 7, 8 }, { 6, 7, 2 }, { 7, 1000, 1 }, { 8, 9, 0 },
+	};
+	static const size_t capacities[] = { 1, ROOM };
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v1", 6, 8);
+	build_segment(&b, 10, PUTS({ 5, 0xff, 0 }, { 6, 0, 0 }));
+	build_segment(&b, 11, PUTS({ 5, 0x0f, 0 }, { 5, 0xf0, 0 }));
+	build_segment(&b, 4, PUTS({ 5, 0xff, 0 }));
+	build_segment_at(&b, 4, 2, PUTS({ 5, 0xff, 0 }, { 7, 0xff, 0 }));
+	build_segment_at(&b, 5, 2, PUTS({ 6, 0xff, 0 }));
+	build_segment(&b, 7, PUTS({ 0, 0xff, 0 }, { 1000, 0xff, 0 }));
+	wb_put_le(build_at(&b, 6) + 512, 8, 5 * 8 + 3);
+	build_load(&b, 1000 * 8);
+	assert_false(wb_slot_valid(&b.ring.slots[6]));
+	for (size_t i = 0; i < LENGTH_OF(ranges) * 2; i++) {
+		const struct wb_scope scope = { .everything = true, .every_version = true, .begin = ranges[i / 2].begin,
+						.end = ranges[i / 2].end };
+		static const uint64_t ids[] = { 11, 11, 10, 7, 4, 2 };
+		size_t count = 0;
+		struct wb_plan plan;
+
+		assert_int_equal(wb_plan_open(&plan, &b.ring, &scope, capacities[i % 2], NULL), 0);
+		while (wb_plan_next(&plan, NULL, NULL) > 0) {
+			for (size_t k = 0; k < plan.count; k++) {
+				assert_int_equal(plan.entries[k].check, plan.entries[k].slot == 6 && !plan.entries[k].index ? 3 : 0);
+				if (plan.entries[k].block == 5)
+					assert_int_equal(id_at(&plan, k), ids[k]);
+			}
+			count += plan.count;
+		}
+		assert_int_equal(count, ranges[i / 2].count);
+		wb_plan_close(&plan);
+	}
+	build_release(&b);
+}
+
 static void scope_and_window_bound_the_plan(void **state)
 {
 	static const struct { uint64_t low, high; size_t count; } cases[] = {
@@ -532,6 +574,7 @@ int main(void)
 		cmocka_unit_test(clean_copies_of_v1_and_v2_hide_what_is_older),
 		cmocka_unit_test(metablocks_beyond_the_length_mean_nothing),
 		cmocka_unit_test(unusable_metablocks_are_left_out),
+		cmocka_unit_test(everything_is_listed_whatever_becomes_of_it),
 		cmocka_unit_test(scope_and_window_bound_the_plan),
 		cmocka_unit_test(ids_near_the_largest_are_planned),
 		cmocka_unit_test(claims_are_entries_where_they_are_above_something_planned),
