@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "memory.h"
 #include "next.h"
 #include "report.h"
 
@@ -122,17 +123,27 @@ int check_count_repairs(struct work *work)
 	return status;
 }
 
+/* As salvage does: ids in their place are asked of BACKING, and left alone without it. */
+static int correct(struct work *work, struct wb_error *err)
+{
+	struct wb_backing_doubts backing = { &work->ring, work->backing, plan_capacity(work->options->memory) };
+	struct wb_doubts doubts = wb_doubts_of(&backing);
+
+	return wb_ring_correct(&work->ring, work->backing ? &doubts : NULL, &common_of(work)->progress, err);
+}
+
 /* From here on the ring is what it is with those bits flipped back. */
 int check_find_bitflips(struct work *work)
 {
 	const struct common *common = common_of(work);
 	const char *obstacle = wb_repair_obstacle(&work->ring, WB_REPAIR_BIT, true);
 	const struct fold *folds = work->findings->folds;
-	uint64_t broken = folds[WB_RULE_ROTTEN].count + folds[WB_RULE_ALIEN_ID].count + folds[WB_RULE_BAD_LENGTH].count;
+	uint64_t broken = folds[WB_RULE_ROTTEN].count + folds[WB_RULE_ALIEN_ID].count + folds[WB_RULE_BAD_LENGTH].count +
+			  (work->backing ? folds[WB_RULE_AHEAD].count + folds[WB_RULE_STALE_LAP].count : 0);
 	struct repairs bits = { .work = work, .label = work->options->repair ? NULL : "bitflip", .type = "bitflip",
 				.bits_only = true };
 	struct wb_error err;
-	int corrected = obstacle ? 0 : wb_ring_correct(&work->ring, NULL, &common_of(work)->progress, &err);
+	int corrected = obstacle ? 0 : correct(work, &err);
 
 	if (corrected < 0)
 		return common_failed(common, work->cache_path, &err, NULL);

@@ -703,6 +703,14 @@ struct wb_doubts {
 	int (*doubt)(void *context, const struct wb_id_bit *bit, const struct wb_progress *progress, struct wb_error *err);
 };
 
+/* Who asks a backing device, which must not be NULL. The doubts refer to what is given. */
+struct wb_backing_doubts {
+	struct wb_ring *ring;
+	struct wb_dev *backing;
+	size_t capacity; /* of the searches, as in wb_decide_options */
+};
+struct wb_doubts wb_doubts_of(struct wb_backing_doubts *doubts);
+
 /* Takes every segment of the window (and M+1) that one flipped bit explains as if the bit were right: of its seal, or of
  * its id (wb_ring.id_bits). All at once, from the ring as it was judged; then judges again. doubts NULL: ids in their place
  * are left alone. Returns how many, or a negative code; 0 when it was done before. */

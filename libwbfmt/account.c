@@ -209,11 +209,12 @@ static bool is_unknown(const struct wb_ring *ring, uint32_t index)
 static bool is_accounted(const struct wb_ring *ring, const struct wb_decision *decision, uint32_t index, struct wb_left *left)
 {
 	const struct wb_slot *slot = &ring->slots[index];
+	bool goes_on = wb_ring_goes_on(ring, index);
 
 	left->reason = WB_LEFT_CLASS;
-	if (wb_ring_other_line(ring, index) || (slot->class_ == WB_FOREIGN && wb_ring_goes_on(ring, index))) {
+	if (wb_ring_other_line(ring, index) || (slot->class_ == WB_FOREIGN && goes_on)) {
 		left->reason = WB_LEFT_TIMELINE;
-		return !is_whole(slot) && !(slot->flags & WB_SLOT_NO_HEADER) && !wb_ring_goes_on(ring, index);
+		return !is_whole(slot) && !(slot->flags & WB_SLOT_NO_HEADER) && !goes_on;
 	}
 	switch ((enum wb_class)slot->class_) {
 	case WB_EMPTY:

@@ -55,14 +55,6 @@ bool wb_ring_other_line(const struct wb_ring *ring, uint32_t slot);
 /* Fills id_bits from the classes. Where several segments out of place need the same bit, the ring was resized. */
 void wb_ring_find_id_bits(struct wb_ring *ring);
 
-/* Who asks a backing device, which must not be NULL; doubt.c. */
-struct wb_backing_doubts {
-	struct wb_ring *ring;
-	struct wb_dev *backing;
-	size_t capacity; /* of the searches, as in wb_decide_options */
-};
-struct wb_doubts wb_doubts_of(struct wb_backing_doubts *doubts);
-
 /* Nobody is asked: corrected is what an earlier run corrected, wb_decision.ids. */
 struct wb_doubts wb_doubts_as_before(const uint64_t *ids);
 

@@ -68,6 +68,9 @@ flushes_to() {
 	flushes_to v2/g1-newest-data-byte salvage
 	make_cache v2-id-bit
 	repairs 1 "1048576 23 7" --find-bitflip
+	make_cache v2-id-ahead
+	expect 4 wb-check --repair -y --find-bitflip cache.img
+	repairs 1 "2097152 7 3" --find-bitflip
 }
 
 @test "a damaged sector 0 becomes what the driver writes" {

@@ -393,22 +393,36 @@ static bool has_version(struct pair *pair, const struct wb_ring *ring, uint32_t 
 	return has;
 }
 
-/* The oldest id less than a lap away from the newest whose version of the sector BACKING held; 0: none. */
-static uint64_t oldest_held(struct pair *pair, const struct wb_ring *ring, uint64_t sector)
+/* How new what stands in a slot claims to be; 0: it claims nothing. What is whole is less than a lap away from the newest, what is
+ * broken may be of the next lap, and the other time line counts against the old one alone. */
+static uint64_t claimed_age(const struct wb_ring *ring, uint32_t index)
 {
 	const struct wb_geometry *geometry = &ring->cache->geometry;
-	uint64_t span = geometry->slots - 1, last = ring->head + wb_min(span, UINT64_MAX - ring->head);
+	const struct wb_slot *slot = &ring->slots[index];
+	uint64_t id = slot->id, slots = geometry->slots, head = ring->head;
 
-	for (uint64_t id = ring->head > span ? ring->head - span : 1; id && id <= last; id++) {
-		uint32_t slot = (uint32_t)((id - 1) % geometry->slots);
+	if (!id || (id - 1) % slots != index || !slot->length || !wb_length_in_range(geometry, slot->length) ||
+	    slot->flags & WB_SLOT_NO_HEADER || slot->class_ == WB_TORN_TAIL)
+		return 0;
+	if (wb_ring_other_line(ring, index))
+		return ring->options.timeline == WB_TIMELINE_OLD && (wb_slot_valid(slot) || wb_ring_goes_on(ring, index)) ? UINT64_MAX : 0;
+	if (id > head)
+		return id - head < (wb_slot_valid(slot) ? slots : 2 * slots) ? id : 0;
+	return head - id < slots ? id : 0;
+}
 
-		if (ring->slots[slot].id == id && ring->slots[slot].class_ != WB_TORN_TAIL && !wb_ring_other_line(ring, slot) &&
-		    wb_length_in_range(geometry, ring->slots[slot].length) &&
-		    !(ring->slots[slot].flags & WB_SLOT_NO_HEADER) &&
-		    has_version(pair, ring, slot, sector, before + sector * WB_SECTOR))
-			return id;
+/* The oldest claim that BACKING held for the sector; 0: none. */
+static uint64_t oldest_held(struct pair *pair, const struct wb_ring *ring, uint64_t sector)
+{
+	uint64_t oldest = 0;
+
+	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++) {
+		uint64_t age = claimed_age(ring, i);
+
+		if (age && (!oldest || age < oldest) && has_version(pair, ring, i, sector, before + sector * WB_SECTOR))
+			oldest = age;
 	}
-	return 0;
+	return oldest;
 }
 
 static void expect_no_regression(struct pair *pair, const struct wb_ring *ring)
@@ -529,13 +543,29 @@ static void expect_agreement(const struct wb_ring *ring, const struct wb_decisio
 	if (decision->damage || policy == WB_PREFIX) /* which --until-id may cut */
 		return;
 	HOLDS(!decision->corrected);
-	if (policy == WB_STRICT && decision->evidence) { /* of a broken header after a gap above M */
-		HOLDS(!(decision->refused & ~(unsigned)WB_REFUSE_REGRESS));
-		return;
-	}
 	HOLDS(!decision->refused);
 	HOLDS(wb_window_is_empty(ring) || (decision->scope.low == ring->first && decision->scope.high == ring->head));
 	HOLDS(!decision->evidence && !decision->cut);
+}
+
+static int note_finding(void *context, const struct wb_finding *finding);
+
+struct findings {
+	const struct wb_ring *ring;
+	uint64_t count, damage;
+};
+
+/* wb-check, which weighs the ring as the decision has, finds damage where strict has a problem, and nowhere else. */
+static void expect_check_agrees(const struct pair *pair, struct wb_ring *ring, bool problem)
+{
+	struct findings findings = { .ring = ring };
+	unsigned choices = CHOICE_TRUST | CHOICE_IGNORE | CHOICE_NEW | CHOICE_OLD | CHOICE_FORMAT;
+	unsigned more = MORE_SKIP | MORE_REPLAY | MORE_REGRESS | MORE_SIZE;
+
+	if (has_bad(pair) || ring->cache->super != WB_SUPER_GOOD || ring->record_state == WB_RECORD_GARBAGE || chosen(pair, HEAD_CHOICES, choices) || chosen(pair, HEAD_MORE, more))
+		return;
+	HOLDS(!wb_check(ring, NULL, note_finding, &findings, NULL));
+	HOLDS(problem == (findings.damage > 0));
 }
 
 static void flush_once(struct pair *pair, struct wb_ring *ring, enum wb_policy policy, size_t capacity)
@@ -556,6 +586,8 @@ static void flush_once(struct pair *pair, struct wb_ring *ring, enum wb_policy p
 	if (!decision.refused && !options.force_regress)
 		expect_no_regression(pair, ring);
 	compare(pair, !whole);
+	if (whole && policy == WB_STRICT)
+		expect_check_agrees(pair, ring, wb_decision_status(ring, &options, &decision, &result) & 4);
 	if (whole && wb_decision_may_end(ring, &options, &decision, &result))
 		expect_nothing_left(pair, ring);
 }
@@ -593,11 +625,6 @@ static void flush_twice(struct pair *pair, struct wb_cache *cache, enum wb_polic
 }
 
 /* ---- the rest that looks at a ring ---- */
-
-struct findings {
-	const struct wb_ring *ring;
-	uint64_t count, damage;
-};
 
 static int note_finding(void *context, const struct wb_finding *finding)
 {

@@ -381,9 +381,31 @@ static void every_finding_has_its_text_severity_and_place_in_json_and_for_people
 	}
 }
 
+/* A torn tail, a broken segment after a gap, a record that binds: whether they are more, only BACKING tells. */
+static void sound_without_backing_is_said_of_cache_alone_where_backing_may_tell(void **state)
+{
+	static const struct { const char *fixture; bool may_tell; } cases[] = {
+		{ "v2-wrapped", false }, { "v1-torn-head", false }, { "v0-simple", false }, { "v1-record-sound", false },
+		{ "v1-torn-tail", true }, { "v2-torn-tail", true }, { "v0-torn-tail", true }, { "v0-record-sound", true },
+		{ "v2-stray-written-back", true },
+	};
+
+	(void)state;
+	for (size_t k = 0; k < sizeof(cases) / sizeof(*cases); k++) {
+		make_cache(cases[k].fixture);
+		expect(0, "wb-check cache.img");
+		if (!has(out, "sound") || has(out, "sound as far as CACHE alone shows") != cases[k].may_tell)
+			fail_msg("%s: %s", cases[k].fixture, out);
+		run("wb-check cache.img backing.img");
+		if (has(out, "as far as CACHE alone"))
+			fail_msg("%s: %s", cases[k].fixture, out);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		table_test(sound_without_backing_is_said_of_cache_alone_where_backing_may_tell),
 		table_test(one_fault_makes_one_finding),
 		table_test(every_rule_is_found_alone_by_one_job_and_by_two),
 		table_test(every_finding_has_its_text_severity_and_place_in_json_and_for_people),

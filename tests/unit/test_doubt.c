@@ -176,6 +176,33 @@ static void id_ahead_is_corrected_unless_backing_holds_it_under_something_older(
 	}
 }
 
+/* Of four slots 7 stands where 3 was, and M is 4: the bit of 3, or the writes of 5 and 6 were lost. 4 and it write block 20. */
+static void ahead_7_is_taken_for_3_unless_backing_has_it_or_4(void **state)
+{
+	static const struct { uint64_t block, version, id; } cases[] = {
+		{ 0, 0, 3 }, { 21, 7, 3 }, { 20, 7, 7 }, { 20, 4, 7 }, { 4, 4, 7 }, { 2, 2, 3 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct pair pair;
+
+		build_init(&pair.b, "v2", 10, 4);
+		build_log(&pair.b, 1, 4, BLOCKS);
+		build_segment(&pair.b, 3, PUTS({ 20, 0xff, 7 }, { 21, 0xff, 7 }));
+		build_segment(&pair.b, 4, PUTS({ 4, 0xff, 0 }, { 20, 0xff, 0 }));
+		build_at(&pair.b, 2)[0] ^= 4;
+		backing_init(&pair.backing, BLOCKS * 8);
+		if (cases[i].version)
+			backing_write(&pair.backing, cases[i].block, 0xff, cases[i].version);
+		salvage(&pair, true, false, 0);
+		if (pair.b.ring.slots[2].id != cases[i].id)
+			fail_msg("case %zu: %u", i, (unsigned)pair.b.ring.slots[2].id);
+		assert_int_equal(pair.b.ring.head, 4);
+		pair_release(&pair);
+	}
+}
+
 static void without_backing_an_id_in_its_place_stays(void **state)
 {
 	struct pair pair;
@@ -233,6 +260,7 @@ int main(void)
 		cmocka_unit_test(old_id_is_not_taken_for_the_next_one),
 		cmocka_unit_test(old_id_stays_where_nothing_can_be_compared),
 		cmocka_unit_test(id_ahead_is_corrected_unless_backing_holds_it_under_something_older),
+		cmocka_unit_test(ahead_7_is_taken_for_3_unless_backing_has_it_or_4),
 		cmocka_unit_test(without_backing_an_id_in_its_place_stays),
 		cmocka_unit_test(resumed_run_corrects_what_the_first_one_did),
 		cmocka_unit_test(id_that_made_the_ring_look_restarted_is_corrected),
