@@ -468,6 +468,21 @@ static const uint8_t *dirty_copy(const struct inquest *inquest, unsigned int slo
 	return found;
 }
 
+/* It has the sector with its dirty bit, whether that can be read or not. */
+static bool has_dirty(const struct inquest *inquest, unsigned int slot, unsigned int sector)
+{
+	const struct witness *witness = &inquest->witnesses[slot];
+	bool has = false;
+
+	for (unsigned int k = 0; k < witness->length; k++) {
+		const uint8_t *mb = metablock_at(inquest, slot, k);
+
+		has |= covers(inquest, slot, k, sector) && mb[8] &&
+		       (!is_v0(inquest) || witness->whole || get_le(mb + 9, 4) == lap_of_id(inquest, witness->id));
+	}
+	return has;
+}
+
 /* More of its sectors are on BACKING than not, and no more of what is below it is missing there than is there. */
 static bool was_written_back(const struct inquest *inquest, unsigned int slot, const uint8_t *backing)
 {
@@ -478,7 +493,7 @@ static bool was_written_back(const struct inquest *inquest, unsigned int slot, c
 		bool dirty = false;
 		const uint8_t *newest = newest_of_window(inquest, sector, &dirty);
 
-		if (!newest)
+		if (!newest || (!copy && has_dirty(inquest, slot, sector)))
 			continue;
 		if (!copy) {
 			there += dirty && !memcmp(newest, at, SECTOR);
