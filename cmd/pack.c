@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The part of wb-dump that makes packs, metadata for a bug report, and images out of them: see pack.h. */
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/statvfs.h>
 #include <sys/utsname.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "guard.h"
 #include "hooks.h"
@@ -37,12 +38,25 @@ void pack_check_usage(const struct pack_options *options, const char *tables)
 
 /* ---- facts ---- */
 
-/* What dmsetup says about a mapping, where it is installed and may. */
+/* Where it is installed, and never what PATH finds. */
+static const char *dmsetup(void)
+{
+	static const char *const places[] = { "/usr/sbin/dmsetup", "/sbin/dmsetup", "/usr/bin/dmsetup", "/bin/dmsetup" };
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (!access(places[i], X_OK))
+			return places[i];
+	return NULL;
+}
+
+/* What dmsetup says about a mapping, where it may. */
 static void add_dmsetup(FILE *out, const char *what, const char *quoted)
 {
 	char command[2048], line[512];
 
-	snprintf(command, sizeof(command), "dmsetup %s -- %s 2>/dev/null", what, quoted);
+	if (!dmsetup())
+		return;
+	snprintf(command, sizeof(command), "%s %s -- %s 2>/dev/null", dmsetup(), what, quoted);
 	FILE *in = popen(command, "re");
 
 	while (in && fgets(line, sizeof(line), in)) {
@@ -65,8 +79,8 @@ static void add_mapping(FILE *out, const char *path)
 	free(quoted);
 }
 
-/* Nothing that names the host or its disks: models, but no serial numbers. */
-static char *facts_of(const struct wb_cache *cache, const char *path)
+/* Nothing that names the host or its disks: models, but no serial numbers. The table of a mapping tells how large BACKING is. */
+static char *facts_of(const struct wb_cache *cache, const char *path, bool obfuscate)
 {
 	struct identity identity;
 	struct utsname system;
@@ -88,7 +102,8 @@ static char *facts_of(const struct wb_cache *cache, const char *path)
 	if (cache->tie)
 		fprintf(out, "tie: as much speaks for %s\n", cache->tie->name);
 	identity_release(&identity);
-	add_mapping(out, path);
+	if (!obfuscate)
+		add_mapping(out, path);
 	if (fclose(out) == 0 && size <= WB_PACK_FACTS)
 		return text;
 	free(text);
@@ -118,9 +133,6 @@ void pack_say_facts(const struct common *common, const struct wb_dev *dev)
 	const struct wb_pack_info *info = wb_dev_pack_info(dev);
 	char *copy = info ? strdup(info->facts) : NULL, *rest = copy;
 
-	for (char *p = copy; p && *p; p++)
-		if (*p != '\n' && (!isprint((unsigned char)*p) || !isascii((unsigned char)*p)))
-			*p = '?';
 	for (char *line; (line = strsep(&rest, "\n"));)
 		if (*line)
 			common_say(common, "packed       %s", line);
@@ -149,6 +161,7 @@ static void report_pack(const struct wb_cache *cache, const struct pack_options 
 	report_u64(summary, "segments", result->segments);
 	report_u64(summary, "unreadable_sectors", result->unreadable_sectors);
 	report_u64(summary, "padding_bytes", result->padding_bytes);
+	report_u64(summary, "others", result->others);
 	report_bool(summary, "obfuscated", options->obfuscate);
 	report_bool(summary, "metadata_only", options->metadata_only);
 	report_bool(summary, "busy", wb_dev_busy(cache->dev));
@@ -159,10 +172,13 @@ static void say_pack(const struct common *common, const struct wb_cache *cache, 
 {
 	common_say(common, "pack         %s, %s: the metadata of %s, and no contents of any block",
 		   options->pack, human_size(result->bytes), count_of(result->segments, "segment"));
+	if (result->others)
+		common_say(common, "left out     %s: not blank, and no segment; the pack says that, and holds no byte of %s",
+			   count_of(result->others, "slot"), result->others == 1 ? "it" : "them");
 	if (options->obfuscate)
-		common_say(common, "sectors      moved, their order and alignment kept");
+		common_say(common, "sectors      renumbered; order, neighbours and alignment kept, no size of BACKING");
 	else
-		common_say(common, "sectors      as they are on the cache (--obfuscate moves them)");
+		common_say(common, "sectors      as they are on the cache (--obfuscate renumbers them)");
 	if (options->metadata_only)
 		common_say(common, "checksums    none was computed");
 	if (result->unreadable_sectors)
@@ -194,7 +210,7 @@ int pack_write(const struct common *common, const struct pack_options *options, 
 
 	if (status)
 		return status;
-	char *facts = facts_of(cache, path);
+	char *facts = facts_of(cache, path, options->obfuscate);
 
 	pack.facts = facts;
 	int ret = wb_pack_write(cache, output.fd, &pack, &result, &common->progress, &err);
@@ -210,6 +226,22 @@ int pack_write(const struct common *common, const struct pack_options *options, 
 	return 0;
 }
 
+/* At most; a pack of some hundred bytes can make an image that fills any disk. */
+static int check_room(const struct common *common, struct output *output, const struct wb_pack_info *info)
+{
+	struct statvfs fs;
+
+	if (fstatvfs(output->fd, &fs) || !fs.f_frsize)
+		return 0;
+	uint64_t unit = fs.f_frsize > 4096 ? fs.f_frsize : 4096, units = fs.f_bavail / (unit / fs.f_frsize);
+
+	if (info->image_blocks <= units)
+		return 0;
+	output_abandon(output);
+	return common_refuse(common, output->path, "the image takes up to %s, and %s are free here: make room, or name a file elsewhere",
+			     human_size(info->image_blocks * unit), human_size(units * unit));
+}
+
 int pack_unpack(const struct common *common, const struct pack_options *options, struct wb_dev *dev, const char *path)
 {
 	const struct wb_pack_info *info = wb_dev_pack_info(dev);
@@ -221,6 +253,8 @@ int pack_unpack(const struct common *common, const struct pack_options *options,
 		return common_refuse(common, path, "this is no pack; only what --pack made can be unpacked");
 	int status = output_create(common, &output, options->unpack);
 
+	if (!status)
+		status = check_room(common, &output, info);
 	if (status)
 		return status;
 	if (wb_pack_unpack(dev, output.fd, &lost, &common->progress, &err))

@@ -479,6 +479,8 @@ struct wb_overrides {
 	bool any_super;                 /* open although sector 0 is zeroed, damaged or ended */
 };
 
+#define WB_WITNESSES 8
+
 /* An opened cache. All fields are read-only for the caller. */
 struct wb_cache {
 	struct wb_dev *dev;          /* the caller's */
@@ -500,6 +502,8 @@ struct wb_cache {
 	/* where the caller gave a format or an order, and the evidence without them puts more whole segments in place: what it
 	 * shows, so that options do not hide a log; format NULL: none */
 	struct wb_geometry detected;
+	/* private: their ids, of the first WB_WITNESSES */
+	uint64_t witness_ids[WB_WITNESSES];
 };
 
 /* Reads sector 0 and the record and finds the generation by evidence. dev stays the caller's and must
@@ -746,7 +750,7 @@ int wb_ring_metadata(struct wb_ring *ring, uint32_t slot, uint8_t *meta, struct 
 
 struct wb_pack_options {
 	bool metadata_only;     /* read no data: no computed checksums */
-	const uint8_t *key;     /* 16 random bytes: move the sector addresses, keeping their order and alignment; NULL: keep them */
+	const uint8_t *key;     /* 16 random bytes: renumber the blocks, and leave out the size of BACKING; NULL: keep them */
 	uint64_t time;          /* seconds since 1970 */
 	uint64_t backing_bytes; /* size of BACKING, 0 when not known */
 	unsigned jobs;          /* more than 1: what was read is packed in a thread of its own */
@@ -759,11 +763,13 @@ struct wb_pack_result {
 	uint64_t bytes;              /* of the pack */
 	uint64_t segments;           /* slots whose metablocks are in it */
 	uint64_t unreadable_sectors; /* of the cache, among those a check would read */
-	uint64_t padding_bytes;      /* non-zero bytes that no field occupies; counted, not stored */
+	uint64_t padding_bytes;      /* non-zero bytes of segments that no field occupies; counted, not stored */
+	uint64_t others;             /* slots that are not blank, of which the pack holds no byte: neither sealed nor in place */
 };
 
-/* Writes the pack of an opened cache to fd, from its position on, in one pass over the cache: every slot of the device,
- * whatever number of slots the cache was opened with. -WB_EINVAL for a cache that was opened with wrapped slot
+/* Writes the pack of an opened cache to fd, a file that can be sought in, from its position on: every slot of the device,
+ * whatever number of slots the cache was opened with, in one pass (two with a key, the first over the metadata alone; it
+ * keeps some 32 bytes for each block that the log names). -WB_EINVAL for a cache that was opened with wrapped slot
  * addresses (a pack holds places; both readings can be tried on it). Does not flush fd. */
 int wb_pack_write(struct wb_cache *cache, int fd, const struct wb_pack_options *options, struct wb_pack_result *result,
 		  const struct wb_progress *progress, struct wb_error *err);
@@ -781,6 +787,7 @@ struct wb_pack_info {
 	uint64_t time;             /* seconds since 1970 */
 	uint64_t backing_bytes;    /* 0: not known */
 	uint64_t file_bytes;       /* of the pack */
+	uint64_t image_blocks;     /* of 4096 bytes, that are not all zero in the cache it describes: so many at most */
 	const char *facts;         /* never NULL; not yet fit for a terminal */
 };
 

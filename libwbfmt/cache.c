@@ -169,6 +169,7 @@ static int adopt(struct wb_cache *cache, const struct wb_bid *bid, const struct 
 	cache->wraps = wb_geometry_wraps(&bid->geometry);
 	cache->proofs = bid->proofs;
 	cache->witnesses = bid->witnesses;
+	memcpy(cache->witness_ids, bid->witness_ids, sizeof(cache->witness_ids));
 	cache->residue = !cache->detected.format && has_residue(cache);
 	if (!has_magic(cache) && !cache->proofs && !knows_geometry(cache))
 		return not_a_cache(cache, err);

@@ -20,6 +20,7 @@
 #define PATCHES 2u
 #define PATCH 4u /* bytes */
 #define NOWHERE UINT64_MAX
+#define FAR_ID (UINT64_C(1) << 62)
 
 /* What a slot reads as, beside its metadata. */
 struct image {
@@ -43,6 +44,7 @@ struct pack {
 	struct wb_dev dev;
 	struct wb_dev *inner;
 	struct wb_pack_info info;
+	unsigned version;
 	struct wb_geometry geometry;
 	uint8_t sector0[WB_SECTOR], record[8];
 	char *facts;
@@ -96,6 +98,26 @@ static void add_padding(uint8_t *meta, const struct wb_pack_columns *columns, un
 		pad(meta + wb_metadata_size(format, i) + block_used, format->stride - block_used, &blocks);
 }
 
+/* What takes the place of a slot of which only the class is known: judged like it, and nothing that was on the cache. */
+static void make_other(uint8_t *meta, const struct wb_pack_columns *columns, unsigned slot, uint32_t index)
+{
+	const struct wb_geometry *geometry = columns->geometry;
+	uint64_t flags = columns->flags[slot];
+	bool in_range = columns->version < 2 ? !geometry->format->length_min : flags & WB_PACK_IN_RANGE;
+	uint64_t far = FAR_ID / geometry->slots * geometry->slots + index + 1; /* belongs here, in a lap that no driver comes to */
+	struct wb_header header = { .id = !(flags & WB_PACK_ODD_ID) ? 0 : flags & WB_PACK_IN_STEP ? far : far + 1,
+				    .lap = (uint32_t)columns->lap[slot] };
+	struct wb_metablock metablock = { .lap = header.lap + !(flags & WB_PACK_LAPS) };
+
+	/* data that cannot be read is noticed by whoever reads it */
+	header.length = !in_range ? geometry->capacity < UINT8_MAX ? UINT8_MAX : 0 :
+			flags & WB_PACK_BAD ? geometry->capacity : geometry->format->length_min;
+	wb_header_encode(geometry->format, meta, &header);
+	if (geometry->format->lap.width)
+		wb_metablock_encode(geometry->format, meta, 0, &metablock);
+	meta[WB_BLOCK - 2 * PATCH] = 1; /* no field of any generation lies there */
+}
+
 /* block is the slot's first metablock among those of the chunk. */
 static void make_metadata(uint8_t *meta, struct image *image, const struct wb_pack_columns *columns, unsigned slot,
 			  unsigned block)
@@ -103,9 +125,12 @@ static void make_metadata(uint8_t *meta, struct image *image, const struct wb_pa
 	const struct wb_format *format = columns->geometry->format;
 	const struct wb_header header = { .id = columns->id[slot], .checksum = (uint32_t)columns->checksum[slot],
 					  .lap = (uint32_t)columns->lap[slot], .length = (uint32_t)columns->length[slot] };
+	const struct wb_metablock same_lap = { .lap = header.lap };
 	unsigned n = wb_pack_blocks_of(columns, slot);
 
 	wb_header_encode(format, meta, &header);
+	for (unsigned i = 0; columns->flags[slot] & WB_PACK_LAPS && i < header.length; i++)
+		wb_metablock_encode(format, meta, i, &same_lap);
 	for (unsigned i = 0; i < n; i++, block++) {
 		const struct wb_metablock metablock = { .sector = columns->sector[block] << 3 | columns->sector[block] >> 61,
 							.dirty = (uint8_t)columns->dirty[block],
@@ -119,8 +144,6 @@ static void make_metadata(uint8_t *meta, struct image *image, const struct wb_pa
 		spread_dirty(meta, columns, slot);
 	if (columns->flags[slot] & WB_PACK_PADDING)
 		add_padding(meta, columns, slot);
-	if (columns->flags[slot] & WB_PACK_OTHER)
-		meta[WB_BLOCK - 2 * PATCH] = 1; /* no field of any generation lies there */
 }
 
 /* The checksum that the first `after` data blocks are to have, in the order of patches. */
@@ -141,16 +164,20 @@ static void want_checksums(struct image *image, const struct wb_pack_columns *co
 	const struct wb_format *format = columns->geometry->format;
 	uint64_t flags = columns->flags[slot];
 	uint32_t length = (uint32_t)columns->length[slot], stored = (uint32_t)columns->checksum[slot];
-	bool raw = format->seal != WB_SEAL_CRC;
+	bool raw = format->seal != WB_SEAL_CRC, in_range = wb_length_in_range(columns->geometry, length);
 
 	if (!wb_seal_covers_data(format))
 		return;
-	if (flags & WB_PACK_CRC)
+	if (flags & WB_PACK_OTHER)
+		want_checksum(image, 0, WB_PACK_BROKEN);
+	else if (flags & WB_PACK_CRC)
 		want_checksum(image, length, (uint32_t)columns->crc[slot]);
 	else if (flags & (WB_PACK_PLAIN | WB_PACK_RAW))
 		want_checksum(image, length, flags & WB_PACK_RAW ? stored : ~stored);
-	else if (columns->metadata_only && columns->id[slot] && wb_length_in_range(columns->geometry, length))
+	else if (columns->metadata_only && columns->id[slot] && in_range)
 		want_checksum(image, length, raw ? stored : ~stored); /* so that it is found to be of its generation */
+	else if (flags & WB_PACK_BLOCKS && in_range)
+		want_checksum(image, length, stored ^ WB_PACK_BROKEN);
 	if (flags & WB_PACK_FLIP)
 		want_checksum(image, (uint32_t)columns->flipped[slot], flags & WB_PACK_FLIP_RAW ? stored : ~stored);
 }
@@ -191,7 +218,7 @@ static bool metadata_is_lost(const struct served *served, const struct image *im
 	return image->runs && served->run_first[image->first_run] < WB_SECTORS_PER_BLOCK;
 }
 
-static void make_slots(const struct pack *pack, struct served *served, const struct wb_pack_columns *columns)
+static void make_slots(const struct pack *pack, struct served *served, const struct wb_pack_columns *columns, uint32_t first)
 {
 	unsigned block = 0, run = 0;
 
@@ -206,7 +233,10 @@ static void make_slots(const struct pack *pack, struct served *served, const str
 		*image = (struct image){ .first_run = run, .runs = (unsigned)columns->runs[i] };
 		run += image->runs;
 		if (!metadata_is_lost(served, image)) {
-			make_metadata(meta, image, columns, i, block);
+			if (columns->flags[i] & WB_PACK_OTHER)
+				make_other(meta, columns, i, first + i);
+			else
+				make_metadata(meta, image, columns, i, block);
 			want_checksums(image, columns, i);
 			make_patches(pack, meta, image);
 		}
@@ -293,7 +323,7 @@ static struct served *serve(struct pack *pack, uint64_t chunk)
 	oldest->chunk = NOWHERE;
 	if (read_columns(pack, chunk, pack->chunks[chunk], &next, NULL))
 		return NULL;
-	make_slots(pack, oldest, &pack->columns);
+	make_slots(pack, oldest, &pack->columns, (uint32_t)chunk * WB_PACK_CHUNK);
 	oldest->chunk = chunk;
 	oldest->used = ++pack->clock;
 	return oldest;
@@ -447,6 +477,7 @@ static int read_head(struct pack *pack, struct wb_error *err)
 	if (ret)
 		return ret;
 	make_sector0(pack, &head);
+	pack->version = head.version;
 	pack->info = head.info;
 	pack->info.file_bytes = wb_dev_size(pack->inner);
 	pack->dev = *pack->inner;
@@ -464,6 +495,7 @@ static int allocate_served(struct pack *pack, struct wb_error *err)
 	size_t runs = (size_t)WB_PACK_CHUNK << (pack->geometry.order - 1);
 	int ret = wb_pack_columns_init(&pack->columns, &pack->geometry, pack->info.metadata_only, err);
 
+	pack->columns.version = pack->version;
 	pack->chunks = malloc(wb_pack_chunks(pack->geometry.slots) * sizeof(*pack->chunks));
 	if (!ret && !pack->chunks)
 		ret = wb_no_memory(err, "the chunks of a pack");
@@ -520,6 +552,20 @@ static int check_size(const struct pack *pack, struct wb_error *err)
 		       pack->geometry.slots, (unsigned long long)least);
 }
 
+/* Blocks that unpacking may write: metadata, where a checksum is made to come out, data that is not zero. */
+static uint64_t blocks_of(const struct wb_pack_columns *columns)
+{
+	bool sums = wb_seal_covers_data(columns->geometry->format);
+	uint64_t blocks = 0;
+
+	for (unsigned i = 0; i < columns->slots; i++)
+		if (columns->flags[i] || columns->id[i] || columns->length[i] || columns->checksum[i] || columns->lap[i])
+			blocks += 1u + (sums ? 1u : 0u) + (columns->flags[i] & WB_PACK_FLIP ? 1u : 0u);
+	for (unsigned i = 0; !sums && !columns->metadata_only && i < columns->block_count; i++)
+		blocks += columns->holds_data[i] != 0;
+	return blocks;
+}
+
 /* Looks at all of it, so that nothing but the file's own medium can fail later. */
 static int read_all(struct pack *pack, struct wb_error *err)
 {
@@ -527,9 +573,12 @@ static int read_all(struct pack *pack, struct wb_error *err)
 	uint64_t at = WB_PACK_HEAD;
 	int ret = read_facts(pack, &at, err);
 
+	pack->info.image_blocks = 2; /* of sector 0 and the record */
 	for (uint32_t chunk = 0; chunk < chunks && !ret; chunk++) {
 		pack->chunks[chunk] = at;
 		ret = read_columns(pack, chunk, at, &at, err);
+		if (!ret)
+			pack->info.image_blocks += blocks_of(&pack->columns);
 	}
 	if (!ret && at != pack->info.file_bytes)
 		ret = wb_fail(err, WB_EPACK, 0, at, "something follows the last chunk of the pack");

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * An increasing map of block addresses that only a key tells. A binary tree over the addresses: every node shares the room
- * its half of the image has to spare between its children, as the key decides. Distances inside a leaf are kept.
+ * Other addresses for those of a cache. Its blocks are numbered by their rank, so that a new number says how many used ones
+ * lie below and nothing of where they lay; gaps between them are random, and there is one where there was one.
  */
+#include <stdlib.h>
+#include <string.h>
+
 #include "bytes.h"
+#include "error.h"
 #include "pack.h"
 
-#define DOMAIN_BITS 44u /* blocks: 64 PiB of BACKING */
-#define IMAGE_BITS 51u  /* half of all addresses whose last byte a u64 can name */
-#define LEAF_BITS 4u
+#define IMPOSSIBLE (UINT64_MAX - 7) /* stands for every sector whose last byte a u64 cannot name */
+#define START_MASK 0xfffffu         /* blocks */
+#define GAP_MASK 0xffffu
 
 static uint64_t rotate(uint64_t x, unsigned bits)
 {
@@ -45,40 +49,105 @@ static uint64_t sip(const uint8_t *key, uint64_t word)
 	return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-/* 0 ... most, as the key has it for this node. */
-static uint64_t draw(const uint8_t *key, uint64_t node, uint64_t most)
+static bool is_impossible(uint64_t sector)
 {
-	uint64_t high = sip(key, node) >> 32; /* most is below 2^51: 32 bits and 32 bits more */
-	uint64_t low = sip(key, ~node) >> 32;
-
-	return (most >> 32) * high + ((most & UINT32_MAX) * high >> 32) + ((most >> 32) * low >> 32);
+	return sector > UINT64_MAX / WB_SECTOR - WB_SECTORS_PER_BLOCK;
 }
 
-static uint64_t image_of(const uint8_t *key, uint64_t block)
+static int ascending(const void *a, const void *b)
 {
-	uint64_t spare = ((uint64_t)1 << IMAGE_BITS) - ((uint64_t)1 << DOMAIN_BITS);
-	uint64_t shift = 0, node = 1;
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
-	for (unsigned bit = DOMAIN_BITS; bit-- > LEAF_BITS;) {
-		uint64_t left = draw(key, node, spare);
-		bool right = block >> bit & 1;
+	return x < y ? -1 : x > y;
+}
 
-		shift += right ? left : 0;
-		spare = right ? spare - left : left;
-		node = node << 1 | right;
+static void drop_repeated(struct wb_moves *moves)
+{
+	size_t n = 0;
+
+	if (moves->count)
+		qsort(moves->blocks, moves->count, sizeof(*moves->blocks), ascending);
+	for (size_t i = 0; i < moves->count; i++)
+		if (!n || moves->blocks[n - 1] != moves->blocks[i])
+			moves->blocks[n++] = moves->blocks[i];
+	moves->count = n;
+}
+
+static int make_room(struct wb_moves *moves, struct wb_error *err)
+{
+	drop_repeated(moves);
+	if (moves->count < moves->room / 2)
+		return 0;
+	size_t room = moves->room ? 2 * moves->room : 1024;
+	uint64_t *grown = realloc(moves->blocks, room * sizeof(*grown));
+
+	if (!grown)
+		return wb_no_memory(err, "the blocks of an obfuscated pack");
+	moves->blocks = grown;
+	moves->room = room;
+	return 0;
+}
+
+int wb_moves_add(struct wb_moves *moves, uint64_t sector, struct wb_error *err)
+{
+	if (is_impossible(sector))
+		return 0;
+	int ret = moves->count == moves->room ? make_room(moves, err) : 0;
+
+	if (!ret)
+		moves->blocks[moves->count++] = sector / WB_SECTORS_PER_BLOCK;
+	return ret;
+}
+
+int wb_moves_settle(struct wb_moves *moves, const uint8_t *key, struct wb_error *err)
+{
+	uint64_t moved = 1 + (sip(key, 0) & START_MASK);
+
+	drop_repeated(moves);
+	for (size_t i = 0; i < moves->count; i++)
+		moves->run_count += !i || moves->blocks[i] != moves->blocks[i - 1] + 1;
+	moves->runs = malloc((moves->run_count + 1) * sizeof(*moves->runs));
+	if (!moves->runs)
+		return wb_no_memory(err, "the blocks of an obfuscated pack");
+	moves->run_count = 0;
+	for (size_t i = 0; i < moves->count; i++, moved++) {
+		if (!i || moves->blocks[i] != moves->blocks[i - 1] + 1) {
+			moved += i ? 1 + (sip(key, i) & GAP_MASK) : 0;
+			moves->runs[moves->run_count].first = moves->blocks[i];
+			moves->runs[moves->run_count].blocks = 0;
+			moves->runs[moves->run_count++].moved = moved;
+		}
+		moves->runs[moves->run_count - 1].blocks++;
 	}
-	return block + shift + draw(key, node, spare);
+	free(moves->blocks);
+	moves->blocks = NULL;
+	return 0;
 }
 
-uint64_t wb_obfuscate(const uint8_t *key, uint64_t sector)
+uint64_t wb_moved(const struct wb_moves *moves, uint64_t sector)
 {
-	uint64_t block = sector / WB_SECTORS_PER_BLOCK, end = (uint64_t)1 << DOMAIN_BITS;
+	uint64_t block = sector / WB_SECTORS_PER_BLOCK;
+	size_t low = 0, high = moves->run_count;
 
-	if (sector > UINT64_MAX / WB_SECTOR - WB_SECTORS_PER_BLOCK) /* no address at all, and it has to stay none */
-		return sector;
-	if (block < end)
-		block = image_of(key, block);
-	else /* nothing that large exists: close up, so that all stays in order */
-		block = ((uint64_t)1 << IMAGE_BITS) + (block - end) / 2;
-	return block * WB_SECTORS_PER_BLOCK + sector % WB_SECTORS_PER_BLOCK;
+	if (is_impossible(sector))
+		return IMPOSSIBLE;
+	while (low < high) { /* how many runs begin at or below it */
+		size_t middle = low + (high - low) / 2;
+
+		if (moves->runs[middle].first <= block)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	/* one that was not collected, on a device in use, goes into the gap behind */
+	uint64_t moved = low ? moves->runs[low - 1].moved + wb_min(block - moves->runs[low - 1].first, moves->runs[low - 1].blocks) : 0;
+
+	return moved * WB_SECTORS_PER_BLOCK + sector % WB_SECTORS_PER_BLOCK;
+}
+
+void wb_moves_release(struct wb_moves *moves)
+{
+	free(moves->blocks);
+	free(moves->runs);
+	*moves = (struct wb_moves){ .count = 0 };
 }

@@ -41,7 +41,7 @@ void wb_pack_head_encode(const struct wb_pack_head *head, uint8_t *bytes)
 
 	memset(bytes, 0, WB_PACK_HEAD);
 	memcpy(bytes, pack_name, sizeof(pack_name));
-	wb_put_le(bytes + AT_VERSION, 4, 1);
+	wb_put_le(bytes + AT_VERSION, 4, WB_PACK_VERSION);
 	wb_put_le(bytes + AT_FLAGS, 4, (info->obfuscated ? HEAD_OBFUSCATED : 0u) |
 		  (info->metadata_only ? HEAD_METADATA_ONLY : 0u) | (info->busy ? HEAD_BUSY : 0u) |
 		  (info->block_device ? HEAD_BLOCK_DEVICE : 0u));
@@ -134,14 +134,14 @@ static int decode_sector0(const uint8_t *bytes, struct wb_pack_head *head, struc
 int wb_pack_head_decode(const uint8_t *bytes, struct wb_pack_head *head, struct wb_geometry *geometry,
 			struct wb_error *err)
 {
-	unsigned flags = (unsigned)wb_get_le(bytes + AT_FLAGS, 4);
+	unsigned flags = (unsigned)wb_get_le(bytes + AT_FLAGS, 4), version = (unsigned)wb_get_le(bytes + AT_VERSION, 4);
 
-	*head = (struct wb_pack_head){ .rest = 0 };
+	*head = (struct wb_pack_head){ .version = version };
 	if (!wb_pack_named(bytes))
 		return wb_fail(err, WB_EPACK, 0, 0, "this is no pack");
-	if (wb_get_le(bytes + AT_VERSION, 4) != 1)
-		return wb_fail(err, WB_EPACK, 0, AT_VERSION, "this is a pack of version %u, and only version 1 is known",
-			       (unsigned)wb_get_le(bytes + AT_VERSION, 4));
+	if (!version || version > WB_PACK_VERSION)
+		return wb_fail(err, WB_EPACK, 0, AT_VERSION, "this is a pack of version %u, and versions up to %u are known", version,
+			       WB_PACK_VERSION);
 	if (!wb_sum_holds(wb_get_le(bytes + AT_CRC, 4), ~wb_crc32c(~0u, bytes, AT_CRC)))
 		return bad_head(err, 0, "its checksum does not match");
 	if (flags & ~(unsigned)HEAD_FLAGS)
@@ -217,6 +217,7 @@ int wb_pack_columns_init(struct wb_pack_columns *columns, const struct wb_geomet
 		return wb_no_memory(err, "the columns of a pack");
 	columns->geometry = geometry;
 	columns->metadata_only = metadata_only;
+	columns->version = WB_PACK_VERSION;
 	columns->run_first = room;
 	columns->run_length = room + runs;
 	columns->sector = room + 2 * runs;
@@ -315,8 +316,11 @@ static const char *check_flags(const struct wb_pack_columns *columns, unsigned i
 	uint64_t sums = flags & (WB_PACK_PLAIN | WB_PACK_RAW | WB_PACK_CRC);
 	bool in_range = wb_length_in_range(geometry, (uint32_t)columns->length[i]);
 
-	if (flags & ~(uint64_t)WB_PACK_FLAGS || (flags & WB_PACK_FLIP_RAW && !(flags & WB_PACK_FLIP)))
+	if (flags & ~(uint64_t)(columns->version < 2 ? WB_PACK_FLAGS : WB_PACK_FLAGS_2) ||
+	    (flags & WB_PACK_FLIP_RAW && !(flags & WB_PACK_FLIP)))
 		return "flags that are not known";
+	if (flags & (WB_PACK_IN_RANGE | WB_PACK_ODD_ID | WB_PACK_IN_STEP) && !(flags & WB_PACK_OTHER))
+		return "a slot that has fields and a class instead of them";
 	if (sums & (sums - 1) || (sums && !in_range))
 		return "a computed checksum that cannot be";
 	if ((sums | (flags & WB_PACK_FLIP)) && (columns->metadata_only || !wb_seal_covers_data(geometry->format)))

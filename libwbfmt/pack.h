@@ -14,15 +14,19 @@
 #define WB_PACK_INFLATED (2u << 20)  /* no chunk is larger, inflated */
 #define WB_PACK_DEFLATED (WB_PACK_INFLATED + (WB_PACK_INFLATED >> 8) + 64) /* nor than this, as stored */
 #define WB_PACK_FACTS_CHUNK UINT32_MAX /* stands where a chunk of slots has its first slot */
+#define WB_PACK_VERSION 2u           /* what is written; 1 is read too */
+#define WB_PACK_NO_RECORD UINT64_MAX /* no driver comes to this id */
+#define WB_PACK_BROKEN UINT32_C(0x7b3c91d5) /* from a stored checksum to one that no single bit explains, in either dialect */
 #define WB_PACK_SLOT_RUNS 1024u      /* of unreadable sectors in a slot, at most: every other sector */
 
 struct wb_pack_head {
+	unsigned version;          /* decoded; encoded as WB_PACK_VERSION */
 	struct wb_pack_info info;  /* file_bytes and facts are not of the head */
 	uint64_t bytes;            /* of the cache */
 	uint32_t block;            /* its logical block size */
-	uint64_t record;
-	uint8_t first[5];          /* bytes 0 ... 4 of sector 0: magic and order byte */
-	uint16_t rest, rest_first; /* how many of the other bytes are not zero, and the first of them */
+	uint64_t record;           /* WB_PACK_NO_RECORD: what stands there is none */
+	uint8_t first[5];          /* bytes 0 ... 4 of sector 0: magic and order byte, or what stands for them */
+	uint16_t rest, rest_first; /* so many of the other bytes are not zero, from that one on; version 2: 1 where any is */
 	bool ended;                /* sector 0 is this marker instead */
 	struct wb_marker marker;
 };
@@ -52,23 +56,29 @@ int wb_pack_chunk_decode(const uint8_t *bytes, uint32_t first, struct wb_pack_ch
 			 struct wb_error *err);
 
 enum wb_pack_slot_flags {
-	WB_PACK_OTHER = 1,    /* something in the metadata is not zero, but no field is */
+	WB_PACK_OTHER = 1,    /* the metadata is not blank, and no field of it is stored, only what ODD_ID, IN_STEP, IN_RANGE tell */
 	WB_PACK_BLOCKS = 2,   /* a segment: its metablocks are stored */
-	WB_PACK_COUNTS = 4,   /* no segment, but a length in range: its dirty blocks and sectors are counted */
+	WB_PACK_COUNTS = 4,   /* version 1: no segment, but a length in range: its dirty blocks and sectors are counted */
 	WB_PACK_PADDING = 8,  /* bytes that no field occupies are not zero: counted */
 	WB_PACK_PLAIN = 16,   /* the computed checksum is the stored one */
 	WB_PACK_RAW = 32,     /* the same without the final complement */
-	WB_PACK_CRC = 64,     /* it is neither, and stored */
+	WB_PACK_CRC = 64,     /* it is neither, and stored: in version 2 where one bit explains it. None of the three: it is neither */
 	WB_PACK_FLIP = 128,   /* with another length, one bit away, the stored checksum would hold */
 	WB_PACK_FLIP_RAW = 256, /* ... without the complement */
 	WB_PACK_BAD = 512,    /* some sectors cannot be read */
-	WB_PACK_FLAGS = 1023,
+	WB_PACK_FLAGS = 1023, /* of version 1 */
+	WB_PACK_IN_RANGE = 1024, /* OTHER: its length is in range */
+	WB_PACK_ODD_ID = 2048, /* OTHER: its id is not 0 */
+	WB_PACK_IN_STEP = 4096, /* OTHER: ... and belongs to this slot, in whatever lap */
+	WB_PACK_LAPS = 8192,  /* v0: its laps agree, but are not that of its id: the header, or of OTHER the lap, is stored, no metablock */
+	WB_PACK_FLAGS_2 = 16383,
 };
 
 /* The slots of a chunk, column by column. Arrays of slots are indexed by slot, others packed in the order of slots. */
 struct wb_pack_columns {
 	const struct wb_geometry *geometry;
 	bool metadata_only;
+	unsigned version;
 	unsigned slots;
 	uint64_t flags[WB_PACK_CHUNK], id[WB_PACK_CHUNK], length[WB_PACK_CHUNK];
 	uint64_t checksum[WB_PACK_CHUNK], lap[WB_PACK_CHUNK]; /* of the header, where the format has them */
@@ -94,7 +104,22 @@ uint32_t wb_pack_columns_encode(struct wb_pack_columns *columns, uint8_t *out);
 /* NULL when bytes are what encode makes of some columns of so many slots, else what is wrong with them. */
 const char *wb_pack_columns_decode(struct wb_pack_columns *columns, unsigned slots, uint8_t *bytes, uint32_t size);
 
-/* The address that stands for a sector under a key: an increasing map that keeps sector % 8. */
-uint64_t wb_obfuscate(const uint8_t *key, uint64_t sector);
+/* ---- other addresses for those of a cache: obfuscate.c ---- */
+
+struct wb_moves {
+	uint64_t *blocks; /* collected: addresses in blocks */
+	size_t count, room;
+	struct { uint64_t first, blocks, moved; } *runs; /* of blocks without a gap, ascending */
+	size_t run_count;
+};
+
+/* Collects the block of a sector; those that nothing can have are passed over. */
+int wb_moves_add(struct wb_moves *moves, uint64_t sector, struct wb_error *err);
+/* After all of them: numbers them by their rank, with gaps that the key (16 bytes) draws where there was one. */
+int wb_moves_settle(struct wb_moves *moves, const uint8_t *key, struct wb_error *err);
+/* The sector that stands for one of a collected block, at its place in the block; order, and what is next to what, are kept.
+ * All that nothing can have become one. */
+uint64_t wb_moved(const struct wb_moves *moves, uint64_t sector);
+void wb_moves_release(struct wb_moves *moves);
 
 #endif

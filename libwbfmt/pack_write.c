@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Writes a pack: one pass over the slots, chunk by chunk. What is a segment is decided slot by slot (the seal holds, or the
- * header belongs exactly where it lies): of anything else only the header's fields are taken, because it may be what
- * the device held before.
+ * Writes a pack: one pass over the slots, chunk by chunk. What is a segment is decided slot by slot: its seal holds, but for
+ * one bit perhaps, or its header stands in its place beside sealed ones. Of anything else, which may be what the device held
+ * before, no byte is taken, only what a judge of the ring asks of it.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -17,6 +17,7 @@
 #include "helper.h"
 #include "pack.h"
 
+#define ORDER_MAX 11u /* of all generations */
 #define BATCH_BYTES (4u << 20)
 #define SLOT_MAX (WB_BLOCK * (WB_CAPACITY_MAX + 1))
 
@@ -36,17 +37,22 @@ struct headers {
 /* One thread reads batches; the other makes columns of them, and chunks of those. */
 struct writer {
 	struct wb_dev *dev;
+	const struct wb_cache *cache;
 	pthread_mutex_t dev_lock;
 	struct wb_geometry geometry;
 	const struct wb_pack_options *options;
 	struct wb_pack_result *result;
 	int fd;
+	off_t begin; /* of the pack in it */
+	struct wb_moves moves; /* with a key */
 	struct wb_helper helper;
 	struct batch batches[2], *taken; /* by the helper */
 	struct headers headers[2]; /* of even and odd chunks */
 	/* of the thread that works */
 	z_stream zlib;
 	struct wb_pack_columns columns;
+	struct wb_bitfind find;
+	uint64_t last_sealed, newest; /* ids in place: of the last sealed segment, and the largest of all that are taken */
 	uint8_t *whole; /* a slot */
 	uint8_t *inflated, *deflated;
 	_Atomic int failed; /* what the caller gets, with: */
@@ -91,36 +97,75 @@ static int write_chunk(struct writer *writer, uint32_t first, const uint8_t *byt
 	return ret ? ret : write_out(writer, writer->deflated, head.deflated, err);
 }
 
+/* The bytes that mean something, or others that mean the same where they are what stood there before. */
 static void describe_sector0(const struct wb_cache *cache, struct wb_pack_head *head)
 {
+	uint32_t magic = (uint32_t)wb_get_le(cache->sector0, 4), flipped = magic ^ WB_MAGIC;
+	unsigned order = cache->order_byte;
+	bool rest = !wb_all_bytes(cache->sector0 + sizeof(head->first), WB_SECTOR - sizeof(head->first), 0);
+
 	head->ended = cache->super == WB_SUPER_ENDED;
 	head->marker = cache->marker;
+	if (head->info.obfuscated) { /* its digest is one of addresses, too */
+		head->marker.backing_bytes = 0;
+		head->marker.digest = head->marker.digest ? 1 : 0;
+	}
 	if (head->ended)
 		return;
-	memcpy(head->first, cache->sector0, sizeof(head->first));
-	for (unsigned i = WB_SECTOR; i-- > sizeof(head->first);)
-		if (cache->sector0[i]) {
-			head->rest++;
-			head->rest_first = (uint16_t)i;
-		}
+	if (flipped & (flipped - 1) && magic)
+		magic = ~WB_MAGIC;
+	if (order > ORDER_MAX && (rest || flipped))
+		order = UINT8_MAX; /* no order either */
+	wb_put_le(head->first, 4, magic);
+	head->first[WB_ORDER_BYTE] = (uint8_t)order;
+	head->rest = rest;
+	head->rest_first = rest ? sizeof(head->first) : 0;
 }
 
-static int write_head(struct writer *writer, const struct wb_cache *cache, struct wb_error *err)
+/* An id that a log with this newest one may have come to. Anything else stands there from before, or is damaged. */
+static uint64_t record_of(const struct writer *writer)
+{
+	uint64_t record = writer->cache->record;
+
+	return record <= writer->newest || record - writer->newest <= writer->geometry.slots ? record : WB_PACK_NO_RECORD;
+}
+
+/* Last, when the newest id is known: until then there is no pack. */
+static int write_head(struct writer *writer, struct wb_error *err)
 {
 	const struct wb_pack_options *options = writer->options;
+	const struct wb_cache *cache = writer->cache;
 	struct wb_pack_head head = {
 		.info = { .obfuscated = options->key, .metadata_only = options->metadata_only,
 			  .busy = wb_dev_busy(cache->dev), .block_device = wb_dev_is_block(cache->dev),
 			  .format = writer->geometry.format, .order = writer->geometry.order,
 			  .slots = writer->geometry.slots, .evidence = cache->evidence, .time = options->time,
-			  .backing_bytes = options->backing_bytes },
-		.bytes = wb_dev_size(cache->dev), .block = wb_dev_block(cache->dev), .record = cache->record,
+			  .backing_bytes = options->key ? 0 : options->backing_bytes },
+		.bytes = wb_dev_size(cache->dev), .block = wb_dev_block(cache->dev), .record = record_of(writer),
 	};
 	uint8_t bytes[WB_PACK_HEAD];
 
 	describe_sector0(cache, &head);
 	wb_pack_head_encode(&head, bytes);
-	return write_out(writer, bytes, sizeof(bytes), err);
+	for (size_t done = 0; done < sizeof(bytes);) {
+		ssize_t n = pwrite(writer->fd, bytes + done, sizeof(bytes) - done, writer->begin + (off_t)done);
+
+		if (n < 0 && errno != EINTR)
+			return wb_fail(err, WB_EIO, errno, WB_NO_OFFSET, "writing the pack: %s", strerror(errno));
+		done += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+/* Room for the head; zeroes are no pack. */
+static int begin(struct writer *writer, struct wb_error *err)
+{
+	static const uint8_t zeroes[WB_PACK_HEAD];
+
+	writer->begin = lseek(writer->fd, 0, SEEK_CUR);
+	if (writer->begin < 0)
+		return wb_fail(err, WB_EIO, errno, WB_NO_OFFSET, "writing the pack: %s", strerror(errno));
+	return write_out(writer, zeroes, sizeof(zeroes), err);
 }
 
 static int write_facts(struct writer *writer, struct wb_error *err)
@@ -264,19 +309,20 @@ static unsigned count_bytes(const uint8_t *bytes, unsigned size)
 	return n;
 }
 
-static void count_padding(struct writer *writer, unsigned slot, const uint8_t *meta, unsigned blocks)
+/* Of a segment. */
+static void count_padding(struct writer *writer, unsigned slot, const uint8_t *meta)
 {
 	const struct wb_format *format = writer->geometry.format;
 	struct wb_pack_columns *columns = &writer->columns;
 	unsigned used = (unsigned)format->length.offset + format->length.width;
 	unsigned block_used = (unsigned)format->mb_dirty.offset + format->mb_dirty.width;
+	bool in_range = wb_length_in_range(&writer->geometry, (uint32_t)columns->length[slot]);
 
 	if (!wb_seal_covers_data(format)) /* packed: nothing is unused */
 		return;
-	columns->header_padding[slot] = wb_all_bytes(meta + used, format->metablocks - used, 0) ?
-						0 : count_bytes(meta + used, format->metablocks - used);
+	columns->header_padding[slot] = count_bytes(meta + used, format->metablocks - used);
 	columns->block_padding[slot] = 0;
-	for (unsigned i = 0; i < blocks; i++)
+	for (unsigned i = 0; in_range && i < columns->length[slot]; i++)
 		columns->block_padding[slot] +=
 			count_bytes(meta + wb_metadata_size(format, i) + block_used, format->stride - block_used);
 	if (columns->header_padding[slot] + columns->block_padding[slot])
@@ -284,23 +330,84 @@ static void count_padding(struct writer *writer, unsigned slot, const uint8_t *m
 	writer->result->padding_bytes += columns->header_padding[slot] + columns->block_padding[slot];
 }
 
-/* The header stands where its id belongs, and nothing speaks against a driver having written it: a segment, though perhaps
- * a damaged one. */
-static bool belongs_here(const struct writer *writer, uint32_t index, const uint8_t *meta,
-			 const struct wb_header *header)
+static bool is_near(const struct writer *writer, uint64_t id, uint64_t other)
+{
+	return other && (id > other ? id - other : other - id) < UINT64_C(3) * writer->geometry.slots;
+}
+
+static bool header_is_clean(const struct writer *writer, const uint8_t *meta, const struct wb_header *header)
 {
 	const struct wb_format *format = writer->geometry.format;
 	unsigned used = (unsigned)format->length.offset + format->length.width;
+
+	return header->id && wb_length_in_range(&writer->geometry, header->length) &&
+	       wb_all_bytes(meta + used, format->metablocks - used, 0);
+}
+
+/* The slot before or behind holds the id before or behind. */
+static bool has_a_neighbour(struct writer *writer, uint32_t chunk, unsigned slot, const struct wb_header *header)
+{
+	const struct headers *headers = headers_of(writer, chunk);
+	struct wb_header other;
+
+	for (int way = -1; way <= 1; way += 2) {
+		unsigned at = slot + (unsigned)way;
+
+		if (at >= writer->columns.slots || headers->lost[at])
+			continue;
+		wb_header_decode(writer->geometry.format, meta_of(headers, at), &other);
+		if (other.id == header->id + (uint64_t)(int64_t)way && header_is_clean(writer, meta_of(headers, at), &other))
+			return true;
+	}
+	return false;
+}
+
+/* The header stands where its id belongs, and its id is one of the log's: in v0 the lap says so, or that of the first block
+ * does, elsewhere segments that are sealed; where nothing could be verified, a neighbour, or that it is the first one here. */
+static bool is_in_place(struct writer *writer, uint32_t chunk, unsigned slot, const uint8_t *meta, const struct wb_header *header)
+{
+	const struct wb_geometry *geometry = &writer->geometry;
+	const struct wb_cache *cache = writer->cache;
 	struct wb_metablock metablock;
 
-	if (!header->id || wb_slot_of(&writer->geometry, header->id) != index ||
-	    !wb_length_in_range(&writer->geometry, header->length))
+	if (!header->id)
 		return false;
-	if (!format->lap.width)
-		return wb_all_bytes(meta + used, format->metablocks - used, 0);
-	wb_metablock_decode(format, meta, 0, &metablock);
-	return header->lap == wb_lap_of(&writer->geometry, header->id) ||
-	       metablock.lap == wb_lap_of(&writer->geometry, header->id);
+	bool here = wb_slot_of(geometry, header->id) == chunk + slot, near = is_near(writer, header->id, writer->last_sealed);
+
+	if (geometry->format->lap.width) {
+		wb_metablock_decode(geometry->format, meta, 0, &metablock);
+		return here && (header->lap == wb_lap_of(geometry, header->id) ||
+				(wb_length_in_range(geometry, header->length) && metablock.lap == wb_lap_of(geometry, header->id)));
+	}
+	for (unsigned i = 0; i < wb_min(cache->witnesses, WB_WITNESSES); i++)
+		near |= is_near(writer, header->id, cache->witness_ids[i]);
+	if (here && near)
+		return true;
+	return (!cache->witnesses || writer->options->metadata_only) && header_is_clean(writer, meta, header) &&
+	       (header->id == chunk + slot + UINT64_C(1) || has_a_neighbour(writer, chunk, slot, header));
+}
+
+/* v0: all laps agree. They may not be those of the id because one bit of the id is flipped. */
+static bool is_lap_of_one_bit(const struct writer *writer, uint32_t index, const struct wb_header *header)
+{
+	for (unsigned bit = 0; bit < 64; bit++) {
+		uint64_t id = header->id ^ UINT64_C(1) << bit;
+
+		if (id && wb_slot_of(&writer->geometry, id) == index && wb_lap_of(&writer->geometry, id) == header->lap)
+			return true;
+	}
+	return false;
+}
+
+#define SLOTS_MAX (UINT64_C(1) << 27) /* as in fit.c */
+
+/* v0: ... or because the log had another number of slots, if a possible one makes this lap of this id. */
+static bool is_lap_of_other_slots(const struct wb_header *header)
+{
+	uint64_t before = header->id - 1;
+
+	return header->id && header->lap && before / header->lap < SLOTS_MAX &&
+	       (header->lap == 1 || before / (header->lap - 1) >= 1);
 }
 
 /* Compares the computed checksum with the stored one; true when it holds. */
@@ -312,9 +419,27 @@ static bool take_checksum(struct writer *writer, unsigned slot, const uint8_t *m
 	crc = wb_crc32c(crc, data, header->length * WB_BLOCK);
 	unsigned match = wb_seal_match(header->checksum, crc);
 
-	writer->columns.flags[slot] |= !match ? WB_PACK_CRC : match & WB_SLOT_RAW ? WB_PACK_RAW : WB_PACK_PLAIN;
+	if (match)
+		writer->columns.flags[slot] |= match & WB_SLOT_RAW ? WB_PACK_RAW : WB_PACK_PLAIN;
 	writer->columns.crc[slot] = crc;
 	return match;
+}
+
+/* One bit of the stored checksum or of what it covers makes the difference. */
+static bool is_one_bit(const struct writer *writer, const struct wb_header *header, uint32_t difference)
+{
+	return difference && (!(difference & (difference - 1)) ||
+			      wb_bitfind(&writer->find, difference, WB_BLOCK * (header->length + 1u) - WB_SUMMED_FROM) != UINT64_MAX);
+}
+
+static bool explain_checksum(struct writer *writer, unsigned slot, const struct wb_header *header)
+{
+	uint32_t difference = header->checksum ^ (uint32_t)writer->columns.crc[slot];
+
+	if (!is_one_bit(writer, header, difference) && !is_one_bit(writer, header, ~difference))
+		return false;
+	writer->columns.flags[slot] |= WB_PACK_CRC;
+	return true;
 }
 
 /* A seal that does not hold may hold with a length one bit away. */
@@ -342,44 +467,44 @@ static void explain_length(struct writer *writer, uint32_t chunk, unsigned slot,
 	}
 }
 
-static void take_metablocks(struct writer *writer, unsigned slot, const uint8_t *meta, const uint8_t *data,
-			    const struct wb_header *header)
+/* Of a segment whose seal does not hold: what of its metadata another write has left there is none of it. */
+static bool is_plausible(const struct writer *writer, const uint8_t *meta, unsigned index, const struct wb_header *header,
+			 const struct wb_metablock *metablock)
+{
+	const struct wb_format *format = writer->geometry.format;
+	unsigned used = (unsigned)format->mb_dirty.offset + format->mb_dirty.width;
+
+	if (format->lap.width)
+		return metablock->lap == wb_lap_of(&writer->geometry, header->id);
+	return metablock->sector < UINT64_C(1) << 54 &&
+	       wb_all_bytes(meta + wb_metadata_size(format, index) + used, format->stride - used, 0);
+}
+
+static void take_metablocks(struct writer *writer, unsigned slot, const uint8_t *meta, const struct wb_io *io,
+			    const struct wb_header *header, bool sealed)
 {
 	const struct wb_format *format = writer->geometry.format;
 	struct wb_pack_columns *columns = &writer->columns;
 	unsigned n = wb_pack_blocks_of(columns, slot);
-	bool looks = header->length && !writer->options->metadata_only;
+	const uint8_t *data = io->buffer;
 
 	for (unsigned i = 0; i < n; i++) {
 		unsigned at = columns->block_count++;
 		struct wb_metablock metablock;
 
 		wb_metablock_decode(format, meta, i, &metablock);
+		if (!sealed && !is_plausible(writer, meta, i, header, &metablock))
+			metablock = (struct wb_metablock){ .lap = header->lap + 1 };
 		if (writer->options->key)
-			metablock.sector = wb_obfuscate(writer->options->key, metablock.sector);
+			metablock.sector = wb_moved(&writer->moves, metablock.sector);
 		columns->sector[at] = metablock.sector >> 3 | metablock.sector << 61;
 		columns->dirty[at] = metablock.dirty;
 		if (format->lap.width)
 			columns->block_lap[at] = metablock.lap - header->lap;
-		if (!wb_seal_covers_data(format))
-			columns->holds_data[at] = looks && !wb_all_bytes(data + (size_t)WB_BLOCK * i, WB_BLOCK, 0);
+		if (!wb_seal_covers_data(format)) /* of as many as were read */
+			columns->holds_data[at] = i < io->length / WB_BLOCK && !wb_all_bytes(data + (size_t)WB_BLOCK * i, WB_BLOCK, 0);
 	}
 	writer->result->segments++;
-}
-
-static void count_dirty(struct writer *writer, unsigned slot, const uint8_t *meta, const struct wb_header *header)
-{
-	struct wb_pack_columns *columns = &writer->columns;
-
-	columns->flags[slot] |= WB_PACK_COUNTS;
-	columns->dirty_blocks[slot] = columns->dirty_sectors[slot] = 0;
-	for (unsigned i = 0; i < header->length; i++) {
-		struct wb_metablock metablock;
-
-		wb_metablock_decode(writer->geometry.format, meta, i, &metablock);
-		columns->dirty_blocks[slot] += metablock.dirty != 0;
-		columns->dirty_sectors[slot] += (unsigned)__builtin_popcount(metablock.dirty);
-	}
 }
 
 static void clear_slot(struct wb_pack_columns *columns, unsigned slot)
@@ -394,52 +519,112 @@ static void take_header(struct wb_pack_columns *columns, unsigned slot, const st
 	columns->length[slot] = header->length;
 	columns->checksum[slot] = header->checksum;
 	columns->lap[slot] = header->lap;
-	if (!header->id && !header->length && !header->checksum && !header->lap)
-		columns->flags[slot] |= WB_PACK_OTHER; /* as long as it is not blank */
 }
 
-static bool verify(struct writer *writer, uint32_t chunk, unsigned slot, const uint8_t *meta, const uint8_t *data,
-		   const struct wb_header *header)
+enum standing { OTHER, LAPS, IN_PLACE, SEALED };
+
+static enum standing standing_by_lap(struct writer *writer, uint32_t chunk, unsigned slot, const uint8_t *meta,
+				     const struct wb_header *header)
+{
+	unsigned laps = wb_length_in_range(&writer->geometry, header->length) ?
+				wb_seal_laps(&writer->geometry, meta, header) : 0;
+
+	if (laps & WB_SLOT_LAP || (laps && is_lap_of_one_bit(writer, chunk + slot, header)))
+		return SEALED;
+	if (is_in_place(writer, chunk, slot, meta, header))
+		return IN_PLACE;
+	return laps && is_lap_of_other_slots(header) ? LAPS : OTHER;
+}
+
+/* The explanations are those that wb_ring_find_bits() looks for. */
+static enum standing standing_by_checksum(struct writer *writer, uint32_t chunk, unsigned slot, const uint8_t *meta,
+					  const uint8_t *data, const struct wb_header *header)
 {
 	bool in_range = wb_length_in_range(&writer->geometry, header->length);
+	bool whole = !writer->options->metadata_only && !(writer->columns.flags[slot] & WB_PACK_BAD);
 
-	if (!wb_seal_covers_data(writer->geometry.format))
-		return in_range && wb_seal_laps(&writer->geometry, meta, header);
-	if (writer->options->metadata_only)
-		return false;
-	if (in_range && !(writer->columns.flags[slot] & WB_PACK_BAD) &&
-	    take_checksum(writer, slot, meta, data, header))
-		return true;
-	if (header->id && !(writer->columns.flags[slot] & WB_PACK_BAD))
+	if (whole && in_range && take_checksum(writer, slot, meta, data, header))
+		return SEALED;
+	if (!is_in_place(writer, chunk, slot, meta, header))
+		return OTHER;
+	bool explained = whole && in_range && explain_checksum(writer, slot, header);
+
+	if (whole)
 		explain_length(writer, chunk, slot, header);
-	return writer->columns.flags[slot] & WB_PACK_FLIP;
+	return explained || writer->columns.flags[slot] & WB_PACK_FLIP ? SEALED : IN_PLACE;
+}
+
+static void note_id(struct writer *writer, uint32_t index, const struct wb_header *header, enum standing standing)
+{
+	if (standing < IN_PLACE || !header->id || wb_slot_of(&writer->geometry, header->id) != index)
+		return;
+	writer->newest = wb_max(writer->newest, header->id);
+	if (standing == SEALED)
+		writer->last_sealed = header->id;
+}
+
+/* v0: the laps agree, and are those of the log: a segment whose id is lost. */
+static bool is_lap_of_log(const struct writer *writer, const uint8_t *meta, const struct wb_header *header)
+{
+	if (!writer->geometry.format->lap.width || !wb_length_in_range(&writer->geometry, header->length) ||
+	    !wb_seal_laps(&writer->geometry, meta, header))
+		return false;
+	for (unsigned i = 0; i < wb_min(writer->cache->witnesses, WB_WITNESSES); i++)
+		if (header->lap - wb_lap_of(&writer->geometry, writer->cache->witness_ids[i]) + 1 <= 2)
+			return true;
+	return false;
+}
+
+static void take_class(struct writer *writer, uint32_t index, unsigned slot, const uint8_t *meta, const struct wb_header *header)
+{
+	uint64_t *flags = &writer->columns.flags[slot];
+
+	if (is_lap_of_log(writer, meta, header)) {
+		*flags |= WB_PACK_LAPS;
+		writer->columns.lap[slot] = header->lap;
+	}
+	*flags |= WB_PACK_OTHER;
+	if (wb_length_in_range(&writer->geometry, header->length))
+		*flags |= WB_PACK_IN_RANGE;
+	if (header->id)
+		*flags |= wb_slot_of(&writer->geometry, header->id) == index ? WB_PACK_ODD_ID | WB_PACK_IN_STEP : WB_PACK_ODD_ID;
+	writer->result->others++;
+}
+
+static void take_segment(struct writer *writer, unsigned slot, const uint8_t *meta, const struct wb_io *io,
+			 const struct wb_header *header, enum standing standing)
+{
+	take_header(&writer->columns, slot, header);
+	count_padding(writer, slot, meta);
+	writer->columns.flags[slot] |= standing == LAPS ? WB_PACK_LAPS : WB_PACK_BLOCKS;
+	if (standing != LAPS)
+		take_metablocks(writer, slot, meta, io, header, standing == SEALED);
 }
 
 static void take_slot(struct writer *writer, uint32_t chunk, unsigned slot, const struct wb_io *io)
 {
-	const struct wb_geometry *geometry = &writer->geometry;
-	struct wb_pack_columns *columns = &writer->columns;
 	const struct headers *headers = headers_of(writer, chunk);
 	const uint8_t *meta = meta_of(headers, slot);
+	enum standing standing;
 	struct wb_header header;
 
-	clear_slot(columns, slot);
+	clear_slot(&writer->columns, slot);
 	for (unsigned sector = 0; sector < WB_SECTORS_PER_BLOCK; sector++)
 		if (headers->lost[slot] >> sector & 1)
 			add_run(writer, slot, sector, 1);
 	if (headers->lost[slot] || wb_all_bytes(meta, WB_BLOCK, 0))
 		return;
-	wb_header_decode(geometry->format, meta, &header);
-	take_header(columns, slot, &header);
+	wb_header_decode(writer->geometry.format, meta, &header);
 	if (io->result)
 		reread(writer, chunk, slot, WB_BLOCK, io->buffer, io->length);
-	if (verify(writer, chunk, slot, meta, io->buffer, &header) || belongs_here(writer, chunk + slot, meta, &header)) {
-		columns->flags[slot] |= WB_PACK_BLOCKS;
-		take_metablocks(writer, slot, meta, io->buffer, &header);
-	} else if (wb_length_in_range(geometry, header.length)) {
-		count_dirty(writer, slot, meta, &header);
-	}
-	count_padding(writer, slot, meta, wb_length_in_range(geometry, header.length) ? header.length : 0);
+	standing = wb_seal_covers_data(writer->geometry.format) ?
+			   standing_by_checksum(writer, chunk, slot, meta, io->buffer, &header) :
+			   standing_by_lap(writer, chunk, slot, meta, &header);
+	note_id(writer, chunk + slot, &header, standing);
+	if (standing == OTHER)
+		take_class(writer, chunk + slot, slot, meta, &header);
+	else
+		take_segment(writer, slot, meta, io, &header, standing);
 }
 
 /* ---- the whole ---- */
@@ -488,23 +673,68 @@ static int read_slots(struct writer *writer, const struct wb_progress *progress,
 	return ret;
 }
 
-static int write_all(struct writer *writer, const struct wb_cache *cache, const struct wb_progress *progress,
-		     struct wb_error *err)
+/* The blocks that anything in the metadata names, as far as it can be taken. */
+static int collect_blocks(struct writer *writer, uint32_t chunk, struct wb_error *err)
 {
-	int ret = write_head(writer, cache, err);
+	const struct wb_geometry *geometry = &writer->geometry;
+	const struct headers *headers = headers_of(writer, chunk);
+	int ret = 0;
 
-	if (!ret)
-		ret = write_facts(writer, err);
-	if (ret)
-		return ret;
+	for (unsigned slot = 0; slot < slots_of(writer, chunk); slot++) {
+		const uint8_t *meta = meta_of(headers, slot);
+		struct wb_metablock metablock;
+		struct wb_header header;
+
+		wb_header_decode(geometry->format, meta, &header);
+		if (headers->lost[slot] || !header.id)
+			continue;
+		for (unsigned i = 0; i < geometry->capacity && !ret; i++) { /* the length may be what is damaged */
+			wb_metablock_decode(geometry->format, meta, i, &metablock);
+			ret = wb_moves_add(&writer->moves, metablock.sector, err);
+		}
+	}
+	return ret;
+}
+
+static int find_moves(struct writer *writer, const struct wb_progress *progress, struct wb_error *err)
+{
+	uint64_t slots = writer->geometry.slots;
+	int ret = wb_moves_add(&writer->moves, 0, err); /* of metablocks that say nothing */
+
+	for (uint64_t chunk = 0; chunk < slots && !ret; chunk += WB_PACK_CHUNK) {
+		ret = wb_poll(progress, "renumbering blocks", chunk * WB_BLOCK, slots * WB_BLOCK, err);
+		if (ret)
+			break;
+		read_metadata(writer, (uint32_t)chunk, writer->batches[0].io);
+		ret = collect_blocks(writer, (uint32_t)chunk, err);
+	}
+	return ret ? ret : wb_moves_settle(&writer->moves, writer->options->key, err);
+}
+
+static int write_slots(struct writer *writer, const struct wb_progress *progress, struct wb_error *err)
+{
 	wb_helper_start(&writer->helper, writer->options->jobs > 1);
-	ret = read_slots(writer, progress, err);
+	int ret = read_slots(writer, progress, err);
+
 	wb_helper_stop(&writer->helper);
 	if (ret || !writer->failed)
 		return ret;
 	if (err)
 		*err = writer->err;
 	return writer->failed;
+}
+
+static int write_all(struct writer *writer, const struct wb_progress *progress, struct wb_error *err)
+{
+	int ret = writer->options->key ? find_moves(writer, progress, err) : 0;
+
+	if (!ret)
+		ret = begin(writer, err);
+	if (!ret)
+		ret = write_facts(writer, err);
+	if (!ret)
+		ret = write_slots(writer, progress, err);
+	return ret ? ret : write_head(writer, err);
 }
 
 static bool allocate_aligned(uint8_t **bytes, size_t size)
@@ -536,6 +766,7 @@ static void release(struct writer *writer)
 {
 	deflateEnd(&writer->zlib);
 	wb_pack_columns_release(&writer->columns);
+	wb_moves_release(&writer->moves);
 	for (unsigned i = 0; i < 2; i++) {
 		free(writer->headers[i].metas);
 		free(writer->batches[i].data);
@@ -561,17 +792,19 @@ int wb_pack_write(struct wb_cache *cache, int fd, const struct wb_pack_options *
 	if (!writer)
 		return wb_no_memory(err, "packing");
 	writer->dev = cache->dev;
+	writer->cache = cache;
 	writer->options = options;
 	writer->result = result;
 	writer->fd = fd;
 	pthread_mutex_init(&writer->dev_lock, NULL);
+	wb_bitfind_init(&writer->find);
 	if (cache->geometry.format) /* all slots there is room for */
 		ret = wb_geometry_init(&writer->geometry, cache->geometry.format, cache->geometry.order,
 				       wb_dev_size(cache->dev), 0, err);
 	if (!ret)
 		ret = allocate(writer, err);
 	if (!ret)
-		ret = write_all(writer, cache, progress, err);
+		ret = write_all(writer, progress, err);
 	release(writer);
 	return ret;
 }

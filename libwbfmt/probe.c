@@ -98,6 +98,8 @@ static void add_segment(struct wb_bid *bid, uint32_t slot, const uint8_t *meta, 
 	bid->bits += bits;
 	bid->in_place += in_place ? bits : 0;
 	bid->proofs += proves;
+	if (proves && in_place && bid->witnesses < WB_WITNESSES)
+		bid->witness_ids[bid->witnesses] = header.id;
 	bid->witnesses += proves && in_place;
 	bid->first |= !slot;
 	bid->elsewhere += slot != 0;

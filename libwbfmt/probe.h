@@ -13,6 +13,7 @@ struct wb_bid {
 	unsigned proofs;             /* verified segments that chance or a repeated pattern does not explain: a checksum, or laps
 				      * that are the lap of the id */
 	unsigned witnesses;          /* those in place */
+	uint64_t witness_ids[WB_WITNESSES]; /* of the first of them */
 	bool first;                  /* slot 0 is verified */
 	unsigned elsewhere;          /* verified segments outside of slot 0, which begins alike in every order */
 	unsigned traces;             /* headers that fit where they lie; decides only between equal bids */

@@ -140,14 +140,20 @@ static void addresses(struct input *input)
 	wb_put_le(key, 8, take(input, 8));
 	wb_put_le(key + 8, 8, take(input, 8));
 	uint64_t a = take(input, 8), b = take(input, 1) & 1 ? a + take(input, 2) : take(input, 8);
+	struct wb_moves moves = { .count = 0 };
 
-	uint64_t image_of_a = wb_obfuscate(key, a), image_of_b = wb_obfuscate(key, b);
+	HOLDS(!wb_moves_add(&moves, a, NULL) && !wb_moves_add(&moves, b, NULL) && !wb_moves_settle(&moves, key, NULL));
+	uint64_t image_of_a = wb_moved(&moves, a), image_of_b = wb_moved(&moves, b);
+	bool whole = wb_max(a, b) <= UINT64_MAX / WB_SECTOR - WB_SECTORS_PER_BLOCK;
 
-	HOLDS(image_of_a % 8 == a % 8);
-	if ((a | b) >> 47) /* beyond 64 PiB two blocks share an image */
-		HOLDS(a / 8 <= b / 8 ? image_of_a / 8 <= image_of_b / 8 : image_of_a / 8 >= image_of_b / 8);
-	else
+	wb_moves_release(&moves);
+	if (whole) {
+		HOLDS(image_of_a % 8 == a % 8);
 		HOLDS((image_of_a < image_of_b) == (a < b) && (image_of_a == image_of_b) == (a == b));
+		HOLDS((image_of_a / 8 + 1 == image_of_b / 8) == (a / 8 + 1 == b / 8));
+	} else {
+		HOLDS(wb_max(image_of_a, image_of_b) == UINT64_MAX - 7);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* wb-check says about packs and unpacked images what it says about the cache, of every fixture and golden set. */
+/*
+ * wb-check says about packs and unpacked images what it says about the cache, of every fixture and golden set. It cannot
+ * say what is not in a pack: ids of slots that are neither sealed nor in place, how much a broken segment claims, and a
+ * record that is none.
+ */
 #include "table.h"
 
 /* Takes ',"NAME":NUMBER' out of a text for each of names; for "device" a string. */
@@ -40,18 +44,56 @@ static char *findings(const char *options, const char *path, const char *besides
 	return said;
 }
 
+static bool holds(const char *line, const char *part)
+{
+	return strstr(line, part);
+}
+
+/* Takes out of a finding or the summary what the pack has no more than a stand-in for, as the pack's line tells. */
+static void without_stand_ins(char *line, const char *packed)
+{
+	const char *id = strstr(packed, "\"found_id\":");
+
+	if (id && strtoull(id + 11, NULL, 10) >> 60) {
+		without(line, "id");
+		without(line, "found_id");
+	}
+	if (holds(packed, "\"class\":\"rotten\"") || holds(packed, "\"class\":\"torn-") || holds(packed, "\"class\":\"foreign\"") ||
+	    holds(packed, "\"class\":\"bad-length\"") || holds(packed, "\"found_id\":0,") || (id && strtoull(id + 11, NULL, 10) >> 60))
+		without(line, "sectors");
+	if (holds(packed, "\"record-garbage\""))
+		without(line, "id");
+	if (holds(packed, "\"record\":18446744073709551615"))
+		without(line, "record");
+}
+
 static void agree(const char *what, const char *options, const char *a, const char *b, const char *besides)
 {
-	char *first = findings(options, a, besides), *second = findings(options, b, besides);
+	char *first = findings(options, a, besides), *second = findings(options, b, besides), *x = first, *y = second;
+	char *of_cache, *of_pack;
 
-	if (strcmp(first, second))
-		fail_msg("%s: %s\nand not\n%s", what, second, first);
+	while (of_cache = strsep(&x, "\n"), of_pack = strsep(&y, "\n"), of_cache && of_pack) {
+		char *packed = strdup(of_pack);
+
+		without_stand_ins(of_cache, packed);
+		without_stand_ins(of_pack, packed);
+		free(packed);
+		if (strcmp(of_cache, of_pack))
+			fail_msg("%s: %s\nand not\n%s", what, of_pack, of_cache);
+	}
+	assert_true(!of_cache && !of_pack);
 	free(first);
 	free(second);
 }
 
-static void packs_tell_the_same(void)
+/* what: of a fixture or set */
+static void packs_tell_the_same(const char *what)
 {
+	/* laps that are not those of the id were taken for evidence, and are not in the pack */
+	const char *besides = strcmp(what, "v0-wrong-lap") && strcmp(what, "v0-id-huge") ? "" : "evidence";
+	/* of what could not be verified no metablock is taken that cannot be one */
+	bool verified = holds(what, "-padding") || holds(what, "-sector-overflow");
+
 	run("wb-check -q cache.img");
 	int check = status;
 
@@ -61,11 +103,13 @@ static void packs_tell_the_same(void)
 			fail_msg("no pack: %s", words);
 		return;
 	}
-	agree("the pack", "", "cache.img", "cache.pack", "");
+	agree("the pack", "", "cache.img", "cache.pack", besides);
 	expect(0, "wb-dump -q --unpack=unpacked.img cache.pack");
-	agree("the unpacked image", "", "cache.img", "unpacked.img", "");
+	agree("the unpacked image", "", "cache.img", "unpacked.img", besides);
 	expect(0, "wb-dump -q --pack=moved.pack --obfuscate cache.img");
-	agree("the obfuscated pack", "", "cache.img", "moved.pack", "sector");
+	agree("the obfuscated pack", "", "cache.pack", "moved.pack", "sector");
+	if (verified)
+		return;
 	expect(0, "wb-dump -q --pack=headers.pack --metadata-only cache.img");
 	agree("the pack of metadata", " --metadata-only", "cache.img", "headers.pack", "evidence");
 }
@@ -73,13 +117,13 @@ static void packs_tell_the_same(void)
 static void fixture(void **state)
 {
 	make_cache(*state);
-	packs_tell_the_same();
+	packs_tell_the_same(*state);
 }
 
 static void golden(void **state)
 {
 	unpack(*state);
-	packs_tell_the_same();
+	packs_tell_the_same(*state);
 }
 
 static void other_numbers_of_slots_can_be_tried_on_a_pack(void **state)
@@ -91,6 +135,19 @@ static void other_numbers_of_slots_can_be_tried_on_a_pack(void **state)
 	expect(0, "wb-dump -q --pack=cache.pack cache.img");
 	for (size_t k = 0; k < sizeof(slots) / sizeof(*slots); k++)
 		agree("the pack", text(" --slots=%u", slots[k]), "cache.img", "cache.pack", "");
+}
+
+/* Made by wb-utils when packs held the header's fields of all slots, and counts of what was no segment. */
+static void packs_of_version_1_are_read(void **state)
+{
+	static const char *const made[] = { "v0-garbage-beyond", "v0-torn-tail", "v1-rotten-data-bit", "v2-torn-head" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(made) / sizeof(*made); i++) {
+		make_cache(made[i]);
+		agree("the pack of version 1", "", "cache.img", source("tests/fixtures/%s.version-1.wbpack", made[i]), "");
+		remove_if_there("cache.img");
+	}
 }
 
 int main(void)
@@ -111,6 +168,7 @@ int main(void)
 		(void)entry;
 		tests[count++] = (struct CMUnitTest){ name, golden, enter, leave, name };
 	}
+	tests[count++] = (struct CMUnitTest)table_test(packs_of_version_1_are_read);
 	tests[count++] = (struct CMUnitTest)table_test(other_numbers_of_slots_can_be_tried_on_a_pack);
 	return run_tables("packs", tests, count);
 }
