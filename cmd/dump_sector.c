@@ -110,7 +110,21 @@ struct claims {
 	uint8_t clean;                     /* sectors that a clean copy owns */
 };
 
-/* Of the sectors that a version wins, those that are left alone do not count; what remains. */
+static bool is_beyond(const struct history *history, uint64_t sector)
+{
+	return history->work->backing && sector >= wb_dev_size(history->work->backing) / WB_SECTOR;
+}
+
+/* Of the sectors that a version wins, those behind the end of BACKING do not count; what remains. */
+static uint8_t clip(struct history *history)
+{
+	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
+		if (is_beyond(history, sector_of(history->version) + i))
+			history->wins &= (uint8_t)~(1u << i);
+	return history->wins;
+}
+
+/* Nor do those that are left alone. */
 static uint8_t leave_contested(struct history *history)
 {
 	for (unsigned i = 0; i < WB_SECTORS_PER_BLOCK; i++)
@@ -142,6 +156,8 @@ static void claim(struct history *history, struct claims *claims)
 		claims->clean |= history->wins;
 		history->wins = 0;
 		history->fate = CLEAN;
+	} else if (history->wins && !clip(history)) {
+		history->fate = BEYOND_BACKING;
 	} else if (history->wins && !leave_contested(history)) {
 		history->fate = CONTESTED;
 	} else if (!history->wins) {
@@ -163,7 +179,7 @@ static void judge(struct history *history, struct claims *claims)
 	else if (sector_of(version) % WB_SECTORS_PER_BLOCK)
 		history->fate = MISALIGNED;
 	else if (sector_of(version) > UINT64_MAX / WB_SECTOR - WB_SECTORS_PER_BLOCK ||
-		 (history->work->backing && sector_of(version) >= wb_dev_size(history->work->backing) / WB_SECTOR))
+		 is_beyond(history, sector_of(version)))
 		history->fate = BEYOND_BACKING;
 	else
 		claim(history, claims);

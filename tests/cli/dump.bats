@@ -142,6 +142,23 @@ load helpers
 	expect 8 wb-dump cache.img cache.img
 }
 
+# bounds FIXTURE FIRST-LAST ROW...: what --sector says of 7, where BACKING ends or metablocks are not aligned
+bounds() {
+	local fixture=$1 sectors=$2
+	shift 2
+	make_cache "$fixture"
+	expect 0 wb-dump -q --sector="$sectors" --policy=prefix --noheadings -O id,sector,dirty,written,why cache.img backing.img
+	diff <(printf '%s\n' "$@") <(awk '$1 == 7 { $1 = $1; print }' <<<"$output")
+}
+
+@test "--sector says what is misaligned or beyond BACKING, and clips the last block" {
+	bounds v2-misaligned-dirty 136-136 "7 131 0xff - misaligned" "7 136 0xff 0x01 wins"
+	bounds v2-beyond-backing-dirty 256-264 "7 256 0xff - beyond-backing"
+	bounds v2-sector-overflow 18446744073709551608-18446744073709551615 "7 18446744073709551608 0xff - beyond-backing"
+	bounds v2-partial-last-block 128-135 "7 128 0xff 0x1f wins"
+	bounds v2-partial-last-block 133-135 "7 128 0xff - beyond-backing"
+}
+
 @test "-q leaves the tables and takes the words" {
 	unpack v2/wrapped-d1
 	expect 0 wb-dump -q --segments cache.img

@@ -592,6 +592,32 @@ static void write_beyond_backing_fails_the_walk_or_the_wait(void **state)
 	end(&c);
 }
 
+/* The last block of BACKING has five sectors: what lies in them is written, what lies behind them is not, and nothing but a full block
+ * is one write. */
+static void last_block_of_backing_is_written_as_far_as_it_goes(void **state)
+{
+	static const struct { unsigned dirty, written; const char *outcome; } cases[] = {
+		{ 0x1f, 0x1f, "ok" }, { 0x10, 0x10, "ok" }, { 0x20, 0, "hang" }, { 0x30, 0x10, "hang" }, { 0xff, 0, "hang" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct forecast_case c;
+
+		memset(&c, 0, sizeof(c));
+		build_init(&c.b, "v2", 10, 4);
+		backing_init(&c.backing, BLOCKS * 8 - 3);
+		build_log(&c.b, 2, 5, 20);
+		build_segment(&c.b, 2, PUTS({ BLOCKS - 1, cases[i].dirty, 0 }));
+		foretell(&c);
+		assert_string_equal(wb_outcome_name(c.forecast.outcome), cases[i].outcome);
+		replay(&c);
+		for (unsigned sector = 0; sector < 5; sector++)
+			assert_true(backing_holds(&c.backing, BLOCKS * 8 - 8 + sector, cases[i].written >> sector & 1 ? 2 : ON_BACKING));
+		end(&c);
+	}
+}
+
 /* A batch of v0 has all slots of this cache: what does not fail is written, again and again. */
 static void write_beyond_backing_stalls_a_batch_of_v0(void **state)
 {
@@ -842,6 +868,7 @@ int main(void)
 		cmocka_unit_test(anything_unreadable_ends_the_assembly_of_v2),
 		cmocka_unit_test(unreadable_header_ends_v0_and_unreadable_data_blocks_it),
 		cmocka_unit_test(write_beyond_backing_fails_the_walk_or_the_wait),
+		cmocka_unit_test(last_block_of_backing_is_written_as_far_as_it_goes),
 		cmocka_unit_test(write_beyond_backing_stalls_a_batch_of_v0),
 		cmocka_unit_test(write_beyond_backing_makes_v1_deaf),
 		cmocka_unit_test(log_that_was_ended_is_formatted),
