@@ -42,7 +42,7 @@ struct work {
 	struct state then, state; /* what --state holds of an earlier run, and of this one */
 	bool resumable;           /* there was such a file, of this pair */
 	int state_status;         /* of the last attempt to save it */
-	bool backing_fails;       /* it returned an I/O error */
+	bool cache_fails, backing_fails, no_memory; /* what a replay failed for: an I/O error of one of the two, too large a --memory */
 };
 
 static inline const struct common *common_of(const struct work *work)
@@ -104,8 +104,10 @@ bool flush_log_may_end(const struct work *work);
 /* Says why, and the choices there are. */
 int flush_refuse(struct work *work);
 void flush_say_next(const struct work *work);
-/* BACKING fails where it is to be read or written: the same command would fail again, on a copy it does not. */
+/* CACHE or BACKING fails where it is to be read or written: the same command would fail again, on a copy it does not. */
 void flush_say_copy(const struct work *work);
+/* The same with half of --memory, if that is enough for anything. */
+void flush_say_less_memory(const struct work *work);
 void flush_summarise(const struct work *work, double seconds);
 /* Sectors whose newest version is lost: every range in JSON, the first ones for people. */
 void flush_list_stale(void *context, uint64_t sector, uint64_t sectors);

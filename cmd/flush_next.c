@@ -257,27 +257,58 @@ void flush_say_next(const struct work *work)
 			  "only when nothing more is wanted from this log: ends it, although something was left out");
 }
 
+#define OF_THE_LOG "slot-address start size generation order slots" /* options that mean nothing to other tools */
+
+/* BACKING was copied: a run with --state goes on as it was decided. CACHE was: what could not be read of it counts as unreadable
+ * now, so all is decided anew, and what was written before must not be evidence. */
+static void next_on_copy(const struct work *work, const char *copy, const char *map)
+{
+	bool decided = work->options->decide.policy != WB_STRICT;
+	bool goes_on = work->backing_fails && decided && work->options->state_path;
+	const char *cache = work->cache_fails ? copy : work->cache_path, *backing = work->cache_fails ? work->backing_path : copy;
+	char add[2 * WORDS] = "", *quoted = work->cache_fails ? shell_quoted(map) : NULL;
+
+	if (quoted)
+		append_text(add, sizeof(add), " --cache-map=%s", quoted);
+	free(quoted);
+	if (decided || (work->cache_fails && work->options->state_path))
+		append_file(work, add, sizeof(add), "state", goes_on ? work->options->state_path : NULL);
+	if (decided || (work->cache_fails && work->undo.path))
+		append_file(work, add, sizeof(add), "undo", NULL);
+	if (decided && !goes_on && work->undo.path)
+		next_step(common_of(work), "wb-undo", OF_THE_LOG, NULL, (const char *const[]){ work->undo.path, work->cache_path, backing, NULL },
+			  work->cache_fails ? "takes back what would count as evidence" : "takes back on the copy what would count as evidence");
+	next_step(common_of(work), NULL, goes_on ? "undo" : "state undo cache-map", *add ? add + 1 : NULL,
+		  (const char *const[]){ cache, backing, NULL },
+		  goes_on	    ? "then writes to the copy what was decided before" :
+		  work->cache_fails ? "then writes back what the copy holds; what could not be read counts as unreadable" :
+				      "then writes to the copy");
+}
+
 void flush_say_copy(const struct work *work)
 {
-	bool decided = work->options->decide.policy != WB_STRICT, goes_on = decided && work->options->state_path;
-	char *copy = name_here(work->backing_path, "copy"), *map = name_here(work->backing_path, "map"), add[2 * WORDS] = "";
+	const char *path = work->cache_fails ? work->cache_path : work->backing_path;
+	const struct identity *identity = work->cache_fails ? &work->cache_identity : &work->backing_identity;
+	char *copy = name_here(path, "copy"), *map = name_here(path, "map");
 
-	if (decided) {
-		append_file(work, add, sizeof(add), "state", work->options->state_path);
-		append_file(work, add, sizeof(add), "undo", NULL);
-	}
 	if (copy && map) {
-		next_step(common_of(work), "ddrescue", "slot-address start size generation order slots",
-			  work->backing_identity.is_block ? "-d -r3" : NULL,
-			  (const char *const[]){ work->backing_path, copy, map, NULL }, "BACKING fails: copies what can be read of it");
-		if (decided && !goes_on && work->undo.path)
-			next_step(common_of(work), "wb-undo", NULL, NULL,
-				  (const char *const[]){ work->undo.path, work->cache_path, copy, NULL },
-				  "takes back on the copy what would count as evidence");
-		next_step(common_of(work), NULL, goes_on ? "undo" : "state undo", *add ? add + 1 : NULL,
-			  (const char *const[]){ work->cache_path, copy, NULL },
-			  goes_on ? "then writes to the copy what was decided before" : "then writes to the copy");
+		next_step(common_of(work), "ddrescue", OF_THE_LOG,
+			  identity->is_block ? "-d -r3" : NULL, (const char *const[]){ path, copy, map, NULL },
+			  work->cache_fails ? "CACHE fails: copies what can be read of it" : "BACKING fails: copies what can be read of it");
+		next_on_copy(work, copy, map);
 	}
 	free(map);
 	free(copy);
+}
+
+#define MEMORY_MIN (UINT64_C(8) << 20)
+
+void flush_say_less_memory(const struct work *work)
+{
+	uint64_t half = work->options->memory / 2;
+	char add[64];
+
+	snprintf(add, sizeof(add), "--memory=%" PRIu64 "M", half >> 20);
+	if (half >= MEMORY_MIN)
+		next_step(common_of(work), NULL, "memory", add, NULL, "with less memory");
 }

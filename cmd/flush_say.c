@@ -105,7 +105,7 @@ int flush_say_interrupted(const struct work *work, int status)
 	common_warn(common, "%s had been written and stay%s valid. Until a run has come to its end do not mount "
 		    "BACKING, and do not assemble the device", count_of(work->result.written_sectors, "sector"),
 		    work->result.written_sectors == 1 ? "s" : "");
-	if (work->backing_fails) {
+	if (work->backing_fails || work->cache_fails) {
 		flush_say_copy(work);
 		return status;
 	}
@@ -118,7 +118,10 @@ int flush_say_interrupted(const struct work *work, int status)
 	else
 		common_warn(common, "without --state the next run takes what this one wrote for evidence and decides more "
 			    "cautiously%s", work->undo.path ? "; wb-undo takes it back first" : "");
-	next_step(common, NULL, NULL, NULL, NULL, NULL);
+	if (work->no_memory)
+		flush_say_less_memory(work);
+	else
+		next_step(common, NULL, NULL, NULL, NULL, NULL);
 	return status;
 }
 

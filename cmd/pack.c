@@ -13,6 +13,7 @@
 
 #include "guard.h"
 #include "hooks.h"
+#include "next.h"
 #include "output.h"
 #include "pack.h"
 #include "report.h"
@@ -168,7 +169,7 @@ static void report_pack(const struct wb_cache *cache, const struct pack_options 
 }
 
 static void say_pack(const struct common *common, const struct wb_cache *cache, const struct pack_options *options,
-		     const struct wb_pack_result *result, const char *path)
+		     const struct wb_pack_result *result)
 {
 	common_say(common, "pack         %s, %s: the metadata of %s, and no contents of any block",
 		   options->pack, human_size(result->bytes), count_of(result->segments, "segment"));
@@ -184,8 +185,8 @@ static void say_pack(const struct common *common, const struct wb_cache *cache, 
 	if (result->unreadable_sectors)
 		common_say(common, "unreadable   %s", count_of(result->unreadable_sectors, "sector"));
 	if (cache->geometry.format)
-		common_say(common, "next         wb-check %s%s says about it what it says about %s",
-			   options->metadata_only ? "--metadata-only " : "", options->pack, path);
+		next_step(common, "wb-check", "slot-address start size generation order slots", options->metadata_only ? "--metadata-only" : NULL,
+			  (const char *const[]){ options->pack, NULL }, "says about the pack what it says about the cache");
 }
 
 int pack_write(const struct common *common, const struct pack_options *options, struct wb_cache *cache,
@@ -222,7 +223,7 @@ int pack_write(const struct common *common, const struct pack_options *options, 
 	if (status)
 		return status;
 	report_pack(cache, options, &result);
-	say_pack(common, cache, options, &result, path);
+	say_pack(common, cache, options, &result);
 	return 0;
 }
 

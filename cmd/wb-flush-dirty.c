@@ -207,7 +207,11 @@ static int replay(struct work *work)
 		return 0;
 	int status = work->state_status ? work->state_status : undo_file_failure(common_of(work), &work->undo);
 
-	work->backing_fails = !status && err.code == WB_EIO && err.device == wb_dev_number(work->backing) && !common_no_room(&err);
+	bool fails = !status && err.code == WB_EIO && !common_no_room(&err);
+
+	work->backing_fails = fails && err.device == wb_dev_number(work->backing);
+	work->cache_fails = fails && err.device == wb_dev_number(work->cache_dev);
+	work->no_memory = !status && err.code == WB_ENOMEM;
 	if (!status)
 		status = common_failed(common_of(work), work->backing_path, &err, common_no_room(&err));
 	return flush_say_interrupted(work, status);

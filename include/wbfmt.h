@@ -678,13 +678,15 @@ struct wb_ring {
 	uint32_t new_taken;             /* restarted: new_slots, and those that a write of the new line has begun */
 	uint64_t first_at_most;         /* first, if nothing were ahead */
 	unsigned damage_before;         /* wb_decision.damage before salvage corrected anything */
+	struct wb_progress waiting;     /* its stop is asked between attempts at metadata that cannot be read again */
 };
 
 /* The size of BACKING as wb_ring_options.backing_sectors: its whole sectors, or WB_NO_SECTORS where it has none. */
 #define WB_NO_SECTORS UINT64_MAX
 uint64_t wb_backing_sectors(const struct wb_dev *backing);
 
-/* Reads every header, verifies every seal unless metadata_only, and judges. */
+/* Reads every header, verifies every seal unless metadata_only, and judges. progress->stop may be called until the ring is
+ * released. */
 int wb_ring_load(struct wb_ring *ring, struct wb_cache *cache, const struct wb_ring_options *options,
 		 const struct wb_progress *progress, struct wb_error *err);
 void wb_ring_release(struct wb_ring *ring);

@@ -272,6 +272,8 @@ int wb_ring_load(struct wb_ring *ring, struct wb_cache *cache, const struct wb_r
 	assert(cache->geometry.format);
 	*ring = (struct wb_ring){ .cache = cache, .options = *options, .lap_high = UINT64_MAX,
 				  .digest = 0xcbf29ce484222325u };
+	if (progress)
+		ring->waiting = (struct wb_progress){ .context = progress->context, .stop = progress->stop };
 	if (wb_dev_pack_info(cache->dev) && wb_dev_pack_info(cache->dev)->metadata_only)
 		ring->options.metadata_only = true; /* its checksums would hold because they are made to */
 	ret = allocate(ring, &buffer, err);
@@ -329,12 +331,17 @@ int wb_ring_metadatas(struct wb_ring *ring, const uint32_t *slots, unsigned n, u
 			io[i] = (struct wb_io){ .buffer = metas + (size_t)(from + i) * WB_BLOCK, .length = WB_BLOCK,
 						.offset = wb_slot_offset(&ring->cache->geometry, slots[from + i]) };
 		wb_dev_submit(ring->cache->dev, io, some, NULL);
-		for (unsigned i = 0; i < some; i++)
-			if (io[i].result && read_stubbornly(ring->cache->dev, ring->options.retry, io[i].offset, io[i].buffer,
-							    WB_BLOCK, NULL, NULL) != 1)
+		for (unsigned i = 0; i < some; i++) {
+			int read = !io[i].result ? 1 : read_stubbornly(ring->cache->dev, ring->options.retry, io[i].offset,
+								       io[i].buffer, WB_BLOCK, &ring->waiting, err);
+
+			if (read < 0)
+				return read;
+			if (!read)
 				return wb_blame(ring->cache->dev, wb_fail(err, WB_EIO, -io[i].result, io[i].offset,
 					       "reading the metadata of slot %u again: %s", slots[from + i],
 					       strerror(-io[i].result)), err);
+		}
 	}
 	for (unsigned i = 0; i < n; i++) {
 		uint8_t *meta = metas + (size_t)i * WB_BLOCK;

@@ -150,6 +150,14 @@ static void packs_of_version_1_are_read(void **state)
 	}
 }
 
+static void next_step_after_a_pack_can_be_pasted(void **state)
+{
+	(void)state;
+	make_cache("v2-simple");
+	expect(0, "wb-dump --pack=a\1pack --metadata-only cache.img");
+	assert_true(has(out, "\nnext         wb-check --metadata-only 'a pack'\n"));
+}
+
 int main(void)
 {
 	char **names = fixtures(""), **kept = names;
@@ -170,5 +178,6 @@ int main(void)
 	}
 	tests[count++] = (struct CMUnitTest)table_test(packs_of_version_1_are_read);
 	tests[count++] = (struct CMUnitTest)table_test(other_numbers_of_slots_can_be_tried_on_a_pack);
+	tests[count++] = (struct CMUnitTest)table_test(next_step_after_a_pack_can_be_pasted);
 	return run_tables("packs", tests, count);
 }

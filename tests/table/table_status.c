@@ -444,6 +444,51 @@ static void after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy(void 
 	}
 }
 
+/* The same of CACHE, whose map then says what is missing; what a salvage had written is taken back first. */
+static void after_a_read_error_of_cache_the_next_steps_go_on_with_a_copy_and_its_map(void **state)
+{
+	static const struct { const char *fixture, *options, *next[2]; int status; } cases[] = {
+		{ "v2-wrapped", "", { "wb-flush-dirty --yes --cache-map=cache.img.map cache.img.copy backing.img" }, 0 },
+		{ "v2-wrapped", "--undo=undo --state=state ", { "wb-flush-dirty --yes --cache-map=cache.img.map --state=cache.img.state "
+		  "--undo=cache.img.undo cache.img.copy backing.img" }, 0 },
+		{ "v2-rotten-data-bit", "--policy=salvage --undo=undo --state=state ", { "wb-undo undo cache.img backing.img",
+		  "wb-flush-dirty --yes --policy=salvage --cache-map=cache.img.map --state=cache.img.state --undo=cache.img.undo "
+		  "cache.img.copy backing.img" }, 1 },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		unsigned failed = 0;
+
+		for (unsigned good = 1; good < 12; good++) {
+			make_cache(cases[i].fixture);
+			shell("rm -f undo state cache.img.*");
+			unreadable((1 << 20) + 520, 512);
+			after_good_reads(good, false);
+			run("wb-flush-dirty -y %scache.img backing.img", cases[i].options);
+			readable_again();
+			if (status != 8 || !has(words, "stay valid"))
+				continue;
+			assert_string_equal(next_line(0), "ddrescue cache.img cache.img.copy cache.img.map");
+			const char *steps[] = { next_line(1), next_line(2) };
+
+			assert_false(has(words, "run the same command again"));
+			copy("cache.img", "cache.img.copy");
+			const char *map = text("0x0 + 1\n0x0 0x%llx +\n", (unsigned long long)size_of_file("cache.img"));
+
+			store("cache.img.map", map, strlen(map));
+			for (unsigned k = 0; k < 2 && cases[i].next[k]; k++) {
+				bool last = k || !cases[i].next[1];
+
+				assert_string_equal(steps[k], cases[i].next[k]);
+				expect(last ? cases[i].status : 0, "%s", steps[k]);
+			}
+			failed++;
+		}
+		assert_true(failed);
+	}
+}
+
 /* What was written before the error counts as evidence, also on the copy: it is not decided again. */
 static void a_salvage_goes_on_with_a_copy_as_it_was_decided(void **state)
 {
@@ -626,6 +671,7 @@ int main(void)
 		table_test(a_salvage_goes_on_with_a_copy_as_it_was_decided),
 		table_test(dry_runs_name_the_device_that_is_in_use),
 		table_test(the_device_that_fails_is_named),
+		table_test(after_a_read_error_of_cache_the_next_steps_go_on_with_a_copy_and_its_map),
 		table_test(after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy),
 	};
 

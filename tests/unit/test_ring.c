@@ -719,6 +719,57 @@ static void loading_can_be_stopped_anywhere(void **state)
 	assert_true(stops >= 3); /* headers, data, bits */
 }
 
+struct late_stop {
+	const struct spy *spy;
+	uint64_t from; /* flaky reads that are left when the wish to stop comes */
+};
+
+static int stop_late(void *context)
+{
+	const struct late_stop *late = context;
+
+	return late->spy->flaky_reads <= late->from;
+}
+
+/* The attempts of --retry at one slot are not waited for. */
+static void reading_metadata_again_and_again_can_be_stopped(void **state)
+{
+	const struct wb_ring_options options = { .retry = 1000 };
+	const struct wb_overrides none = { .slots = 0 };
+	struct spy *spy = malloc(sizeof(*spy));
+	struct late_stop late = { spy, 0 };
+	struct wb_progress progress = { .context = &late, .stop = stop_late };
+	uint8_t meta[WB_BLOCK];
+	struct wb_cache cache;
+	struct wb_ring ring;
+	struct wb_dev *dev;
+	struct build b;
+
+	(void)state;
+	build_init(&b, "v1", 5, 4);
+	build_log(&b, 1, 4, 100);
+	assert_int_equal(wb_dev_memory(&dev, b.bytes, b.geometry.bytes, NULL), 0);
+	spy_init(spy, dev);
+	spy->flaky_at = 1024; /* where nobody reads */
+	spy->flaky_reads = 1;
+	assert_int_equal(wb_cache_open(&cache, &spy->dev, &none, NULL), 0);
+	assert_int_equal(wb_ring_load(&ring, &cache, &options, &progress, NULL), 0);
+	memset(&progress, 0, sizeof(progress)); /* is the caller's again */
+	spy->flaky_at = wb_slot_offset(&b.geometry, 1);
+	spy->flaky_reads = 900;
+	late.from = 890;
+	assert_int_equal(wb_ring_metadata(&ring, 1, meta, NULL), -WB_ESTOPPED);
+	assert_true(spy->flaky_reads > 885);
+	late.from = 0;
+	spy->flaky_reads = 900;
+	assert_int_equal(wb_ring_metadata(&ring, 1, meta, NULL), -WB_ESTOPPED); /* they are all used up */
+	assert_int_equal(spy->flaky_reads, 0);
+	wb_ring_release(&ring);
+	wb_dev_close(dev);
+	free(spy);
+	build_release(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -756,6 +807,7 @@ int main(void)
 		cmocka_unit_test(metadata_that_changed_is_an_error),
 		cmocka_unit_test(any_flipped_bit_of_metadata_that_is_read_again_is_noticed),
 		cmocka_unit_test(loading_can_be_stopped_anywhere),
+		cmocka_unit_test(reading_metadata_again_and_again_can_be_stopped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
