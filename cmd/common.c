@@ -384,6 +384,8 @@ void common_start(struct common *common, const struct command *command, void *op
 
 	choose_common_options(command, offered);
 	tool = command->name;
+	if (argc)
+		argv[0] = (char *)(uintptr_t)tool; /* popt shows it in its help */
 	*common = (struct common){ .tool = tool, .force_names = command->force_names,
 				   .takes_memory = has_option(command->options, "memory"),
 				   .label_width = command->label_width ? command->label_width : 12,

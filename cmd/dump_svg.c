@@ -36,24 +36,22 @@ struct drawing {
 
 /* ---- text ---- */
 
-/* What is no text in XML becomes a question mark. */
 static void put_text(FILE *file, const char *text)
 {
-	for (const unsigned char *p = (const unsigned char *)text; *p;) {
-		size_t length = utf8_length(p);
+	char *copy = strdup(text);
 
-		if (!length || *p < ' ' || *p == 0x7f)
-			fputc('?', file);
-		else if (*p == '<')
+	if (copy)
+		make_printable(copy);
+	for (const char *p = copy; p && *p; p++)
+		if (*p == '<')
 			fputs("&lt;", file);
 		else if (*p == '>')
 			fputs("&gt;", file);
 		else if (*p == '&')
 			fputs("&amp;", file);
 		else
-			fwrite(p, 1, length, file);
-		p += length ? length : 1;
-	}
+			fputc(*p, file);
+	free(copy);
 }
 
 static void put_line(const struct drawing *drawing, unsigned y, unsigned size, const char *colour, const char *text)

@@ -53,7 +53,8 @@ void report_real(struct json_object *record, const char *key, double value)
 		json_object_object_add(record, key, json_object_new_double_s(value, text));
 }
 
-size_t utf8_length(const unsigned char *p)
+/* Bytes of the UTF-8 sequence at p, 0 when there is none. */
+static size_t utf8_length(const unsigned char *p)
 {
 	size_t length = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : (*p & 0xf0) == 0xe0 ? 3 :
 			*p >= 0xf0 && *p < 0xf5 ? 4 : 0;
@@ -78,11 +79,12 @@ static unsigned code_point(const unsigned char *p, size_t length)
 	return code;
 }
 
-/* Unicode: Cc, the line and paragraph separators, and the controls of bidirectional text. */
+/* Unicode: Cc, the line and paragraph separators, the controls of bidirectional text, and what takes no room or hides. */
 static bool is_control(unsigned code)
 {
-	return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e || code == 0x200f ||
-	       (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+	return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0xad || code == 0x61c || (code >= 0x200b && code <= 0x200f) ||
+	       (code >= 0x2028 && code <= 0x202e) || (code >= 0x2060 && code <= 0x206f) || code == 0xfeff ||
+	       (code >= 0xfff9 && code <= 0xfffb) || (code >= 0xe0000 && code <= 0xe0fff);
 }
 
 /* Bytes at p that are fit for a terminal: one character, or none. *bad: bytes of what is not. */
@@ -151,6 +153,15 @@ void report_add_text(struct json_object *array, const char *value)
 	json_object_array_add(array, new_text(value));
 }
 
+static void print_escaped(FILE *to, unsigned code)
+{
+	if (code > 0xffff) { /* JSON escapes units of UTF-16 */
+		fprintf(to, "\\u%04x", 0xd800 + ((code - 0x10000) >> 10));
+		code = 0xdc00 + (code & 0x3ff);
+	}
+	fprintf(to, "\\u%04x", code);
+}
+
 /* json-c escapes the control characters of ASCII; JSON lines are read on terminals, too. All of it is UTF-8. */
 static void print(FILE *to, struct json_object *record)
 {
@@ -167,7 +178,7 @@ static void print(FILE *to, struct json_object *record)
 		if (printable_length(p, &bad))
 			fwrite(p, 1, bad, to);
 		else
-			fprintf(to, "\\u%04x", code_point(p, bad));
+			print_escaped(to, code_point(p, bad));
 	}
 	fputc('\n', to);
 }

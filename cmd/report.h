@@ -26,10 +26,8 @@ void report_bool(struct json_object *record, const char *key, bool value);
 void report_real(struct json_object *record, const char *key, double value);
 /* Bytes that are not UTF-8 become U+FFFD; NULL becomes null. */
 void report_text(struct json_object *record, const char *key, const char *value);
-/* Bytes of the UTF-8 sequence at p, 0 when there is none. */
-size_t utf8_length(const unsigned char *p);
 /* Replaces, byte by byte, what may move a cursor or hide text: control characters (C1 and line ends too), marks that
- * change the direction of text, and what is not UTF-8. */
+ * change the direction of text or take no room, and what is not UTF-8. */
 void make_printable(char *text);
 /* Whether it would change nothing. */
 bool is_printable(const char *text);

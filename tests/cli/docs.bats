@@ -230,3 +230,13 @@ session() {
 	done
 	[[ ${lines[-1]} == *"0 failed, $(wc -w <<<"$suites") skipped"* ]]
 }
+
+@test "--help and usage errors name the command, whatever it was started as" {
+	for command in wb-check wb-flush-dirty wb-dump wb-format wb-undo; do
+		(exec -a $'\e[2K\nx' "$(command -v $command)" --help) >shown
+		grep -q "^$command: " shown
+		grep -q "^Usage: $command " shown
+		! (exec -a $'\e[2K\nx' "$(command -v $command)" --nosuch) >>shown 2>&1 || false
+		! grep -q $'\e' shown || false
+	done
+}

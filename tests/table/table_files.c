@@ -287,6 +287,118 @@ static void control_characters_in_names_reach_no_terminal(void **state)
 	}
 }
 
+/* Names that other people give: control characters, C1 as UTF-8 and raw, DEL, marks of direction, what takes no room, a line of its own. */
+static const char *const hostile[] = {
+	"a\033[2K\033[31mred", "b\nINJECTED=1", "c\302\23331mred", "d\23331mred", "e\177f", "g\342\200\256gnp.exe", "h\342\201\246x", "i\rINJECTED",
+	"k\300\200\355\240\200\377", "l\342\200\213m\357\273\277n", "o\363\240\201\201p", "q\342\200\250INJECTED", "\330\234r\tt",
+};
+
+static unsigned char_length(const unsigned char *p)
+{
+	static const struct { unsigned char first, mask; unsigned length; } kinds[] = {
+		{ 0x00, 0x80, 1 }, { 0xc0, 0xe0, 2 }, { 0xe0, 0xf0, 3 }, { 0xf0, 0xf8, 4 } };
+
+	for (size_t i = 0; i < 4; i++)
+		if ((*p & kinds[i].mask) == kinds[i].first)
+			return kinds[i].length;
+	return 0;
+}
+
+/* Lines of text, and nothing that a terminal obeys or hides: looked at here without what the commands look with. */
+static void assert_plain(const char *what, const char *said)
+{
+	static const char *const parts[] = { "\302\233", "\342\200\256", "\342\201\246", "\342\200\213", "\342\200\250", "\357\273\277",
+					     "\330\234", "\363\240", "\nINJECTED", "\rINJECTED" };
+
+	for (const unsigned char *p = (const unsigned char *)said; *p;) {
+		unsigned length = char_length(p);
+
+		if ((*p < ' ' && *p != '\n') || *p == 0x7f || !length)
+			fail_msg("%s: byte %02x in: %s", what, *p, said);
+		for (unsigned i = 1; i < length; i++)
+			if ((p[i] & 0xc0) != 0x80)
+				fail_msg("%s: byte %02x in: %s", what, *p, said);
+		p += length;
+	}
+	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
+		if (has(said, parts[i]))
+			fail_msg("%s: part %zu in: %s", what, i, said);
+}
+
+static void plain(const char *command, const char *name)
+{
+	run(command, name, name, name, name, name);
+	assert_plain(command, out);
+	assert_plain(command, words);
+}
+
+static void plain_file(const char *name)
+{
+	size_t size;
+	char *bytes = load(name, &size);
+
+	assert_plain("a file", bytes);
+	free(bytes);
+}
+
+/* %s: the name; b%s: BACKING, u%s an undo file, s%s a state, r%s a report, f%s a map, p%s a pack */
+static const char *const commands[] = {
+	"wb-check -v %s b%s", "wb-check --json %s b%s", "wb-check -v --explain-kernel %s", "wb-check --find-bitflip %s", "wb-check %s- b%s", "wb-check %s %s",
+	"wb-check --repair -n --undo=%s- %s", "wb-check --nosuch%s x", "wb-check --json --nosuch%s x", "wb-check --generation=%s x", "wb-check --order=%s x",
+	"wb-check --slots=%s x", "wb-check --start=%s x", "wb-check --jobs=%s x", "wb-check --progress=%s x", "wb-check --memory=%s x x", "wb-check a b %s",
+	"wb-flush-dirty --force=%s x x", "wb-flush-dirty --policy=%s x x", "wb-flush-dirty --until-id=%s x x", "wb-flush-dirty --json --cache-map=%s x x",
+	"wb-flush-dirty -n %s b%s", "wb-flush-dirty -n --json %s b%s", "wb-flush-dirty -n --cache-map=hostile.map %s b%s", "wb-flush-dirty -n %s b%s-",
+	"wb-dump -v %s", "wb-dump --json %s", "wb-dump --superblock --segments --metablocks %s", "wb-dump --map %s", "wb-dump --output=%s --segments x",
+	"wb-dump --sector=%s x", "wb-dump --list-dirty --policy=salvage --domain-map=m%s %s", "wb-dump --svg=v%s %s", "wb-dump --pack=p%s %s", "wb-dump --pack=p%s %s",
+	"wb-dump -v p%s", "wb-check -v p%s", "wb-dump --unpack=i%s p%s", "wb-dump --json --unpack=i%s p%s", "wb-dump --data=%s x", "wb-format -n %s",
+	"wb-format --json -n %s", "wb-format --type=%s x", "wb-format --reset --backing=b%s --undo=%s- %s", "wb-flush-dirty -y --keep --policy=salvage --undo=u%s --state=s%s --report=r%s %s b%s",
+	"wb-flush-dirty -y --keep --undo=u%s --state=s%s %s %s-", "wb-flush-dirty -y --undo=u%s other.img b%s", "wb-flush-dirty -y --state=s%s %s other.img",
+	"wb-undo -n u%s", "wb-undo -n --json u%s", "wb-undo u%s %s- %s-", "wb-undo u%s other.img %s", "wb-undo -y u%s", "wb-undo %s", "wb-undo %s-",
+	"wb-flush-dirty -y --failed=%s --undo=%s %s b%s", "wb-flush-dirty -y --keep --verify --json %s b%s", "wb-flush-dirty -y --report=t%s %s b%s",
+};
+
+static void hostile_names_come_through_every_command_as_plain_text(void **state)
+{
+	(void)state;
+	make_cache("v2-rotten-data-bit");
+	copy("cache.img", "other.img");
+	store("hostile.map", "# \033[31m\n0x0 0x0\n\302\233 1 \342\200\256\n", 24);
+	for (size_t i = 0; i < sizeof(hostile) / sizeof(*hostile); i++) {
+		copy("cache.img", hostile[i]);
+		copy("backing.img", text("b%s", hostile[i]));
+		for (size_t k = 0; k < sizeof(commands) / sizeof(*commands); k++)
+			plain(commands[k], hostile[i]);
+		plain_file(text("v%s", hostile[i]));
+		plain_file(text("m%s", hostile[i]));
+		plain_file(text("r%s", hostile[i]));
+	}
+}
+
+/* Labels of others' file systems, in words and in JSON. */
+static void hostile_labels_come_through_every_command_as_plain_text(void **state)
+{
+	(void)state;
+	make_cache("v2-simple");
+	if (system("mke2fs -q -F /dev/null 0 2>&1 | grep -q 'not found'") == 0)
+		skip();
+	for (size_t i = 0; i < sizeof(hostile) / sizeof(*hostile); i++) {
+		char label[16] = "";
+
+		strncpy(label, hostile[i], sizeof(label) - 1);
+		shell("rm -f label.img; truncate -s 8M label.img; mke2fs -q -F label.img");
+		put("label.img", 1024 + 120, label, sizeof(label));
+		plain("wb-format -n label.img", "");
+		assert_true(has(words, "ext2") || has(out, "ext2"));
+		plain("wb-format -n --json label.img", "");
+		assert_true(has(out, "ext2"));
+		plain("wb-format -y label.img", "");
+		plain("wb-flush-dirty -n cache.img label.img", "");
+		plain("wb-flush-dirty -n --json cache.img label.img", "");
+		plain("wb-check label.img", "");
+		plain("wb-check -v cache.img label.img", "");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -304,6 +416,8 @@ int main(void)
 		table_test(unproven_pair_with_nothing_to_write_is_no_refusal),
 		table_test(record_missing_says_what_each_choice_would_write_and_how_to_decide),
 		table_test(control_characters_in_names_reach_no_terminal),
+		table_test(hostile_names_come_through_every_command_as_plain_text),
+		table_test(hostile_labels_come_through_every_command_as_plain_text),
 	};
 
 	setenv("WB_IO", "threads", 1); /* whose reads are seen */

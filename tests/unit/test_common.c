@@ -70,6 +70,8 @@ static void what_may_move_a_cursor_or_hide_text_is_replaced(void **state)
 		{ "\302\233", "??" },             /* C1 */
 		{ "\342\200\256x\342\201\251", "???x???" }, /* right-to-left override, pop isolate */
 		{ "\330\234\342\200\217\342\200\250", "????????" },
+		{ "\342\200\213\357\273\277\302\255", "????????" }, /* no room: zero width space, byte order mark, soft hyphen */
+		{ "\363\240\201\201", "????" },	 /* a tag */
 		{ "\377\300\200\355\240\200", "??????" }, /* invalid, overlong, surrogate */
 	};
 
