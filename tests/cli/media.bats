@@ -154,3 +154,35 @@ small() {
 	cmp whole.img backing.img
 	bears_marker cache.img
 }
+
+@test "with sectors of 4096 bytes every command works, whichever of CACHE and BACKING has them" {
+	[ "$(id -u)" -eq 0 ] || skip "needs root"
+	for which in cache backing both; do
+		make_cache v2-torn-head
+		truncate -s %4096 cache.img backing.img
+		before=$(sha256sum cache.img backing.img)
+		cache=cache.img backing=backing.img
+		[ $which = backing ] || cache=$(losetup -f --show --sector-size 4096 cache.img 2>/dev/null) || skip "no loop devices of that kind"
+		[ $which = cache ] || backing=$(losetup -f --show --sector-size 4096 backing.img)
+		rm -f repairs undo state pack
+		set -- "0 wb-check --explain-kernel --find-bitflip $cache $backing" "0 wb-dump --segments $cache" "0 wb-dump --list-dirty $cache $backing" \
+			"0 wb-dump --sector=0-100 $cache" "0 wb-dump --pack=pack $cache" "0 wb-check --export $cache" "1 wb-check -n --repair $cache" \
+			"1 wb-check -y --repair --undo=repairs $cache" "0 wb-undo repairs $cache" "0 wb-flush-dirty -n $cache $backing" \
+			"0 wb-flush-dirty -y --verify --compare --undo=undo --state=state $cache $backing" "0 wb-undo undo $cache $backing"
+		failed=
+		for step; do
+			[ "$failed" ] || expect ${step} || failed=$step
+		done
+		sync cache.img backing.img
+		after=$(sha256sum cache.img backing.img)
+		set -- "0 wb-flush-dirty -y --verify $cache $backing" "0 wb-check --require-clean --require-ended $cache $backing" \
+			"0 wb-format $cache" "0 wb-format --type=v0 $cache" "0 wb-format --reset $cache"
+		for step; do
+			[ "$failed" ] || expect ${step} || failed=$step
+		done
+		for step in $cache $backing; do
+			[[ $step != /dev/* ]] || losetup -d "$step"
+		done
+		[ -z "$failed" ] && [ "$after" = "$before" ]
+	done
+}
