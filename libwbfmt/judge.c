@@ -318,7 +318,8 @@ static enum wb_class class_of_broken(const struct wb_ring *ring, uint32_t index,
 {
 	const struct wb_slot *slot = &ring->slots[index];
 
-	if (slot->flags & WB_SLOT_NO_DATA)
+	/* in v0 no metablock of it is believed, so that nothing of it would be written */
+	if (slot->flags & WB_SLOT_NO_DATA && (wb_seal_covers_data(geometry_of(ring)->format) || slot->id > ring->head))
 		return WB_PART_READABLE;
 	if (slot->flags & WB_SLOT_ONE_BIT)
 		return WB_ROTTEN;

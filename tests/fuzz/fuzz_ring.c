@@ -25,6 +25,8 @@ struct pair {
 	struct wb_overrides overrides;
 	struct wb_ring_options ring;
 	uint64_t largest;            /* id */
+	bool resumed;                /* as with --state: what was decided first is not decided again */
+	struct wb_decision decided;
 };
 
 static bool chosen(const struct pair *pair, enum head_byte byte, unsigned bit)
@@ -486,6 +488,7 @@ static struct wb_decide_options decide_options(const struct pair *pair, enum wb_
 {
 	return (struct wb_decide_options){
 		.policy = policy, .capacity = capacity,
+		.resumed = pair->resumed && policy != WB_STRICT, .cut = pair->decided.cut, .ids = pair->decided.ids,
 		.until_given = chosen(pair, HEAD_MORE, MORE_UNTIL) && policy == WB_PREFIX && pair->largest > 1,
 		.until = pair->largest - 1,
 		.zeroed = chosen(pair, HEAD_MORE, MORE_SKIP) ? WB_ZEROED_SKIP :
@@ -580,6 +583,7 @@ static void flush_once(struct pair *pair, struct wb_ring *ring, enum wb_policy p
 	HOLDS(!decision.refused == (decision.scope.low <= decision.scope.high) || ring->first > ring->head ||
 	      decision.cut);
 	expect_agreement(ring, &decision, policy);
+	pair->decided = decision;
 	foretell(pair, ring, &decision.scope);
 	bool whole = replay(pair, ring, &decision, capacity, &result);
 
@@ -604,7 +608,9 @@ static void flush_again(struct pair *pair, struct wb_ring *ring, enum wb_policy 
 		return;
 	memcpy(first, before, sizeof(first));
 	memcpy(before, now, sizeof(now));
+	pair->resumed = true;
 	flush_once(pair, ring, policy, 16);
+	pair->resumed = false;
 	HOLDS(!memcmp(now, before, sizeof(now)));
 	memcpy(before, first, sizeof(before));
 }

@@ -922,9 +922,32 @@ static void broken_segment_after_a_gap_that_was_written_back_ends_all(void **sta
 	}
 }
 
+/* All laps of 13 agree, and are not those of its id; its data cannot be read. Nothing of it is written, and it is not forgotten. */
+static void segment_of_v0_under_another_lap_is_left_out_readable_or_not(void **state)
+{
+	(void)state;
+	for (unsigned unreadable = 0; unreadable < 2; unreadable++) {
+		struct scene scene;
+
+		scene_init(&scene, "v0");
+		build_log(&scene.b, 9, 16, 1000);
+		wb_put_le(build_at(&scene.b, 4) + scene.b.geometry.format->lap.offset, 4, 700);
+		wb_put_le(build_at(&scene.b, 4) + scene.b.geometry.format->metablocks + scene.b.geometry.format->mb_lap.offset, 4, 700);
+		scene.bad = (struct wb_range){ wb_slot_offset(&scene.b.geometry, 4) + WB_BLOCK, WB_BLOCK };
+		build_load_on(&scene.b, unreadable ? build_bad(&scene.b, &scene.bad, 1) : NULL, &(struct wb_ring_options){ .jobs = 1 });
+		assert_class(&scene.b, 4, WB_ROTTEN);
+		decide(&scene, WB_SALVAGE);
+		assert_int_equal(scene.decision.left_segments, 1);
+		assert_int_equal(status_of(&scene, WB_SALVAGE), 5);
+		assert_false(may_end(&scene, WB_SALVAGE));
+		scene_release(&scene);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(segment_of_v0_under_another_lap_is_left_out_readable_or_not),
 		cmocka_unit_test(broken_segment_after_a_gap_that_was_written_back_ends_all),
 		cmocka_unit_test(headers_in_place_within_a_lap_of_the_newest_claim),
 		cmocka_unit_test(broken_segment_of_the_new_line_keeps_the_old_one_away),
