@@ -167,6 +167,14 @@ bool common_forced(const struct common *common, const char *name)
 	return false;
 }
 
+bool common_knows_force(const struct common *common, const char *name)
+{
+	for (unsigned i = 0; common->force_names && common->force_names[i]; i++)
+		if (strcmp(common->force_names[i], name) == 0)
+			return true;
+	return false;
+}
+
 static void set_generation(struct common *common, const char *name)
 {
 	common->overrides.format = strcmp(name, "auto") == 0 ? NULL : wb_format_find(name);
@@ -710,13 +718,13 @@ int common_open(const struct common *common, struct wb_dev **dev, const char *pa
 	return common_open_as(common, dev, path, path, flags);
 }
 
-int common_open_as(const struct common *common, struct wb_dev **dev, const char *path, const char *really, unsigned flags)
+/* ret: how opening it went. */
+static int opened(const struct common *common, struct wb_dev **dev, const char *path, unsigned flags, int ret,
+		  struct wb_error *err)
 {
-	struct wb_error err;
-
-	if (wb_dev_open(dev, really, flags | (common->threads ? WB_OPEN_THREADS : 0), &err))
-		return common_failed(common, path, &err,
-				     err.code == WB_EBUSY ?
+	if (ret)
+		return common_failed(common, path, err,
+				     err->code == WB_EBUSY ?
 					     "unmount it, remove the mapping, or stop the program that holds it; then run this again" :
 					     NULL);
 	if (!(flags & WB_OPEN_GROW))
@@ -726,7 +734,26 @@ int common_open_as(const struct common *common, struct wb_dev **dev, const char 
 	if (wb_dev_lock_error(*dev))
 		common_warn(common, "%s: its file system cannot lock files (%s): make sure that no other program uses this one",
 			    path, strerror(wb_dev_lock_error(*dev)));
-	return hook_device(dev, &err) ? common_failed(common, path, &err, NULL) : 0;
+	return hook_device(dev, err) ? common_failed(common, path, err, NULL) : 0;
+}
+
+static unsigned with_engine(const struct common *common, unsigned flags)
+{
+	return flags | (common->threads ? WB_OPEN_THREADS : 0);
+}
+
+int common_open_as(const struct common *common, struct wb_dev **dev, const char *path, const char *really, unsigned flags)
+{
+	struct wb_error err;
+
+	return opened(common, dev, path, flags, wb_dev_open(dev, really, with_engine(common, flags), &err), &err);
+}
+
+int common_adopt(const struct common *common, struct wb_dev **dev, const char *path, int fd, unsigned flags)
+{
+	struct wb_error err;
+
+	return opened(common, dev, path, flags, wb_dev_adopt(dev, fd, with_engine(common, flags), &err), &err);
 }
 
 bool carries_header(struct wb_dev *dev)

@@ -70,6 +70,8 @@ void common_start(struct common *common, const struct command *command, void *op
 int common_finish(struct common *common, int status);
 
 bool common_forced(const struct common *common, const char *name);
+/* Whether the command has such a refusal at all. */
+bool common_knows_force(const struct common *common, const char *name);
 
 /* Says what is wrong with the command line and ends the program: exit 16. */
 __attribute__((noreturn, format(printf, 1, 2))) void usage_error(const char *format, ...);
@@ -114,6 +116,8 @@ int common_ask(const struct common *common, const char *path, const char *questi
 int common_open(const struct common *common, struct wb_dev **dev, const char *path, unsigned flags);
 /* The same of a file that has another name for now; messages say path. */
 int common_open_as(const struct common *common, struct wb_dev **dev, const char *path, const char *really, unsigned flags);
+/* The same of a file that is open as fd, which it takes over. */
+int common_adopt(const struct common *common, struct wb_dev **dev, const char *path, int fd, unsigned flags);
 
 /* Sector 0 carries the magic of a cache, or the marker that ended one. A device whose sector 0 cannot be read does not. */
 bool carries_header(struct wb_dev *dev);

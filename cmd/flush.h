@@ -39,6 +39,7 @@ struct work {
 	struct output failed_file;
 	uint64_t stale_ranges, unusable, left_slots; /* how many were listed */
 	struct undo_file undo;
+	bool undo_is_old;         /* it was there before this run */
 	struct state then, state; /* what --state holds of an earlier run, and of this one */
 	bool resumable;           /* there was such a file, of this pair */
 	int state_status;         /* of the last attempt to save it */

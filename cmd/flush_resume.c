@@ -2,7 +2,6 @@
 /* Resumes an earlier run, and saves what the next one needs to resume this one. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "flush.h"
 
@@ -177,12 +176,13 @@ int flush_describe(struct work *work)
 	return 0;
 }
 
-static int open_undo(struct work *work)
+/* old: only one that exists already. */
+static int open_undo(struct work *work, bool old)
 {
 	const struct wb_undo_device devices[] = { { work->state.cache, wb_dev_size(wb_dev_whole(work->cache_dev)),
 						    wb_dev_start(work->cache_dev) },
 						  { work->state.backing, work->state.backing_bytes, 0 } };
-	int status = undo_file_open(common_of(work), &work->undo, devices, 2);
+	int status = (old ? undo_file_continue : undo_file_open)(common_of(work), &work->undo, devices, 2);
 
 	work->state.undo = work->undo.undo.id;
 	work->state.undone = work->undo.undo.begun;
@@ -194,8 +194,9 @@ int flush_open_old_undo(struct work *work)
 {
 	work->undo.path = work->options->undo_path;
 	work->undo.dry_run = work->options->dry_run;
-	int status = work->undo.path && access(work->undo.path, F_OK) == 0 ? open_undo(work) : 0;
+	int status = open_undo(work, true);
 
+	work->undo_is_old = work->undo.file;
 	if (work->options->dry_run) {
 		undo_file_close(&work->undo);
 		work->undo.path = NULL;
@@ -261,7 +262,7 @@ int flush_save_state(void *context, uint64_t below)
 static int look_at_places(const struct work *work)
 {
 	const struct flush_options *options = work->options;
-	int status = options->undo_path && access(options->undo_path, F_OK) ? output_look(common_of(work), options->undo_path) : 0;
+	int status = options->undo_path && !work->undo_is_old ? output_look(common_of(work), options->undo_path) : 0;
 
 	return !status && options->state_path ? output_look(common_of(work), options->state_path) : status;
 }
@@ -275,7 +276,7 @@ int flush_open_records(struct work *work)
 	if (work->options->dry_run)
 		return look_at_places(work);
 	if (!work->undo.file)
-		status = open_undo(work);
+		status = open_undo(work, false);
 	if (!status)
 		status = undo_file_wrap(common_of(work), &work->undo, &work->marker_dev, 0);
 	if (!status)

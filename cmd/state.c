@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "output.h"
+#include "record.h"
 #include "state.h"
 
 #define FIRST_LINE "wb-flush-dirty state 1\n"
@@ -159,12 +160,15 @@ static bool parse(struct state *state, char *text, size_t size)
 	return rest && !*rest;
 }
 
-static int read_text(const struct common *common, const char *path, char *text, size_t *size)
+/* fd is closed. */
+static int read_text(const struct common *common, const char *path, int fd, char *text, size_t *size)
 {
-	FILE *from = fopen(path, "re");
+	FILE *from = fdopen(fd, "r");
 
-	if (!from)
-		return common_refuse(common, path, "cannot be opened: %s", strerror(errno));
+	if (!from) {
+		close(fd);
+		return common_refuse(common, path, "out of memory");
+	}
 	*size = fread(text, 1, STATE_MAX, from);
 	text[*size] = '\0';
 	bool failed = ferror(from);
@@ -176,17 +180,20 @@ static int read_text(const struct common *common, const char *path, char *text, 
 int state_load(const struct common *common, const char *path, struct state *state, bool *exists)
 {
 	size_t size = 0;
-	int status = 0;
+	int fd, status;
 
 	*state = (struct state){ .cache = NULL };
-	*exists = access(path, F_OK) == 0;
+	status = record_open(common, &fd, path, false);
+	*exists = fd >= 0;
 	if (!*exists)
-		return 0;
+		return status;
 	char *text = malloc(STATE_MAX + 1);
 
-	if (!text)
+	if (!text) {
+		close(fd);
 		return common_refuse(common, path, "out of memory");
-	status = read_text(common, path, text, &size);
+	}
+	status = read_text(common, path, fd, text, &size);
 	if (!status && !parse(state, text, size))
 		status = common_refuse(common, path, "the file is there already and is no state of wb-flush-dirty, or a damaged "
 				       "one; it is left as it is. Give --state a new name");

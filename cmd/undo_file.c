@@ -11,6 +11,7 @@
 #include "guard.h"
 #include "hooks.h"
 #include "output.h"
+#include "record.h"
 #include "undo_file.h"
 
 static bool same_devices(const struct wb_undo *undo, const struct wb_undo_device *devices, unsigned count)
@@ -23,11 +24,19 @@ static bool same_devices(const struct wb_undo *undo, const struct wb_undo_device
 	return same;
 }
 
-static int load(const struct common *common, struct undo_file *undo, unsigned flags, const struct wb_undo_device *devices,
-		unsigned count)
+/* *fd: the existing file, or -1. */
+static int look(const struct common *common, const struct undo_file *undo, int *fd)
 {
+	*fd = -1;
+	return undo->path ? record_open(common, fd, undo->path, !undo->dry_run) : 0;
+}
+
+/* fd: of an existing one, is taken over. */
+static int load(const struct common *common, struct undo_file *undo, int fd, const struct wb_undo_device *devices, unsigned count)
+{
+	unsigned flags = undo->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_GROW;
 	struct wb_error err;
-	int status = common_open(common, &undo->file, undo->path, flags | WB_OPEN_EXCLUSIVE);
+	int status = common_adopt(common, &undo->file, undo->path, fd, flags | WB_OPEN_EXCLUSIVE);
 
 	if (status)
 		return status;
@@ -76,11 +85,20 @@ static int begin(const struct common *common, struct undo_file *undo, const stru
 int undo_file_open(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices,
 		   unsigned count)
 {
-	if (!undo->path)
-		return 0;
-	if (!access(undo->path, F_OK))
-		return load(common, undo, undo->dry_run ? WB_OPEN_READ : WB_OPEN_WRITE | WB_OPEN_GROW, devices, count);
+	int fd, status = look(common, undo, &fd);
+
+	if (status || !undo->path)
+		return status;
+	if (fd >= 0)
+		return load(common, undo, fd, devices, count);
 	return undo->dry_run ? output_look(common, undo->path) : begin(common, undo, devices, count);
+}
+
+int undo_file_continue(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices, unsigned count)
+{
+	int fd, status = look(common, undo, &fd);
+
+	return fd < 0 ? status : load(common, undo, fd, devices, count);
 }
 
 int undo_file_wrap(const struct common *common, struct undo_file *undo, struct wb_dev **dev, unsigned device)

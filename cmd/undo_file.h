@@ -15,6 +15,8 @@ struct undo_file {
 /* Creates FILE, or continues it if it was made for the same devices; any other file is refused. 0 or an exit status. */
 int undo_file_open(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices,
 		   unsigned count);
+/* Only if it is there already; else undo->file remains NULL. */
+int undo_file_continue(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices, unsigned count);
 /* From here on *dev records before it writes. */
 int undo_file_wrap(const struct common *common, struct undo_file *undo, struct wb_dev **dev, unsigned device);
 /* Both, for a command that writes to one device only: path names it. */

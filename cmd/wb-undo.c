@@ -11,6 +11,7 @@
 
 #include "common.h"
 #include "guard.h"
+#include "record.h"
 #include "report.h"
 
 struct undo_options {
@@ -33,7 +34,7 @@ static void handle(void *options, int val, const char *argument)
 	undo->dry_run |= val == OPT_DRY_RUN;
 }
 
-static const char *const forces[] = { "changed", "cut", NULL };
+static const char *const forces[] = { "changed", "cut", "owner", NULL };
 
 static const struct command command = {
 	.name = "wb-undo",
@@ -82,8 +83,12 @@ static int load(struct work *work)
 {
 	unsigned flags = work->options->dry_run ? WB_OPEN_READ | WB_OPEN_TRY : WB_OPEN_WRITE | WB_OPEN_EXCLUSIVE | WB_OPEN_GROW;
 	struct wb_error err;
-	int status = common_open(common_of(work), &work->file, work->path, flags);
+	int fd, status = record_open(common_of(work), &fd, work->path, !work->options->dry_run);
 
+	if (!status && fd < 0)
+		status = common_refuse(common_of(work), work->path, "there is no such file");
+	if (!status)
+		status = common_adopt(common_of(work), &work->file, work->path, fd, flags);
 	if (status)
 		return status;
 	if (wb_dev_busy(work->file))
@@ -136,6 +141,15 @@ static void say_devices(const struct work *work)
 	}
 }
 
+/* What stands in a file that others may have written is a name that they chose. */
+static int refuse_unnamed(const struct work *work)
+{
+	if (!common_forced(common_of(work), "owner") || common_of(work)->operand_count - 1 == (int)work->undo.device_count)
+		return 0;
+	return common_refuse(common_of(work), work->path, "with --force=owner nothing is opened but what is named on the command line: "
+			     "name %s, in the order above", work->undo.device_count == 1 ? "the device" : "all devices");
+}
+
 static int refuse_overlap(const struct work *work, unsigned device)
 {
 	char text[WORDS];
@@ -166,6 +180,33 @@ static int open_device(struct work *work, unsigned device)
 	return common_refuse(common_of(work), path, "this device has %" PRIu64 " bytes, and the one that was recorded (%s) had %" PRIu64
 			     ": name the right one", wb_dev_size(work->devs[device]), work->undo.devices[device].name,
 			     work->undo.devices[device].size);
+}
+
+/* What it is, not what it is called. */
+static void say_what_is_there(const struct work *work, unsigned device)
+{
+	struct json_object *record = report_record("identity");
+	struct identity identity;
+	char line[WORDS];
+
+	identify(work->paths[device], &identity);
+	identity_line(&identity, work->paths[device], line, sizeof(line));
+	common_say(common_of(work), "            now: %s", line);
+	report_text(record, "device", work->paths[device]);
+	identity_report(record, &identity);
+	report_emit(record);
+	identity_release(&identity);
+}
+
+static int ask(const struct work *work)
+{
+	char question[WORDS], names[WORDS] = "";
+
+	for (unsigned i = 0; i < work->undo.device_count; i++)
+		append_text(names, sizeof(names), "%s%s", i ? " and " : "", work->paths[i]);
+	snprintf(question, sizeof(question), "Put back what was recorded of %s?", names);
+	return common_ask(common_of(work), work->path, question, "nothing was changed: this would write to the devices above; look "
+			  "at them (-n), then say --yes");
 }
 
 static int nothing_to_do(const struct work *work)
@@ -213,7 +254,7 @@ static void say_result(const struct work *work)
 	const struct wb_undo_result *result = &work->result;
 
 	if (result->changed_sectors)
-		common_say(common_of(work), "changed     %s with neither the recorded nor the written data", count_of(result->changed_sectors, "sector"));
+		common_say(common_of(work), "changed     %s that somebody else has written", count_of(result->changed_sectors, "sector"));
 	if (work->options->dry_run)
 		common_say(common_of(work), "dry run     would put back %s; nothing was changed", count_of(result->sectors, "sector"));
 	else
@@ -251,8 +292,14 @@ static int take_back(struct work *work)
 	say_devices(work);
 	if (!work->undo.count && (!work->undo.cut || work->undo.undone))
 		return nothing_to_do(work);
-	for (unsigned i = 0; i < work->undo.device_count && !status; i++)
+	status = refuse_unnamed(work);
+	for (unsigned i = 0; i < work->undo.device_count && !status; i++) {
 		status = open_device(work, i);
+		if (!status)
+			say_what_is_there(work, i);
+	}
+	if (!status && !work->options->dry_run)
+		status = ask(work);
 	return status ? status : restore(work);
 }
 

@@ -233,8 +233,10 @@ enum wb_open_flags {
 };
 
 /* Opens a block device (past the page cache) or a regular file. A busy one that is opened without
- * WB_OPEN_EXCLUSIVE is reported by wb_dev_busy(). Anything else is refused: WB_EOPEN. */
+ * WB_OPEN_EXCLUSIVE is reported by wb_dev_busy(). Anything else is refused: WB_EOPEN. The name is looked up once. */
 int wb_dev_open(struct wb_dev **dev, const char *path, unsigned flags, struct wb_error *err);
+/* The same of a regular file that the caller has opened. Takes over fd, which is closed with it, and on failure too. */
+int wb_dev_adopt(struct wb_dev **dev, int fd, unsigned flags, struct wb_error *err);
 /* A device over caller-owned memory, which must outlive it. */
 int wb_dev_memory(struct wb_dev **dev, void *bytes, uint64_t size, struct wb_error *err);
 
@@ -299,6 +301,12 @@ unsigned wb_dev_physical_block(const struct wb_dev *dev);
 bool wb_dev_is_block(const struct wb_dev *dev);
 /* Not 0, and of no other device as long as this one is open; of a wrapper that of the device inside. */
 uint64_t wb_dev_number(const struct wb_dev *dev);
+/* The descriptor it was opened with, of a wrapper that of the device inside; it stays the device's. -1: memory. What is to be known
+ * of a device is asked of this, because its name may lead to another one by now. */
+int wb_dev_fd(const struct wb_dev *dev);
+/* Opens once more, with flags of open(2), what a descriptor (O_PATH will do) is of, even if the name path leads elsewhere by now.
+ * The new descriptor, which is the caller's and close-on-exec, or -1 and errno: ESTALE where only the name could be asked. */
+int wb_open_again(int fd, const char *path, int flags);
 bool wb_dev_busy(const struct wb_dev *dev);
 /* Why an image could not be locked: an errno, where its file system has no locks (ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL).
  * Then nobody can tell whether another program uses it. 0: it is locked, or locked by another program, or is a block device. */
@@ -357,6 +365,7 @@ struct wb_undo {
 	uint64_t sequence, durable;     /* records in all; those that have been flushed for certain */
 	uint32_t previous;
 	bool loaded;                    /* and no record was added since */
+	bool half_undone;               /* putting it back was begun, and has not come to its end since */
 	uint64_t last_old;              /* records up to the last one of old bytes */
 	uint64_t notes, note_number, noted; /* end notes: byte of the file, 0: none; of the newest its number, and its records */
 	bool finished;                  /* that note was written at the end of a run */
@@ -389,7 +398,7 @@ int wb_dev_undo(struct wb_dev **dev, struct wb_dev *inner, struct wb_undo *undo,
 struct wb_undo_result {
 	unsigned device;          /* the one a failure is about; device_count: the undo file */
 	uint64_t sectors;         /* in records, every version */
-	uint64_t changed_sectors; /* hold nothing that was recorded or written then, or cannot be read */
+	uint64_t changed_sectors; /* were written by somebody else before or after, or cannot be read */
 	uint64_t written_sectors; /* every version */
 	bool unrecorded_end;      /* a device bears the marker that ends a log, written after the file was begun, and no
 				   * record says what it replaced: */
@@ -404,10 +413,11 @@ enum wb_undo_force {
 };
 
 /* Puts everything back, newest first, and marks the file. devs: one for each of its devices, in order, of the recorded size
- * or larger: WB_EINVAL. Every sector must hold what one of its records found there or what was written then, or nothing is
- * written: WB_ECHANGED. Nor is it if records are missing, or the end of a log was not recorded: WB_ECUT. force (enum
+ * or larger: WB_EINVAL. Every sector must hold what its newest record found there or what was written then, and the records of a
+ * sector must be a chain: each found what was written before it (after a cut, something older in the chain will do). Otherwise
+ * somebody else has written there, and nothing is written: WB_ECHANGED. Nor is it if records are missing, or the end of a log was not recorded: WB_ECUT. force (enum
  * wb_undo_force) overrides these. dry_run only looks, and fails for neither. When it is cut off, the next run does all of it
- * again. Takes up to 80 bytes of memory for each record. */
+ * again. Takes up to 100 bytes of memory for each record. */
 int wb_undo_restore(struct wb_undo *undo, struct wb_dev *const *devs, unsigned force, bool dry_run, uint64_t now,
 		    struct wb_undo_result *result, const struct wb_progress *progress, struct wb_error *err);
 

@@ -22,6 +22,11 @@ unsigned wb_dev_physical_block(const struct wb_dev *dev)
 	return dev->physical > dev->block ? dev->physical : dev->block;
 }
 
+int wb_dev_fd(const struct wb_dev *dev)
+{
+	return dev->fd_or_none - 1;
+}
+
 bool wb_dev_is_block(const struct wb_dev *dev)
 {
 	return dev->is_block;

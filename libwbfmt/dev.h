@@ -30,6 +30,7 @@ struct wb_dev {
 	bool parallel; /* any number of threads may read while one writes; otherwise one thread at a time */
 	dev_t device; /* of the file system, or of the block device itself */
 	ino_t inode;  /* 0 for a block device */
+	int fd_or_none; /* 1 + the descriptor; 0: there is none */
 	const struct wb_pack_info *pack; /* NULL for any other device */
 };
 
@@ -54,6 +55,9 @@ struct wb_threads;
 struct wb_threads *wb_threads_open(void);
 void wb_threads_submit(struct wb_threads *pool, int fd, struct wb_io *io, unsigned n);
 void wb_threads_close(struct wb_threads *pool);
+
+/* Buffers and the blocks of a cache fit a device with logical blocks of so many bytes; WB_EOPEN if not. */
+int wb_check_block(int block, struct wb_error *err);
 
 /* pread or pwrite of all of it: 0 or a negative errno. */
 int wb_transfer(int fd, bool write, void *bytes, uint32_t length, uint64_t offset);

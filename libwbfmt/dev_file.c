@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -306,11 +307,11 @@ static const struct wb_dev_ops file_ops = {
 	.close = file_close,
 };
 
-static int identify(struct file *file, const char *path, mode_t *mode, struct wb_error *err)
+static int identify(struct file *file, int fd, mode_t *mode, struct wb_error *err)
 {
 	struct stat st;
 
-	if (stat(path, &st))
+	if (fstat(fd, &st))
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
 	if (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode))
 		return wb_fail(err, WB_EOPEN, S_ISDIR(st.st_mode) ? EISDIR : EINVAL, WB_NO_OFFSET,
@@ -318,8 +319,40 @@ static int identify(struct file *file, const char *path, mode_t *mode, struct wb
 			       S_ISDIR(st.st_mode) ? "this is a directory" : "this is a special file");
 	*mode = st.st_mode;
 	file->dev.is_block = S_ISBLK(st.st_mode);
-	file->dev.device = st.st_rdev; /* of an image, open_image() sets it */
+	file->dev.device = st.st_rdev; /* of an image, take_image() sets it */
 	return 0;
+}
+
+/* Without /proc the name is followed once more, and must lead to the same. */
+static int open_named(int fd, const char *path, int flags)
+{
+	int other = open(path, flags | O_NONBLOCK | O_CLOEXEC);
+	struct stat one, two;
+
+	if (other < 0 || (!fstat(fd, &one) && !fstat(other, &two) && one.st_dev == two.st_dev && one.st_ino == two.st_ino &&
+			  one.st_rdev == two.st_rdev))
+		return other;
+	close(other);
+	errno = ESTALE;
+	return -1;
+}
+
+int wb_open_again(int fd, const char *path, int flags)
+{
+	char name[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	int other = open(name, flags | O_CLOEXEC);
+
+	return other >= 0 || errno != ENOENT ? other : open_named(fd, path, flags);
+}
+
+int wb_check_block(int block, struct wb_error *err)
+{
+	if (block >= (int)WB_SECTOR && block <= (int)WB_BLOCK && !(block & (block - 1)))
+		return 0;
+	return wb_fail(err, WB_EOPEN, ENOTSUP, WB_NO_OFFSET, "the device has logical blocks of %d bytes, which are not those of "
+		       "a cache or its backing device (512 to %u): copy it to an image file", block, WB_BLOCK);
 }
 
 static bool is_alone(unsigned flags)
@@ -397,14 +430,13 @@ static int lock(struct file *file, unsigned flags, struct wb_error *err)
 }
 
 /* O_EXCL on a block device fails while a file system, dm, md or swap holds it. */
-static int open_block(struct file *file, const char *path, unsigned flags, struct wb_error *err)
+static int open_block(struct file *file, int place, const char *path, unsigned flags, struct wb_error *err)
 {
-	int mode = (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_DIRECT;
-
+	int mode = (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | O_DIRECT;
 	unsigned attempts = 0;
 
 	do
-		file->fd = open(path, flags & WB_OPEN_PEEK ? mode : mode | O_EXCL);
+		file->fd = wb_open_again(place, path, flags & WB_OPEN_PEEK ? mode : mode | O_EXCL);
 	while (file->fd < 0 && errno == EBUSY && is_alone(flags) && wait_for_the_dead(&attempts));
 	if (file->fd < 0 && errno == EBUSY) {
 		if (flags & WB_OPEN_EXCLUSIVE)
@@ -415,7 +447,7 @@ static int open_block(struct file *file, const char *path, unsigned flags, struc
 	if (!(flags & (WB_OPEN_EXCLUSIVE | WB_OPEN_PEEK))) {
 		if (file->fd >= 0)
 			close(file->fd);
-		file->fd = open(path, mode);
+		file->fd = wb_open_again(place, path, mode);
 	}
 	if (file->fd < 0)
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
@@ -427,6 +459,9 @@ static int open_block(struct file *file, const char *path, unsigned flags, struc
 
 	if (ioctl(file->fd, BLKGETSIZE64, &file->dev.size) || ioctl(file->fd, BLKSSZGET, &sector))
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "asking for the size: %s", strerror(errno));
+	ret = wb_check_block(sector, err);
+	if (ret)
+		return ret;
 	file->dev.block = (unsigned)sector;
 	if (!ioctl(file->fd, BLKPBSZGET, &physical) && !ioctl(file->fd, BLKALIGNOFF, &misaligned) && !misaligned)
 		file->dev.physical = physical;
@@ -434,13 +469,12 @@ static int open_block(struct file *file, const char *path, unsigned flags, struc
 	return 0;
 }
 
-static int open_image(struct file *file, const char *path, unsigned flags, struct wb_error *err)
+/* file->fd is a regular file. */
+static int take_image(struct file *file, unsigned flags, struct wb_error *err)
 {
-	int mode = (flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY) | (flags & WB_OPEN_CREATE ? O_CREAT | O_EXCL : 0);
 	struct stat st;
 
-	file->fd = open(path, mode | O_CLOEXEC, 0600); /* what it will hold comes from a device that not everybody may read */
-	if (file->fd < 0 || fstat(file->fd, &st))
+	if (fstat(file->fd, &st))
 		return wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno));
 	int ret = lock(file, flags, err);
 
@@ -456,42 +490,98 @@ static int open_image(struct file *file, const char *path, unsigned flags, struc
 	return 0;
 }
 
-static int open_any(struct file *file, const char *path, unsigned flags, struct wb_error *err)
+/* What it will hold comes from a device that not everybody may read. */
+static int create_image(struct file *file, const char *path, unsigned flags, struct wb_error *err)
+{
+	file->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return file->fd < 0 ? wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno)) : take_image(file, flags, err);
+}
+
+static int open_image(struct file *file, int place, const char *path, unsigned flags, struct wb_error *err)
+{
+	file->fd = wb_open_again(place, path, flags & WB_OPEN_WRITE ? O_RDWR : O_RDONLY);
+	return file->fd < 0 ? wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno)) : take_image(file, flags, err);
+}
+
+/* place: what the name leads to, not opened yet. Opening a FIFO or a tape would do something to it, or wait. */
+static int open_place(struct file *file, int place, const char *path, unsigned flags, struct wb_error *err)
 {
 	mode_t mode = S_IFREG;
-	int ret = flags & WB_OPEN_CREATE ? 0 : identify(file, path, &mode, err);
+	int ret = identify(file, place, &mode, err);
 
 	if (ret)
 		return ret;
 	if (S_ISBLK(mode) && flags & WB_OPEN_GROW)
 		return wb_fail(err, WB_EOPEN, ENOTSUP, WB_NO_OFFSET, "this is a device, and a file is needed");
-	return S_ISBLK(mode) ? open_block(file, path, flags, err) : open_image(file, path, flags, err);
+	return S_ISBLK(mode) ? open_block(file, place, path, flags, err) : open_image(file, place, path, flags, err);
 }
 
-int wb_dev_open(struct wb_dev **dev, const char *path, unsigned flags, struct wb_error *err)
+/* The name is looked up once. */
+static int open_any(struct file *file, const char *path, unsigned flags, struct wb_error *err)
+{
+	if (flags & WB_OPEN_CREATE)
+		return create_image(file, path, flags, err);
+	int place = open(path, O_PATH | O_CLOEXEC);
+	int ret = place < 0 ? wb_fail(err, WB_EOPEN, errno, WB_NO_OFFSET, "%s", strerror(errno)) :
+			      open_place(file, place, path, flags, err);
+
+	if (place >= 0)
+		close(place);
+	return ret;
+}
+
+static struct file *file_new(unsigned flags, struct wb_error *err)
 {
 	struct file *file = calloc(1, sizeof(*file));
-	int ret;
 
-	if (!file)
-		return wb_no_memory(err, "a device");
+	if (!file) {
+		wb_no_memory(err, "a device");
+		return NULL;
+	}
 	file->dev.ops = &file_ops;
 	file->dev.number = (uintptr_t)file;
 	file->dev.parallel = true;
 	file->fd = -1;
 	file->no_uring = flags & WB_OPEN_THREADS;
 	pthread_mutex_init(&file->lock, NULL);
-	ret = open_any(file, path, flags, err);
-	if (ret) {
-		file_close(&file->dev);
-		return ret;
-	}
-	if (flags & WB_OPEN_PACK && !file->dev.is_block && wb_is_pack(&file->dev)) {
+	return file;
+}
+
+/* ret: how opening it went. A pack is served as what it describes, if it may be. */
+static int finish_open(struct wb_dev **dev, struct file *file, unsigned flags, int ret, struct wb_error *err)
+{
+	bool is_pack = !ret && flags & WB_OPEN_PACK && !file->dev.is_block && wb_is_pack(&file->dev);
+
+	file->dev.fd_or_none = file->fd + 1;
+	if (is_pack)
 		ret = wb_dev_pack(dev, &file->dev, err);
-		if (ret)
-			file_close(&file->dev);
-		return ret;
+	if (ret)
+		file_close(&file->dev);
+	else if (!is_pack)
+		*dev = &file->dev;
+	return ret;
+}
+
+int wb_dev_open(struct wb_dev **dev, const char *path, unsigned flags, struct wb_error *err)
+{
+	struct file *file = file_new(flags, err);
+
+	return file ? finish_open(dev, file, flags, open_any(file, path, flags, err), err) : -WB_ENOMEM;
+}
+
+int wb_dev_adopt(struct wb_dev **dev, int fd, unsigned flags, struct wb_error *err)
+{
+	struct file *file = file_new(flags, err);
+	mode_t mode = 0;
+
+	if (!file) {
+		close(fd);
+		return -WB_ENOMEM;
 	}
-	*dev = &file->dev;
-	return 0;
+	file->fd = fd;
+	int ret = identify(file, fd, &mode, err);
+
+	if (!ret && !S_ISREG(mode))
+		ret = wb_fail(err, WB_EOPEN, ENOTSUP, WB_NO_OFFSET, "this is a device, and a file is needed");
+	return finish_open(dev, file, flags, ret ? ret : take_image(file, flags, err), err);
 }

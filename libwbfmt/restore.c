@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Puts back what an undo file recorded, newest first, after a look at every sector: what somebody has
- * changed since is not overwritten. Being cut off in it does no harm, the next run does it all again.
+ * Puts back what an undo file recorded, newest first, after a look at every sector: what somebody has changed since, or
+ * between two of its records, is not overwritten. Being cut off in it does no harm, the next run does it all again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,13 +12,25 @@
 
 #define SECTORS_MAX (WB_UNDO_MAX / WB_SECTOR)
 
-/* Sectors of a device, side by side, that the records looked at so far speak of: whether each holds what one of these
- * records found there or what was written then. */
+#define CONTENTS 8u /* that are kept of a sector */
+
+/* What the records of a sector say together, from the oldest on. */
+struct history {
+	bool recorded, unreadable;
+	bool broken;             /* a record did not find what was written before: somebody else has written in between */
+	bool newest_fits, fits;  /* the sector holds what the newest, what any of them found there or was written then */
+	unsigned contents;
+	uint32_t sums[CONTENTS]; /* of the last ones it had */
+	uint32_t written;        /* sum of what was written last */
+	uint64_t run, gap;       /* of the newest record */
+};
+
+/* Sectors of a device, side by side, and the records that are about some of them. */
 struct window {
 	uint32_t device;
-	uint32_t sectors;
-	uint64_t offset;
-	bool known[SECTORS_MAX];
+	uint64_t begin, end;  /* bytes of the device */
+	size_t first, last;   /* records[first] ... records[last - 1], by offset, and others too */
+	struct history sectors[SECTORS_MAX];
 };
 
 struct restorer {
@@ -28,7 +40,8 @@ struct restorer {
 	struct wb_undo_record *records; /* undo->count of them */
 	uint64_t bytes;                 /* that they speak of */
 	uint8_t *payload, *now;         /* of the current record: as recorded, as the device holds it */
-	struct window window;
+	struct wb_undo_record **members; /* of the window, oldest first; room for all */
+	struct window *window;
 	uint32_t changed_device;        /* of the first changed sector */
 	uint64_t changed_offset;
 };
@@ -40,6 +53,13 @@ static int by_offset(const void *one, const void *other)
 	if (a->device != b->device)
 		return a->device < b->device ? -1 : 1;
 	return a->offset < b->offset ? -1 : a->offset > b->offset;
+}
+
+static int oldest_first(const void *one, const void *other)
+{
+	const struct wb_undo_record *const *a = one, *const *b = other;
+
+	return (*a)->at < (*b)->at ? -1 : (*a)->at > (*b)->at;
 }
 
 static int newest_first(const void *one, const void *other)
@@ -60,60 +80,149 @@ static void count_changed(struct restorer *restorer, uint64_t offset)
 {
 	if (restorer->result->changed_sectors++)
 		return;
-	restorer->changed_device = restorer->window.device;
+	restorer->changed_device = restorer->window->device;
 	restorer->changed_offset = offset;
 }
 
-/* No record that is still to come, in order of offsets, begins before this place: judges the sectors before it. */
-static void move_window(struct restorer *restorer, uint32_t device, uint64_t offset)
+static uint64_t end_of(const struct wb_undo_record *record)
 {
-	struct window *window = &restorer->window;
-	uint32_t done = window->sectors;
-
-	if (device == window->device)
-		done = (uint32_t)wb_min(done, (offset - window->offset) / WB_SECTOR);
-	for (uint32_t i = 0; i < done; i++)
-		if (!window->known[i])
-			count_changed(restorer, window->offset + (uint64_t)i * WB_SECTOR);
-	window->sectors -= done;
-	memmove(window->known, window->known + done, window->sectors * sizeof(window->known[0]));
-	window->device = device;
-	window->offset = offset;
+	return record->offset + record->length;
 }
 
-static void widen_window(struct window *window, uint32_t sectors)
+/* Moves on to the recorded sectors that come next, as many as fit; ends between two records if it can. False: there are none. */
+static bool next_window(struct restorer *restorer)
 {
-	for (; window->sectors < sectors; window->sectors++)
-		window->known[window->sectors] = false;
-}
+	const struct wb_undo_record *records = restorer->records;
+	struct window *window = restorer->window;
+	size_t count = (size_t)restorer->undo->count, first = window->first;
 
-/* The device holds the sector as it was found or as it was written. whole: restorer->now has been read. */
-static bool holds_old_or_new(struct restorer *restorer, const struct wb_undo_record *record, uint32_t sector, bool whole)
-{
-	size_t at = (size_t)sector * WB_SECTOR;
-	const uint8_t *sums = restorer->payload + record->length;
-
-	if (!whole && wb_dev_read(restorer->devs[record->device], record->offset + at, restorer->now + at, WB_SECTOR, NULL))
+	while (first < count && (records[first].device < window->device ||
+				 (records[first].device == window->device && end_of(&records[first]) <= window->end)))
+		first++;
+	if (first == count)
 		return false;
-	return !memcmp(restorer->now + at, restorer->payload + at, WB_SECTOR) ||
-	       wb_undo_sum(restorer->now + at, WB_SECTOR) == wb_get_le(sums + sector * WB_UNDO_SUM, WB_UNDO_SUM);
+	uint64_t begin = records[first].offset;
+
+	if (records[first].device == window->device)
+		begin = wb_max(begin, window->end);
+	uint64_t end = begin, reach = begin + WB_UNDO_MAX;
+	size_t last = first;
+
+	for (; last < count && records[last].device == records[first].device && records[last].offset < reach; last++) {
+		if (end > begin && records[last].offset >= end && end_of(&records[last]) > reach)
+			break;
+		end = wb_max(end, wb_min(end_of(&records[last]), reach));
+	}
+	window->device = records[first].device;
+	window->begin = begin;
+	window->end = end;
+	window->first = first;
+	window->last = last;
+	return true;
+}
+
+/* What the device holds now. */
+static void read_window(struct restorer *restorer)
+{
+	struct window *window = restorer->window;
+	struct wb_dev *dev = restorer->devs[window->device];
+	bool whole = !wb_dev_read(dev, window->begin, restorer->now, (uint32_t)(window->end - window->begin), NULL);
+
+	memset(window->sectors, 0, sizeof(window->sectors));
+	for (uint64_t at = window->begin; at < window->end && !whole; at += WB_SECTOR)
+		window->sectors[(at - window->begin) / WB_SECTOR].unreadable =
+			wb_dev_read(dev, at, restorer->now + (at - window->begin), WB_SECTOR, NULL);
+}
+
+static bool had(const struct history *history, uint32_t sum)
+{
+	for (unsigned i = 0; i < wb_min(history->contents, CONTENTS); i++)
+		if (history->sums[i] == sum)
+			return true;
+	return false;
+}
+
+static void remember(struct history *history, uint32_t sum)
+{
+	if (!had(history, sum))
+		history->sums[history->contents++ % CONTENTS] = sum;
+}
+
+/* Whether a record may find this after the one before it. A run that goes on after a cut finds what the cut has left. */
+static bool follows(const struct history *history, const struct wb_undo_record *record, uint32_t old)
+{
+	return !history->recorded || old == history->written || record->gap != history->gap ||
+	       (record->run != history->run && had(history, old));
+}
+
+/* old and now: the bytes of the sector; written: the sum of what was written over it. */
+static void take_record(struct history *history, const struct wb_undo_record *record, const uint8_t *old, uint32_t written,
+			const uint8_t *now)
+{
+	uint32_t old_sum = wb_undo_sum(old, WB_SECTOR);
+
+	history->broken |= !follows(history, record, old_sum);
+	history->newest_fits = !history->unreadable &&
+			       (!memcmp(now, old, WB_SECTOR) || wb_undo_sum(now, WB_SECTOR) == written);
+	history->fits |= history->newest_fits;
+	history->recorded = true;
+	history->written = written;
+	history->run = record->run;
+	history->gap = record->gap;
+	remember(history, old_sum);
+	remember(history, written);
 }
 
 static int look_at(struct restorer *restorer, const struct wb_undo_record *record, struct wb_error *err)
 {
-	uint32_t sectors = record->length / WB_SECTOR;
+	struct window *window = restorer->window;
+	uint64_t begin = wb_max(record->offset, window->begin), end = wb_min(end_of(record), window->end);
 	int ret = read_payload(restorer, record, err);
 
-	if (ret)
-		return ret;
-	bool whole = !wb_dev_read(restorer->devs[record->device], record->offset, restorer->now, record->length, NULL);
+	for (uint64_t at = begin; at < end && !ret; at += WB_SECTOR) {
+		uint64_t sector = (at - record->offset) / WB_SECTOR;
 
-	move_window(restorer, record->device, record->offset);
-	widen_window(&restorer->window, sectors);
-	for (uint32_t i = 0; i < sectors; i++)
-		restorer->window.known[i] |= holds_old_or_new(restorer, record, i, whole);
-	restorer->result->sectors += sectors;
-	return 0;
+		take_record(&window->sectors[(at - window->begin) / WB_SECTOR], record, restorer->payload + sector * WB_SECTOR,
+			    (uint32_t)wb_get_le(restorer->payload + record->length + sector * WB_UNDO_SUM, WB_UNDO_SUM),
+			    restorer->now + (at - window->begin));
+	}
+	return ret;
+}
+
+/* After a cut, of a command or of putting back, a sector may hold anything it held since. */
+static void judge_window(struct restorer *restorer)
+{
+	const struct window *window = restorer->window;
+	bool any = restorer->undo->interrupted || restorer->undo->half_undone;
+
+	for (uint64_t at = window->begin; at < window->end; at += WB_SECTOR) {
+		const struct history *history = &window->sectors[(at - window->begin) / WB_SECTOR];
+
+		if (history->recorded && (history->broken || !(any ? history->fits : history->newest_fits)))
+			count_changed(restorer, at);
+	}
+}
+
+static int look_at_window(struct restorer *restorer, const struct wb_progress *progress, uint64_t *done, struct wb_error *err)
+{
+	const struct window *window = restorer->window;
+	size_t count = 0;
+	int ret = 0;
+
+	for (size_t i = window->first; i < window->last; i++)
+		if (end_of(&restorer->records[i]) > window->begin)
+			restorer->members[count++] = &restorer->records[i];
+	qsort(restorer->members, count, sizeof(restorer->members[0]), oldest_first);
+	read_window(restorer);
+	for (size_t i = 0; i < count && !ret; i++) {
+		ret = wb_poll(progress, "looking at what is there now", wb_min(*done, restorer->bytes), restorer->bytes, err);
+		if (!ret)
+			ret = look_at(restorer, restorer->members[i], err);
+		*done += restorer->members[i]->length;
+	}
+	if (!ret)
+		judge_window(restorer);
+	return ret;
 }
 
 /* Whether a record covers sector 0 of the cache on that device. */
@@ -166,24 +275,19 @@ static int refuse_cut(struct restorer *restorer, unsigned force, struct wb_error
 static int look_at_all(struct restorer *restorer, unsigned force, const struct wb_progress *progress, struct wb_error *err)
 {
 	struct wb_undo_result *result = restorer->result;
-	size_t count = (size_t)restorer->undo->count;
 	uint64_t done = 0;
 	int ret = 0;
 
-	qsort(restorer->records, count, sizeof(*restorer->records), by_offset);
-	for (size_t i = 0; i < count && !ret; i++) {
-		ret = wb_poll(progress, "looking at what is there now", done, restorer->bytes, err);
-		if (!ret)
-			ret = look_at(restorer, &restorer->records[i], err);
-		done += restorer->records[i].length;
-	}
-	move_window(restorer, restorer->undo->device_count, 0);
+	qsort(restorer->records, (size_t)restorer->undo->count, sizeof(*restorer->records), by_offset);
+	result->sectors = restorer->bytes / WB_SECTOR;
+	while (!ret && next_window(restorer))
+		ret = look_at_window(restorer, progress, &done, err);
 	if (ret || !result->changed_sectors || force & WB_UNDO_CHANGED)
 		return ret;
 	result->device = restorer->changed_device;
 	return wb_fail(err, WB_ECHANGED, 0, restorer->changed_offset,
-		       "%llu sector%s neither the recorded nor the written data", (unsigned long long)result->changed_sectors,
-		       result->changed_sectors == 1 ? " holds" : "s hold");
+		       "%llu sector%s written by somebody else, after this or between two runs of it", (unsigned long long)result->changed_sectors,
+		       result->changed_sectors == 1 ? " was" : "s were");
 }
 
 static int put_back(struct restorer *restorer, const struct wb_undo_record *record, struct wb_error *err)
@@ -238,12 +342,15 @@ static int collect_records(struct restorer *restorer, struct wb_error *err)
 {
 	const struct wb_undo *undo = restorer->undo;
 	uint64_t at = undo->begin;
+	uint64_t runs = 0, gaps = 0;
 	int more = 1;
 
 	restorer->result->device = undo->device_count;
 	for (size_t i = 0; i < undo->count && more == 1; i++) {
 		more = wb_undo_next(undo, &at, &restorer->records[i], err);
 		restorer->bytes += restorer->records[i].length;
+		restorer->records[i].run = runs += restorer->records[i].after_flush;
+		restorer->records[i].gap = gaps += restorer->records[i].after_gap;
 	}
 	return more < 0 ? more : 0;
 }
@@ -254,17 +361,22 @@ static int restorer_open(struct restorer *restorer, struct wb_error *err)
 
 	if (restorer->undo->count < SIZE_MAX / sizeof(*restorer->records))
 		restorer->records = calloc((size_t)restorer->undo->count + 1, sizeof(*restorer->records));
+	if (restorer->records)
+		restorer->members = calloc((size_t)restorer->undo->count + 1, sizeof(struct wb_undo_record *));
+	restorer->window = calloc(1, sizeof(*restorer->window));
 	if (!posix_memalign(&now, WB_BLOCK, WB_UNDO_MAX))
 		restorer->now = now;
 	if (!posix_memalign(&payload, WB_BLOCK, WB_UNDO_PAYLOAD))
 		restorer->payload = payload;
-	return restorer->records && restorer->now && restorer->payload ? 0 : wb_no_memory(err, "the records of the undo file");
+	return restorer->members && restorer->window && restorer->now && restorer->payload ? 0 : wb_no_memory(err, "the records of the undo file");
 }
 
 static void restorer_close(struct restorer *restorer)
 {
 	free(restorer->payload);
 	free(restorer->now);
+	free(restorer->window);
+	free(restorer->members);
 	free(restorer->records);
 }
 

@@ -56,8 +56,10 @@ static void advance(struct wb_undo *undo, const struct header *header)
 		undo->sectors[header->record.device] += header->record.length / WB_SECTOR;
 	}
 	undo->begun += header->kind == KIND_BEGUN;
+	undo->half_undone |= header->kind == KIND_BEGUN;
 	if (header->kind == KIND_UNDONE) {
 		undo->undone = header->record.offset;
+		undo->half_undone = false;
 		undo->begin = undo->end;
 		undo->count = 0;
 		memset(undo->sectors, 0, sizeof(undo->sectors));
@@ -716,7 +718,7 @@ static uint64_t after_gap(const struct wb_undo *undo, uint64_t at)
 
 int wb_undo_next(const struct wb_undo *undo, uint64_t *at, struct wb_undo_record *record, struct wb_error *err)
 {
-	bool after_flush = false;
+	bool after_flush = false, gap = false;
 
 	while (*at < undo->end) {
 		struct header header;
@@ -726,12 +728,14 @@ int wb_undo_next(const struct wb_undo *undo, uint64_t *at, struct wb_undo_record
 		if (ret != 1)
 			return ret ? ret : wb_fail(err, WB_EINVAL, 0, *at, "the undo file has changed here");
 		after_flush |= begin != *at;
+		gap |= begin != *at;
 		*at = begin + RECORD_HEADER + header.record.stored;
 		*record = header.record;
 		record->after_flush = after_flush;
+		record->after_gap = gap;
 		if (header.kind == KIND_OLD)
 			return 1;
-		after_flush |= header.kind == KIND_NOTE;
+		after_flush |= header.kind == KIND_NOTE || header.kind == KIND_BEGUN;
 	}
 	return 0;
 }

@@ -17,7 +17,9 @@ struct wb_undo_record {
 	uint32_t stored; /* bytes of its compressed payload */
 	uint32_t sum;    /* of that payload */
 	uint32_t device; /* index */
-	bool after_flush; /* between what the record before this one is about and this a device was flushed */
+	bool after_flush; /* between what the record before this one is about and this a device was flushed, or a run began */
+	bool after_gap;   /* records before this one are missing */
+	uint64_t run, gap; /* how many such places there are before it: restore.c counts them */
 };
 
 uint32_t wb_undo_sum(const uint8_t *bytes, size_t size);

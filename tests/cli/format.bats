@@ -645,13 +645,13 @@ interrupted() {
 	expect 0 wb-format -y --force=dirty --undo=undo cache.img
 	[[ $output == *"undo   wb-undo undo"* ]]
 	expect 0 wb-check cache.img
-	expect 0 wb-undo undo
+	expect 0 wb-undo -y undo
 	cmp cache.img cache.orig
 	expect 0 wb-format -y --reset --force=dirty --undo=undo cache.img
-	expect 0 wb-undo undo
+	expect 0 wb-undo -y undo
 	cmp cache.img cache.orig
 	expect 0 wb-format -y --type=v0 --force=dirty --undo=another cache.img
-	expect 0 wb-undo another
+	expect 0 wb-undo -y another
 	cmp cache.img cache.orig
 }
 

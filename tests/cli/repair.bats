@@ -240,7 +240,7 @@ flushes_to() {
 		expect 1 wb-check --repair -y --find-bitflip --undo=undo cache.img
 		[[ $output == *"undo        wb-undo undo"* ]]
 		! cmp -s cache.img cache.orig
-		expect 0 wb-undo undo
+		expect 0 wb-undo -y undo
 		cmp cache.img cache.orig
 	done
 }

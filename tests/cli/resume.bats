@@ -163,12 +163,12 @@ polls_to_half() {
 	pair v2/partial
 	expect 0 wb-flush-dirty -q -y --undo=undo --state=state cache.img backing.img
 	want=$(sum backing.img)
-	expect 0 wb-undo -q undo
+	expect 0 wb-undo -y -q undo
 	expect 0 wb-flush-dirty --json -y --undo=undo --state=state cache.img backing.img
 	[[ $stderr == *"not believed"* ]]
 	field_is .written_sectors 3497
 	[ "$(sum backing.img)" = "$want" ]
-	expect 0 wb-undo -q undo
+	expect 0 wb-undo -y -q undo
 	cmp backing.img backing.orig
 	cmp cache.img cache.orig
 }
@@ -182,7 +182,7 @@ polls_to_half() {
 	expect 8 wb-flush-dirty -y --undo=another --state=state cache.img backing.img
 	[ "$(sum backing.img)" = "$before" ]
 	expect 0 wb-flush-dirty -y --undo=undo --state=state cache.img backing.img
-	expect 0 wb-undo undo
+	expect 0 wb-undo -y undo
 	cmp backing.img backing.orig
 	cmp cache.img cache.orig
 }
@@ -292,10 +292,10 @@ headers-digest outside-digest options cut corrected-ids undo-id undone unreadabl
 	expect 0 wb-flush-dirty -q -y --keep --undo=undo --state=state cache.img backing.img
 	cp backing.img flushed.img
 	for left in 0 1 2 3 4 5; do
-		WB_TEST_POWER=$left:1:1 expect 8 tests-build wb-undo undo
+		WB_TEST_POWER=$left:1:1 expect 8 tests-build wb-undo -y undo
 		expect 0 wb-flush-dirty -q -y --keep --undo=undo --state=state cache.img backing.img
 		cmp backing.img flushed.img
-		expect 0 wb-undo -q undo
+		expect 0 wb-undo -y -q undo
 		cmp backing.img backing.orig
 		expect 0 wb-flush-dirty -q -y --keep --undo=undo --state=state cache.img backing.img
 	done

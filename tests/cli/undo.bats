@@ -13,15 +13,15 @@ as_before() {
 	! as_before || false
 	command=$(sed -n 's/^undo  *//p' <<<"$output")
 	[ "$command" = "wb-undo 'an undo.file'" ]
-	expect 0 bash -c "$command"
+	expect 0 bash -c "$command -y"
 	as_before
 }
 
 @test "a second wb-undo has nothing to do" {
 	pair v2/partial
 	expect 0 wb-flush-dirty -q -y --undo=undo cache.img backing.img
-	expect 0 wb-undo undo
-	expect 0 wb-undo --json -v undo
+	expect 0 wb-undo -y undo
+	expect 0 wb-undo -y --json -v undo
 	field_is .written_sectors 0
 	[[ $stderr == *"nothing to do"* ]]
 	as_before
@@ -31,10 +31,10 @@ as_before() {
 	pair v2/partial
 	expect 0 wb-flush-dirty -q -y --undo=undo cache.img backing.img
 	want=$(sum backing.img)
-	expect 0 wb-undo -q undo
+	expect 0 wb-undo -y -q undo
 	expect 0 wb-flush-dirty -q -y --undo=undo cache.img backing.img
 	[ "$(sum backing.img)" = "$want" ]
-	expect 0 wb-undo -q undo
+	expect 0 wb-undo -y -q undo
 	as_before
 }
 
@@ -56,9 +56,9 @@ $PWD/backing.img" ]
 	expect 0 wb-flush-dirty -q -y --undo=undo cache.img backing.img
 	mv cache.img a
 	mv backing.img b
-	expect 8 wb-undo undo
-	expect 8 wb-undo undo a
-	expect 0 wb-undo undo a b
+	expect 8 wb-undo -y undo
+	expect 8 wb-undo -y undo a
+	expect 0 wb-undo -y undo a b
 	mv a cache.img
 	mv b backing.img
 	as_before
@@ -68,7 +68,7 @@ $PWD/backing.img" ]
 	pair v2/partial
 	expect 0 wb-flush-dirty -q -y --undo=undo cache.img backing.img
 	before=$(sha256sum cache.img backing.img)
-	expect 8 wb-undo undo backing.img cache.img
+	expect 8 wb-undo -y undo backing.img cache.img
 	[[ $stderr == *"33554432"* && $output == *"device 1    backing.img: 1 sector recorded, of a device of "* ]]
 	expect 16 wb-undo undo cache.img backing.img backing.orig
 	[ "$(sha256sum cache.img backing.img)" = "$before" ]
@@ -82,10 +82,10 @@ $PWD/backing.img" ]
 	printf changed | dd of=backing.img bs=512 seek="$at" conv=notrunc status=none
 	before=$(sha256sum cache.img backing.img undo)
 	expect 8 wb-undo -n undo
-	expect 8 wb-undo undo
+	expect 8 wb-undo -y undo
 	[[ $stderr == *"backing.img: at byte $((at * 512))"*"--force=changed"* ]]
 	[ "$(sha256sum cache.img backing.img undo)" = "$before" ]
-	expect 0 wb-undo --force=changed undo
+	expect 0 wb-undo -y --force=changed undo
 	as_before
 }
 
@@ -95,7 +95,7 @@ $PWD/backing.img" ]
 	expect 0 wb-dump --json --metablocks cache.orig
 	last=$(jq -s 'map(select(.type == "metablock").sector) | max' <<<"$output")
 	printf mine | dd of=backing.img bs=512 seek=$((last + 8)) conv=notrunc status=none
-	expect 0 wb-undo undo
+	expect 0 wb-undo -y undo
 	[ "$(dd if=backing.img bs=512 skip=$((last + 8)) count=1 status=none | head -c 4)" = mine ]
 }
 
@@ -138,27 +138,28 @@ $PWD/backing.img" ]
 	before=$(sha256sum cache.img backing.img)
 	printf '\xff' | dd of=undo bs=1 seek=1700 conv=notrunc status=none
 	expect 8 wb-undo -n undo
-	expect 8 wb-undo --json undo
+	expect 8 wb-undo -y --json undo
 	[[ $stderr == *"undo: the undo file is incomplete: records are missing from byte "*"--force=cut"* ]]
 	[ "$(field '[.incomplete, .missing_records, .written_sectors] | tostring')" = '[true,1,0]' ]
 	expect 8 wb-flush-dirty -y --force=ended --undo=undo cache.img backing.img
 	[[ $stderr == *"records are missing from byte "*"give --undo a new name"* ]]
 	head -c "$(($(stat -c %s whole) / 2))" whole >undo
-	expect 8 wb-undo undo
+	expect 8 wb-undo -y undo
 	[[ $stderr == *"incomplete"*"and the log was ended after them"* ]]
 	[ "$(sha256sum cache.img backing.img)" = "$before" ]
 	cp cache.img cache.ended
-	expect 0 wb-undo --force=cut undo
+	expect 0 wb-undo -y --force=cut undo
 	[[ $output == *" with old data are left"*"what was not recorded, or is missing, stays as it is"* ]]
 	cmp cache.img cache.ended
 	before=$(sha256sum cache.img backing.img)
 	cp whole undo
 	printf '\xff' | dd of=undo bs=1 seek=40 conv=notrunc status=none
-	expect 8 wb-undo undo
+	expect 8 wb-undo -y undo
 	[ "$(sha256sum cache.img backing.img)" = "$before" ]
 	head -c 20 whole >undo
-	expect 8 wb-undo undo
-	expect 8 wb-undo cache.img
+	expect 8 wb-undo -y undo
+	chmod 600 cache.img
+	expect 8 wb-undo -y cache.img
 	[[ $stderr == *"no undo file"* ]]
 }
 
@@ -168,10 +169,10 @@ $PWD/backing.img" ]
 	before=$(sha256sum cache.img backing.img)
 	exec 9<backing.img
 	flock -x 9
-	expect 8 wb-undo undo
+	expect 8 wb-undo -y undo
 	[ "$(sha256sum cache.img backing.img)" = "$before" ]
 	exec 9<&-
-	expect 0 wb-undo undo
+	expect 0 wb-undo -y undo
 	as_before
 }
 
@@ -210,7 +211,7 @@ small_place() {
 	[[ $stderr == *"small/undo: "*"No space left on device"* ]]
 	cmp cache.img cache.orig
 	cp small/undo .
-	expect 0 wb-undo undo
+	expect 0 wb-undo -y undo
 	as_before
 }
 

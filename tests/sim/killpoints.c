@@ -740,7 +740,7 @@ static void apply_rule(const struct state *state)
 
 /* ---- what must be possible from there ---- */
 
-static const struct command undo = { .words = { "wb-undo", "-q", "undo" } };
+static const struct command undo = { .words = { "wb-undo", "-q", "-y", "undo" } };
 
 static void undo_now(void)
 {

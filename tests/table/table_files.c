@@ -88,6 +88,106 @@ static void files_that_commands_make_are_for_their_owner_alone(void **state)
 	}
 }
 
+/* Ways to make a file F one that somebody else may have written, or could read. */
+static const struct stranger {
+	const char *how, *says;
+	bool forcible, as_root;
+} strangers[] = {
+	{ "chmod 604 F", "is open to others", true, false },	{ "chmod 640 F", "is open to others", true, false },
+	{ "chmod 622 F", "is open to others", true, false },	{ "ln F second", "has 2 names", true, false },
+	{ "mv F second && ln -s second F", "symbolic link", false, false },
+	{ "rm F && mkfifo -m 600 F", "is a FIFO", false, false },
+	{ "chown 65534:65534 F", "belongs to user 65534", true, true },
+};
+
+static const char *of_file(const char *how, const char *file)
+{
+	static char command[256];
+	size_t length = 0;
+
+	for (; *how && length + strlen(file) < sizeof(command); how++)
+		length += (size_t)sprintf(command + length, *how == 'F' ? "%s" : "%.1s", *how == 'F' ? file : how);
+	return command;
+}
+
+static void begin_with_a_strange(const char *file, const struct stranger *stranger)
+{
+	make_cache("v2-simple");
+	expect(0, "wb-flush-dirty -q -y --keep --policy=salvage --undo=undo --state=state cache.img backing.img");
+	copy("cache.img", "cache.before");
+	copy("backing.img", "backing.before");
+	shell("set -e; cp %s whole; %s", file, of_file(stranger->how, file));
+}
+
+static void end_with_a_strange(const char *file)
+{
+	assert_true(same("cache.img", "cache.before") && same("backing.img", "backing.before"));
+	shell("[ -p %s ] || cmp %s whole; rm -f second undo state", file, file);
+}
+
+static void what_others_may_have_recorded_is_neither_believed_nor_continued(void **state)
+{
+	static const struct { const char *file, *command; } rows[] = {
+		{ "undo", "wb-undo -y undo" },
+		{ "undo", "wb-undo -n undo" },
+		{ "undo", "wb-flush-dirty -y --keep --undo=undo cache.img backing.img" },
+		{ "undo", "wb-flush-dirty -n --undo=undo cache.img backing.img" },
+		{ "undo", "wb-format -y --force=dirty --undo=undo cache.img" },
+		{ "state", "wb-flush-dirty -y --keep --policy=salvage --undo=undo --state=state cache.img backing.img" },
+		{ "state", "wb-flush-dirty -n --policy=salvage --undo=undo --state=state cache.img backing.img" },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++)
+		for (unsigned j = 0; j < sizeof(rows) / sizeof(rows[0]) && (!strangers[i].as_root || !geteuid()); j++) {
+			begin_with_a_strange(rows[j].file, &strangers[i]);
+			expect(8, "%s", rows[j].command);
+			if (!has(words, strangers[i].says))
+				fail_msg("%s; %s: %s", strangers[i].how, rows[j].command, words);
+			end_with_a_strange(rows[j].file);
+		}
+}
+
+/* The names in such a file are those that its writer chose. */
+static void under_force_owner_nothing_is_written_but_to_what_is_named(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++) {
+		if (strangers[i].as_root && geteuid())
+			continue;
+		begin_with_a_strange("undo", &strangers[i]);
+		expect(8, "wb-undo -y --force=owner undo");
+		expect(8, "wb-undo -n --force=owner undo");
+		assert_true(!strangers[i].forcible || (has(words, "name all devices") && has(out, "/backing.img: ")));
+		expect(8, "wb-undo -y --force=owner undo cache.img");
+		expect(strangers[i].forcible ? 0 : 8, "wb-undo -n --force=owner undo cache.img backing.img");
+		end_with_a_strange("undo");
+	}
+	begin_with_a_strange("undo", &strangers[0]);
+	expect(0, "wb-undo -y --force=owner undo cache.img backing.img");
+	make_cache("v2-simple");
+	copy("backing.img", "original.img");
+	assert_false(same("backing.before", "original.img"));
+}
+
+static void wb_undo_shows_what_each_device_is_and_asks(void **state)
+{
+	(void)state;
+	make_cache_of("generation v2\nslots 4\nbacking 16384\nsegment 1\nblock 12000 ff\n");
+	shell("truncate -s 8M fs.img && mkfs.ext2 -q -F -L 'my data' fs.img");
+	copy("fs.img", "backing.img");
+	expect(0, "wb-flush-dirty -q -y --force=pair --undo=undo cache.img backing.img");
+	copy("backing.img", "backing.before");
+	expect(8, "wb-undo undo");
+	if (!has(words, "--yes") || !has(out, "/backing.img, 8.0 MiB, ext2 \"my data\" UUID "))
+		fail_msg("%s%s", out, words);
+	assert_true(same("backing.img", "backing.before"));
+	expect(0, "wb-undo -n undo");
+	expect(0, "wb-undo -y --json undo");
+	assert_string_equal(value(record("identity"), "label"), "my data");
+	assert_true(same("backing.img", "fs.img"));
+}
+
 static void json_alone_is_json_alone_with_verdict_next_step_and_devices(void **state)
 {
 	static const char *const commands[] = { "wb-check", "wb-flush-dirty -n", "wb-dump" };
@@ -406,6 +506,9 @@ int main(void)
 		table_test(fifos_and_devices_are_refused_as_files_and_not_waited_for),
 		table_test(file_that_appears_in_the_meantime_is_not_overwritten),
 		table_test(files_that_commands_make_are_for_their_owner_alone),
+		table_test(what_others_may_have_recorded_is_neither_believed_nor_continued),
+		table_test(under_force_owner_nothing_is_written_but_to_what_is_named),
+		table_test(wb_undo_shows_what_each_device_is_and_asks),
 		table_test(json_alone_is_json_alone_with_verdict_next_step_and_devices),
 		table_test(options_that_mean_nothing_are_not_offered_and_the_nearest_is_named),
 		table_test(repair_n_says_what_would_be_changed_and_exits_like_the_repair),

@@ -117,7 +117,7 @@ static void kept(void)
 static void taken_back(void)
 {
 	flushed();
-	expect(0, "wb-undo undo");
+	expect(0, "wb-undo -y undo");
 }
 
 static void flushed_and_shared(void)
@@ -215,8 +215,8 @@ static const struct row {
 	{ 8, "v2-wrapped", shared_cache, "wb-format --force=dirty cache.img", "wb-format: cache.img: " },
 	{ 8, "v2-wrapped", shared_cache, "wb-format --reset --force=dirty cache.img", "wb-format: cache.img: " },
 	{ 8, "v2-torn-head", shared_cache, "wb-check --repair cache.img", "wb-check: cache.img: " },
-	{ 8, "v2-wrapped", flushed_and_shared, "wb-undo undo", "/backing.img: " },
-	{ 8, "v2-wrapped", flushed_and_undo_file_shared, "wb-undo undo", "wb-undo: undo: " },
+	{ 8, "v2-wrapped", flushed_and_shared, "wb-undo -y undo", "/backing.img: " },
+	{ 8, "v2-wrapped", flushed_and_undo_file_shared, "wb-undo -y undo", "wb-undo: undo: " },
 	{ 0, "v2-wrapped", shared_cache, "wb-check cache.img", NULL },
 	/* a state of a run that was taken back */
 	{ 5, "v2-rotten-two-bits", salvaged_and_taken_back, "wb-flush-dirty --policy=salvage --state=state --undo=undo cache.img backing.img",
@@ -315,14 +315,14 @@ static const struct row {
 	{ 8, "v2-wrapped", NULL, "wb-flush-dirty --undo=nowhere/undo cache.img backing.img", "No such file" },
 	{ 8, "v2-wrapped", NULL, "wb-flush-dirty --state=nowhere/state cache.img backing.img", "No such file" },
 	/* wb-undo */
-	{ 0, "v2-wrapped", flushed, "wb-undo undo", NULL },
-	{ 0, "v2-wrapped", taken_back, "wb-undo undo", NULL },
-	{ 8, "v2-wrapped", changed_since, "wb-undo undo", "--force=changed" },
-	{ 0, "v2-wrapped", changed_since, "wb-undo --force=changed undo", NULL },
-	{ 8, "v2-wrapped", cut_undo_file, "wb-undo undo", "--force=cut" },
-	{ 0, "v2-wrapped", cut_undo_file, "wb-undo --force=cut undo", NULL },
-	{ 8, "v2-wrapped", ended_unrecorded, "wb-undo undo", "has no record of that" },
-	{ 0, "v2-wrapped", ended_unrecorded, "wb-undo --force=cut undo", NULL },
+	{ 0, "v2-wrapped", flushed, "wb-undo -y undo", NULL },
+	{ 0, "v2-wrapped", taken_back, "wb-undo -y undo", NULL },
+	{ 8, "v2-wrapped", changed_since, "wb-undo -y undo", "--force=changed" },
+	{ 0, "v2-wrapped", changed_since, "wb-undo -y --force=changed undo", NULL },
+	{ 8, "v2-wrapped", cut_undo_file, "wb-undo -y undo", "--force=cut" },
+	{ 0, "v2-wrapped", cut_undo_file, "wb-undo -y --force=cut undo", NULL },
+	{ 8, "v2-wrapped", ended_unrecorded, "wb-undo -y undo", "has no record of that" },
+	{ 0, "v2-wrapped", ended_unrecorded, "wb-undo -y --force=cut undo", NULL },
 	/* wb-dump: what is damaged is shown */
 	{ 0, "v2-rotten-two-bits", NULL, "wb-dump cache.img", NULL },
 	{ 0, "v2-wrapped", one_byte_of_all, "wb-format cache.img", NULL },
@@ -600,7 +600,7 @@ static const struct signalled {
 	{ "v2-wrapped", "wb-flush-dirty -y --verify --undo=u --state=s --retry=1000 cache.img backing.img", NULL },
 	{ "v2-rotten-data-bit", "wb-flush-dirty -y --policy=salvage --state=s --retry=1000 cache.img backing.img", NULL },
 	{ "v2-wrapped", "wb-format -y --force=dirty cache.img", NULL },
-	{ "v2-wrapped", "wb-undo undo", flushed },
+	{ "v2-wrapped", "wb-undo -y undo", flushed },
 };
 
 static void make_signalled(const struct signalled *one, bool bad)

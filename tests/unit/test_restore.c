@@ -256,7 +256,7 @@ static void every_recorded_version_is_known(void **state)
 	rig_release(&rig);
 }
 
-/* Random records over each other, random contents: the count is that of a naive look at every sector. */
+/* Random records over each other, random contents: the count is that of a naive look at the chain of every sector. */
 static void changed_sectors_are_counted_once(void **state)
 {
 	enum { SECTORS = 5000, RECORDS = 60 };
@@ -267,7 +267,8 @@ static void changed_sectors_are_counted_once(void **state)
 	(void)state;
 	medium_init(&disk, SECTORS * WB_SECTOR, SECTORS * WB_SECTOR, 'd');
 	for (uint64_t round = 0; round < 12; round++) {
-		bool known[SECTORS] = { false }, spoken_of[SECTORS] = { false };
+		bool known[SECTORS] = { false }, spoken_of[SECTORS] = { false }, broken[SECTORS] = { false };
+		uint8_t written[SECTORS] = { 0 };
 		uint64_t seed = round, expected = 0;
 		struct wb_dev *file_dev, *dev = medium_open(&disk);
 		struct wb_undo undo;
@@ -282,6 +283,9 @@ static void changed_sectors_are_counted_once(void **state)
 			unsigned limit = round % 3 ? 40 : WB_UNDO_MAX / WB_SECTOR; /* small ones, and as large as can be */
 			unsigned sectors = 1 + draw_below(&seed, limit), first = draw_below(&seed, SECTORS - sectors);
 			uint8_t now = disk.bytes[first * WB_SECTOR], old = (uint8_t)draw_below(&seed, 9), new_byte = now ^ 1;
+
+			if (spoken_of[first] && i % 2) /* a chain that holds at least here */
+				old = written[first];
 			uint8_t *old_bytes = malloc(WB_UNDO_MAX);
 
 			memset(old_bytes, old, WB_UNDO_MAX);
@@ -290,12 +294,14 @@ static void changed_sectors_are_counted_once(void **state)
 						     NULL), 0);
 			free(old_bytes);
 			for (unsigned j = first; j < first + sectors; j++) {
+				broken[j] |= spoken_of[j] && written[j] != old;
 				spoken_of[j] = true;
-				known[j] |= disk.bytes[j * WB_SECTOR] == old || disk.bytes[j * WB_SECTOR] == new_byte;
+				written[j] = new_byte;
+				known[j] = disk.bytes[j * WB_SECTOR] == old || disk.bytes[j * WB_SECTOR] == new_byte;
 			}
 		}
 		for (unsigned i = 0; i < SECTORS; i++)
-			expected += spoken_of[i] && !known[i];
+			expected += spoken_of[i] && (broken[i] || !known[i]);
 		assert_int_equal(wb_undo_restore(&undo, &dev, false, true, 0, &result, NULL, NULL), 0);
 		assert_int_equal(result.changed_sectors, expected);
 		assert_true(expected > 0);
@@ -306,6 +312,57 @@ static void changed_sectors_are_counted_once(void **state)
 	}
 	free(disk.bytes);
 	free(new_bytes);
+}
+
+/* Three contents of one sector, a to d, as records found and wrote them. */
+static void sector_is_judged_by_the_chain_of_its_records(void **state)
+{
+	static const struct {
+		const char *records; /* what each found and wrote; '|': the device was flushed, or a run began */
+		char now;
+		bool known;
+	} rows[] = {
+		{ "ab", 'a', true }, { "ab", 'b', true }, { "ab", 'c', false },
+		{ "abbc", 'c', true }, { "abbc", 'b', true }, { "abbc", 'a', false },
+		{ "aacc", 'c', false }, { "abcd", 'd', false }, { "abcd", 'a', false }, { "abac", 'c', false },
+		{ "ab|ac", 'c', true }, { "ab|bc", 'c', true }, { "ab|bc", 'a', false }, { "ab|cd", 'd', false },
+		{ "abbc|ad", 'd', true }, { "ab|ab|ab", 'b', true }, { "aa|dd", 'd', false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(rows); i++) {
+		struct wb_undo_device device = { .name = (char[]){ "d" }, .size = WB_SECTOR };
+		uint8_t old[WB_SECTOR], written[WB_SECTOR];
+		struct medium file, disk;
+		struct wb_undo undo;
+		struct wb_undo_result result;
+
+		medium_init(&file, 0, 1u << 20, 'f');
+		medium_init(&disk, WB_SECTOR, WB_SECTOR, 'd');
+		memset(disk.bytes, rows[i].now, WB_SECTOR);
+		struct wb_dev *file_dev = medium_open(&file), *dev = medium_open(&disk);
+
+		assert_int_equal(wb_undo_create(&undo, file_dev, &device, 1, UNDO_ID, 0, NULL), 0);
+		for (const char *p = rows[i].records; *p;) {
+			if (*p == '|') {
+				assert_int_equal(wb_undo_end(&undo, NULL), 0);
+				wb_undo_note(&undo);
+				p++;
+				continue;
+			}
+			memset(old, *p++, WB_SECTOR);
+			memset(written, *p++, WB_SECTOR);
+			assert_int_equal(wb_undo_add(&undo, 0, 0, old, written, WB_SECTOR, NULL), 0);
+		}
+		if (wb_undo_restore(&undo, &dev, false, false, 0, &result, NULL, NULL) != (rows[i].known ? 0 : -WB_ECHANGED))
+			fail_msg("row %zu, %s with %c", i, rows[i].records, rows[i].now);
+		assert_int_equal(*disk.bytes, rows[i].known ? rows[i].records[0] : rows[i].now);
+		wb_undo_release(&undo);
+		wb_dev_close(dev);
+		wb_dev_close(file_dev);
+		free(file.bytes);
+		free(disk.bytes);
+	}
 }
 
 /* ---- devices and files that fail ---- */
@@ -598,6 +655,7 @@ int main(void)
 		cmocka_unit_test(sectors_beside_the_records_may_change),
 		cmocka_unit_test(every_recorded_version_is_known),
 		cmocka_unit_test(changed_sectors_are_counted_once),
+		cmocka_unit_test(sector_is_judged_by_the_chain_of_its_records),
 		cmocka_unit_test(unreadable_sector_counts_as_changed_and_its_neighbours_do_not),
 		cmocka_unit_test(smaller_device_is_refused_and_a_larger_one_is_not),
 		cmocka_unit_test(write_error_ends_the_work_and_names_the_device),
