@@ -325,7 +325,8 @@ Write to it? [y/N] "*"nothing was changed, as you answered"* ]]
 	for option in -n -y; do
 		for command in "wb-check $option --repair $cache" "wb-format $option --force=dirty $cache" "wb-undo $option undo $cache $backing" \
 			"wb-format $option --reset --force=dirty $cache" "wb-flush-dirty $option $cache $backing"; do
-			expect 8 $command
+			read -ra words <<<"$command"
+			expect 8 "${words[@]}"
 			[[ $stderr == */dev/loop*": it cannot be written: the device is read-only (blockdev --getro), or its file system or perm"* ]]
 		done
 	done

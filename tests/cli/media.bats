@@ -171,14 +171,16 @@ small() {
 			"0 wb-flush-dirty -y --verify --compare --undo=undo --state=state $cache $backing" "0 wb-undo undo $cache $backing"
 		failed=
 		for step; do
-			[ "$failed" ] || expect ${step} || failed=$step
+			read -ra words <<<"$step"
+			[ "$failed" ] || expect "${words[@]}" || failed=$step
 		done
 		sync cache.img backing.img
 		after=$(sha256sum cache.img backing.img)
 		set -- "0 wb-flush-dirty -y --verify $cache $backing" "0 wb-check --require-clean --require-ended $cache $backing" \
 			"0 wb-format $cache" "0 wb-format --type=v0 $cache" "0 wb-format --reset $cache"
 		for step; do
-			[ "$failed" ] || expect ${step} || failed=$step
+			read -ra words <<<"$step"
+			[ "$failed" ] || expect "${words[@]}" || failed=$step
 		done
 		for step in $cache $backing; do
 			[[ $step != /dev/* ]] || losetup -d "$step"

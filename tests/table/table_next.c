@@ -95,7 +95,9 @@ static void keep(unsigned level, bool back)
 	for (unsigned i = 0; i < 2; i++) {
 		const char *kept = text("keep.%u.%u", level, i);
 
-		copy(back ? kept : images[i], back ? images[i] : kept);
+		assert_int_equal(back ? rename(kept, images[i]) : rename(images[i], kept), 0);
+		if (!back)
+			copy(kept, images[i]);
 	}
 	if (back) {
 		remove_if_there("a cache.img.state");
