@@ -475,7 +475,9 @@ static void expect_nothing_left(struct pair *pair, const struct wb_ring *ring)
 	for (uint64_t id = ring->first; !wb_window_is_empty(ring) && id && id <= ring->head; id++) {
 		uint32_t slot = (uint32_t)((id - 1) % geometry->slots);
 
-		if (ring->slots[slot].id == id && (ring->slots[slot].flags & WB_SLOT_CORRECTED || is_intact(pair, ring, slot)))
+		/* of what cannot be read whole, all that was wanted could be */
+		if (ring->slots[slot].id == id && (ring->slots[slot].flags & WB_SLOT_CORRECTED || is_intact(pair, ring, slot) ||
+						   ring->slots[slot].class_ == WB_PART_READABLE))
 			take_segment(pair, ring, slot);
 	}
 	for (uint64_t i = 0; i < BACKING_SECTORS; i++)
