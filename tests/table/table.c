@@ -681,7 +681,9 @@ __attribute__((constructor)) static void know_where(void)
 	const char *named = getenv("WB_TOP"), *tmp = getenv("TMPDIR");
 
 	watch = mmap(NULL, sizeof(*watch), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (watch == MAP_FAILED || !realpath(named ? named : ".", top))
+	/* a symbolic link to the source stays one: its name has no blanks */
+	if (watch == MAP_FAILED || (named && *named == '/' ? snprintf(top, sizeof(top), "%s", named) >= (int)sizeof(top) :
+							     !realpath(named ? named : ".", top)))
 		exit(1);
 	snprintf(home, sizeof(home), "%s/wb-table-XXXXXX", tmp && *tmp ? tmp : "/tmp");
 }
