@@ -149,7 +149,7 @@ clean:
 
 DEPS := gcc clang libclang-rt-dev libc6-dev pkg-config libblkid-dev libpopt-dev zlib1g-dev libisal-dev \
 	liburing-dev libjson-c-dev nettle-dev libcmocka-dev bats valgrind jq zstd xz-utils gddrescue e2fsprogs mandoc util-linux \
-	fdisk xfsprogs cryptsetup-bin file zsh fish
+	fdisk xfsprogs cryptsetup-bin file zsh fish libxml2-utils
 
 deps:
 	apt-get update -q

@@ -113,6 +113,7 @@ asks() {
 }
 
 @test "bash completes on a terminal too" {
+	need_terminal
 	touch "cache of mine.img"
 	printf 'source %q\n' "$TOP/completions/wb-utils.bash" >rc
 	printf 'bind "set enable-bracketed-paste off"\nPS1="$ "\n' >>rc
@@ -123,6 +124,7 @@ asks() {
 }
 
 @test "zsh completes options, values, lists and files" {
+	need_terminal
 	needs zsh
 	asks zsh
 }

@@ -298,6 +298,7 @@ on_terminal() {
 }
 
 @test "--data of a partial block says which sectors are defined, and marks them on a terminal" {
+	need_terminal
 	printf 'generation v2\nslots 4\nbacking 4096\nsegment 1\nblock 800 05\n' | "$BUILD/tests/mkcache" - cache.img
 	expect 0 bash -c 'wb-dump --data=1:0 cache.img | wc -c'
 	[ "$output" = 4096 ]
@@ -356,6 +357,7 @@ on_terminal() {
 }
 
 @test "--map has colours on a terminal alone, and nowhere with NO_COLOR or a dumb terminal" {
+	need_terminal
 	make_cache v2-two-holes
 	TERM=xterm on_terminal "wb-dump --progress=never --map cache.img" | grep -q $'\x1b\['
 	! NO_COLOR=1 on_terminal "wb-dump --progress=never --map cache.img" | grep $'\x1b' || false

@@ -26,10 +26,6 @@ need_root() {
 	[ "$(id -u)" -eq 0 ] || skip "needs root"
 }
 
-need_terminal() {
-	script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script(1) and pseudo terminals"
-}
-
 # attach IMAGE [OPTION...]: a loop device over it, called $LOOP
 attach() {
 	need_root

@@ -91,7 +91,7 @@ refused() {
 }
 
 @test "the question says what BACKING is" {
-	script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script(1) and pseudo terminals"
+	need_terminal
 	unpack v2/simple
 	make_ext4 data.img "$(stat -c %s backing.before.img)"
 	before=$(sha256sum ./*.img)
@@ -102,7 +102,7 @@ refused() {
 }
 
 @test "reports, questions and answers read in order through tee, and n is no error that advises --yes" {
-	script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script(1) and pseudo terminals"
+	need_terminal
 	make_cache v2-simple
 	before=$(sha256sum ./*.img)
 	run script -qec "wb-flush-dirty cache.img backing.img 2>&1 | tee said" /dev/null <<<n
@@ -121,7 +121,7 @@ Write to it? [y/N] "*"nothing was changed, as you answered"* ]]
 }
 
 @test "a question on the terminal comes after its report, however slow the reader of the pipe is" {
-	script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script(1) and pseudo terminals"
+	need_terminal
 	make_cache v2-simple
 	run script -qec "wb-flush-dirty cache.img backing.img | (sleep 0.3; cat)" /dev/null <<<n
 	[[ $output == *"plan  "*"Write to it? [y/N] "*"nothing was changed, as you answered"* ]]

@@ -56,6 +56,10 @@ run() {
 	esac
 }
 
+need_terminal() {
+	script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script(1) and pseudo terminals"
+}
+
 # bears_marker FILE: sector 0 begins with the marker that ends a log
 bears_marker() {
 	cmp -s -n 8 "$1" <(printf 'WBen\0ed\0')

@@ -163,7 +163,7 @@ flushes_to() {
 }
 
 @test "the answer to the question is no unless it is yes" {
-	script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script(1) and pseudo terminals"
+	need_terminal
 	golden_set v2/g4-record-huge
 	cp cache.img before.img
 	run script -qec "wb-check --repair cache.img" /dev/null <<<""
