@@ -528,6 +528,8 @@ int common_failed(const struct common *common, const char *path, const struct wb
 	if (!next && err->code == WB_ENOMEM)
 		next = common->takes_memory ? "give a smaller --memory=SIZE, or make memory free, or raise its limit (ulimit -v)" :
 					      "make memory free, or raise its limit (ulimit -v), then run this again";
+	if (!next && err->code == WB_ETABLE)
+		next = common->takes_memory ? "give --memory=SIZE of as much" : "use a machine with four times as much";
 	if (next)
 		common_warn(common, "%s", next);
 	return emit_error(path, err->text, err->offset, status);

@@ -318,6 +318,7 @@ int main(int argc, char **argv)
 
 	common_start(&options.common, &command, &options, argc, argv);
 	check_options(&options);
+	options.common.overrides.memory = options.memory ? options.memory : default_memory();
 	work.cache_path = options.common.operands[0];
 	work.backing_path = options.common.operand_count > 1 ? options.common.operands[1] : NULL;
 	work.findings = &findings;

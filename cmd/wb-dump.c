@@ -154,6 +154,7 @@ static void settle_options(struct dump_options *options)
 	if (options->metadata_only && wants_dirty(options))
 		usage_error("what would be written depends on checksums, which --metadata-only does not compute");
 	policy_settle(&options->common, &options->decide, &options->ring, &options->memory);
+	options->common.overrides.memory = options->memory;
 	options->ring.metadata_only = options->metadata_only;
 }
 

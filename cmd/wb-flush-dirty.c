@@ -413,6 +413,7 @@ static int flush(struct work *work)
 static void settle_options(struct flush_options *options)
 {
 	policy_settle(&options->common, &options->decide, &options->ring, &options->memory);
+	options->common.overrides.memory = options->memory;
 	options->ring.sums_memory = sums_memory(options->memory);
 }
 

@@ -910,6 +910,7 @@ int main(int argc, char **argv)
 
 	common_start(&options.common, &command, &options, argc, argv);
 	check_options(&options);
+	options.common.overrides.memory = default_memory();
 	work.path = options.common.operands[0];
 	work.undo.path = options.undo_path;
 	work.undo.dry_run = options.dry_run;

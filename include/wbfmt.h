@@ -42,6 +42,7 @@ enum wb_code {
 	WB_OK = 0,
 	WB_EIO,       /* a device failed; sys says how */
 	WB_ENOMEM,
+	WB_ETABLE,    /* the table of slots takes more memory than the caller allows; the text says how much */
 	WB_EINVAL,    /* the caller broke a contract, or asked for what this device cannot have */
 	WB_EOPEN,     /* a file or device cannot be opened; sys says why */
 	WB_EBUSY,     /* somebody else holds the device */
@@ -487,6 +488,7 @@ struct wb_overrides {
 	uint64_t slots;                 /* 0: as many as fit; see wb_geometry_init() */
 	enum { WB_ADDRESS_AUTO, WB_ADDRESS_LINEAR, WB_ADDRESS_WRAP } address; /* AUTO: WB_EWRAP where they differ */
 	bool any_super;                 /* open although sector 0 is zeroed, damaged or ended */
+	uint64_t memory;                /* bytes that wb_ring_load() may take for its slots, WB_SLOT_MEMORY each; 0: any number */
 };
 
 #define WB_WITNESSES 8
@@ -508,6 +510,7 @@ struct wb_cache {
 	unsigned sampled;            /* written slots that were looked at for it */
 	const struct wb_format *tie; /* another generation with as much evidence, or NULL */
 	bool slots_given;            /* by the overrides */
+	uint64_t memory;             /* as in the overrides */
 	bool wraps;                  /* over 2 TiB: linear and wrapped slot addresses differ */
 	/* where the caller gave a format or an order, and the evidence without them puts more whole segments in place: what it
 	 * shows, so that options do not hide a log; format NULL: none */
@@ -590,6 +593,8 @@ enum wb_slot_flags {
 				     * gap in the first lap a sector of it, above what the log holds, which is evidence at M */
 	WB_SLOT_CLEAN_BAD = 8192, /* a clean metablock that is misaligned or beyond BACKING */
 };
+
+#define WB_SLOT_MEMORY 40u /* bytes that a slot takes, in this and all other tables, at most */
 
 struct wb_slot {
 	uint64_t id;            /* as found (or corrected) */

@@ -335,7 +335,7 @@ int wb_cache_open(struct wb_cache *cache, struct wb_dev *dev, const struct wb_ov
 	struct wb_bid best;
 	int ret;
 
-	*cache = (struct wb_cache){ .dev = dev, .slots_given = overrides->slots };
+	*cache = (struct wb_cache){ .dev = dev, .slots_given = overrides->slots, .memory = overrides->memory };
 	ret = read_super(cache, err);
 	if (ret || (cache->super == WB_SUPER_ENDED && !overrides->any_super))
 		return ret;

@@ -252,7 +252,11 @@ static int allocate(struct wb_ring *ring, void **buffer, struct wb_error *err)
 {
 	const struct wb_geometry *geometry = &ring->cache->geometry;
 	uint64_t sums = (uint64_t)geometry->slots * geometry->capacity * sizeof(*ring->sums);
+	uint64_t needed = (uint64_t)geometry->slots * WB_SLOT_MEMORY, allowed = ring->cache->memory;
 
+	if (allowed && needed > allowed)
+		return wb_fail(err, WB_ETABLE, 0, WB_NO_OFFSET, "the tables of %u slots need %llu MiB of memory, and %llu MiB are allowed",
+			       geometry->slots, (unsigned long long)(needed >> 20) + 1, (unsigned long long)(allowed >> 20));
 	ring->slots = calloc(geometry->slots, sizeof(*ring->slots));
 	if (!ring->slots || posix_memalign(buffer, WB_BLOCK, (size_t)2 * HEADER_BATCH * WB_BLOCK))
 		return wb_no_memory(err, "the table of slots");

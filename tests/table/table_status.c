@@ -660,9 +660,34 @@ static void a_second_signal_ends_every_command_at_once(void **state)
 		signal_everywhere(&signalled[i], false, 2);
 }
 
+/* A sparse image of 4 KiB can promise any number of slots. */
+static void tables_of_slots_stay_below_memory_or_the_run_says_what_it_needs(void **state)
+{
+	static const char *const commands[] = { "wb-flush-dirty -n --memory=%s cache.img backing.img", "wb-check --memory=%s cache.img backing.img",
+						"wb-dump --memory=%s cache.img" };
+	static const uint8_t super[5] = { 0x74, 0x73, 0x42, 0x57, 4 };
+
+	(void)state;
+	store("cache.img", super, sizeof(super));
+	resize("cache.img", (int64_t)2 << 30);
+	store("backing.img", "", 0);
+	resize("backing.img", 1 << 20);
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
+		char line[256];
+
+		snprintf(line, sizeof(line), commands[i], "8MiB");
+		expect(8, "%s", line);
+		assert_true(has(words, "the tables of 262016 slots need 10 MiB of memory, and 8 MiB are allowed"));
+		assert_true(has(words, "give --memory=SIZE of as much"));
+		snprintf(line, sizeof(line), commands[i], "10MiB");
+		expect(0, "%s", line);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		table_test(tables_of_slots_stay_below_memory_or_the_run_says_what_it_needs),
 		table_test(statuses_are_those_of_the_contract),
 		table_test(dry_runs_exit_as_the_run_would_with_yes),
 		table_test(no_log_is_reset_that_a_replay_would_keep),
