@@ -70,12 +70,12 @@ uint32_t wb_crc_force(uint32_t before, uint32_t target)
 
 static void tabulate(struct wb_crc_shift *shift, const uint32_t image[32])
 {
-	memset(shift, 0, sizeof(*shift));
-	for (unsigned byte = 0; byte < 4; byte++)
-		for (unsigned value = 0; value < 256; value++)
-			for (unsigned bit = 0; bit < 8; bit++)
-				if (value >> bit & 1)
-					shift->table[byte][value] ^= image[8 * byte + bit];
+	for (unsigned byte = 0; byte < 4; byte++) {
+		shift->table[byte][0] = 0;
+		for (unsigned value = 1; value < 256; value++) /* without its lowest bit it was there before */
+			shift->table[byte][value] = shift->table[byte][value & (value - 1)] ^
+						    image[8 * byte + (unsigned)__builtin_ctz(value)];
+	}
 }
 
 void wb_crc_shift_init(struct wb_crc_shift *shift, uint64_t bytes)
@@ -104,11 +104,14 @@ void wb_crc_shift_init(struct wb_crc_shift *shift, uint64_t bytes)
 	tabulate(shift, image);
 }
 
-static int by_crc(const void *a, const void *b)
+/* Where the table has this CRC, or is empty: it is never full. */
+static uint32_t place_of(const struct wb_bitfind *find, uint32_t crc)
 {
-	const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	uint32_t at = crc;
 
-	return x < y ? -1 : x > y;
+	while (at %= 2 * WB_BITFIND_STEPS, find->baby[at].step && find->baby[at].crc != crc)
+		at++;
+	return at;
 }
 
 void wb_bitfind_init(struct wb_bitfind *find)
@@ -116,28 +119,32 @@ void wb_bitfind_init(struct wb_bitfind *find)
 	uint32_t effect = POLYNOMIAL; /* of the message's last bit */
 	uint32_t image[32];
 
+	memset(find->baby, 0, sizeof(find->baby));
 	for (uint32_t step = 0; step < WB_BITFIND_STEPS; step++) {
-		find->baby[step].crc = effect;
-		find->baby[step].step = step;
+		uint32_t at = place_of(find, effect);
+
+		find->baby[at].crc = effect;
+		find->baby[at].step = step + 1;
 		effect = step_forward(effect);
 	}
-	qsort(find->baby, WB_BITFIND_STEPS, sizeof(find->baby[0]), by_crc);
-	for (unsigned i = 0; i < 32; i++) {
-		image[i] = 1u << i;
-		for (uint32_t step = 0; step < WB_BITFIND_STEPS; step++)
-			image[i] = step_back(image[i]);
-	}
+	for (unsigned i = 0; i < 32; i++)
+		image[i] = step_back(1u << i);
 	tabulate(&find->giant, image);
+	for (uint32_t steps = 1; steps < WB_BITFIND_STEPS; steps *= 2) { /* a power of two */
+		for (unsigned i = 0; i < 32; i++)
+			image[i] = wb_crc_shift(&find->giant, image[i]);
+		tabulate(&find->giant, image);
+	}
 }
 
 uint64_t wb_bitfind(const struct wb_bitfind *find, uint32_t difference, uint64_t bytes)
 {
 	assert(difference);
 	for (uint64_t from = 0; from < 8 * bytes; from += WB_BITFIND_STEPS) {
-		const uint32_t *hit = bsearch(&difference, find->baby, WB_BITFIND_STEPS, sizeof(find->baby[0]), by_crc);
+		uint32_t step = find->baby[place_of(find, difference)].step;
 
-		if (hit) {
-			uint64_t bit = from + hit[1];
+		if (step) {
+			uint64_t bit = from + step - 1;
 
 			return bit < 8 * bytes ? bit : UINT64_MAX;
 		}

@@ -43,10 +43,10 @@ uint32_t wb_crc_force(uint32_t before, uint32_t target);
 
 #define WB_BITFIND_STEPS 2048u
 
-/* Answers "which single bit of a message makes this difference of CRCs": baby steps in a sorted table, giant steps
+/* Answers "which single bit of a message makes this difference of CRCs": baby steps in a hash table, giant steps
  * through the message. */
 struct wb_bitfind {
-	struct { uint32_t crc, step; } baby[WB_BITFIND_STEPS];
+	struct { uint32_t crc, step; } baby[2 * WB_BITFIND_STEPS]; /* step counts from 1; 0: empty */
 	struct wb_crc_shift giant; /* carries a CRC back over WB_BITFIND_STEPS bits */
 };
 

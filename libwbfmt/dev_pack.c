@@ -518,8 +518,10 @@ static int allocate(struct pack *pack, struct wb_error *err)
 	pack->inflated = malloc(WB_PACK_INFLATED);
 	if (!pack->deflated || !pack->inflated || inflateInit(&pack->zlib) != Z_OK)
 		return wb_no_memory(err, "a pack");
-	wb_crc_shift_init(&pack->over_block, WB_BLOCK);
-	wb_crc_shift_init(&pack->over_rest, WB_BLOCK - PATCH);
+	if (pack->info.format && wb_seal_covers_data(pack->info.format)) {
+		wb_crc_shift_init(&pack->over_block, WB_BLOCK);
+		wb_crc_shift_init(&pack->over_rest, WB_BLOCK - PATCH);
+	}
 	return 0;
 }
 

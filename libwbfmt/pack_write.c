@@ -52,6 +52,7 @@ struct writer {
 	z_stream zlib;
 	struct wb_pack_columns columns;
 	struct wb_bitfind find;
+	bool finds; /* it has been made */
 	uint64_t last_sealed, newest; /* ids in place: of the last sealed segment, and the largest of all that are taken */
 	uint8_t *whole; /* a slot */
 	uint8_t *inflated, *deflated;
@@ -400,13 +401,14 @@ static bool is_lap_of_one_bit(const struct writer *writer, uint32_t index, const
 }
 
 #define SLOTS_MAX (UINT64_C(1) << 27) /* as in fit.c */
+#define ID_MAX (UINT64_C(1) << 48)    /* no driver has written more segments */
 
 /* v0: ... or because the log had another number of slots, if a possible one makes this lap of this id. */
 static bool is_lap_of_other_slots(const struct wb_header *header)
 {
 	uint64_t before = header->id - 1;
 
-	return header->id && header->lap && before / header->lap < SLOTS_MAX &&
+	return header->id && header->id < ID_MAX && header->lap && before / header->lap < SLOTS_MAX &&
 	       (header->lap == 1 || before / (header->lap - 1) >= 1);
 }
 
@@ -426,8 +428,11 @@ static bool take_checksum(struct writer *writer, unsigned slot, const uint8_t *m
 }
 
 /* One bit of the stored checksum or of what it covers makes the difference. */
-static bool is_one_bit(const struct writer *writer, const struct wb_header *header, uint32_t difference)
+static bool is_one_bit(struct writer *writer, const struct wb_header *header, uint32_t difference)
 {
+	if (!writer->finds)
+		wb_bitfind_init(&writer->find);
+	writer->finds = true;
 	return difference && (!(difference & (difference - 1)) ||
 			      wb_bitfind(&writer->find, difference, WB_BLOCK * (header->length + 1u) - WB_SUMMED_FROM) != UINT64_MAX);
 }
@@ -797,7 +802,6 @@ int wb_pack_write(struct wb_cache *cache, int fd, const struct wb_pack_options *
 	writer->result = result;
 	writer->fd = fd;
 	pthread_mutex_init(&writer->dev_lock, NULL);
-	wb_bitfind_init(&writer->find);
 	if (cache->geometry.format) /* all slots there is room for */
 		ret = wb_geometry_init(&writer->geometry, cache->geometry.format, cache->geometry.order,
 				       wb_dev_size(cache->dev), 0, err);
