@@ -500,7 +500,7 @@ static void take_metablocks(struct writer *writer, unsigned slot, const uint8_t 
 		wb_metablock_decode(format, meta, i, &metablock);
 		if (!sealed && !is_plausible(writer, meta, i, header, &metablock))
 			metablock = (struct wb_metablock){ .lap = header->lap + 1 };
-		if (writer->options->key)
+		if (writer->options->key && (metablock.sector || metablock.dirty))
 			metablock.sector = wb_moved(&writer->moves, metablock.sector);
 		columns->sector[at] = metablock.sector >> 3 | metablock.sector << 61;
 		columns->dirty[at] = metablock.dirty;
@@ -695,7 +695,8 @@ static int collect_blocks(struct writer *writer, uint32_t chunk, struct wb_error
 			continue;
 		for (unsigned i = 0; i < geometry->capacity && !ret; i++) { /* the length may be what is damaged */
 			wb_metablock_decode(geometry->format, meta, i, &metablock);
-			ret = wb_moves_add(&writer->moves, metablock.sector, err);
+			if (metablock.sector || metablock.dirty) /* else block 0 would be there whether it is used or not */
+				ret = wb_moves_add(&writer->moves, metablock.sector, err);
 		}
 	}
 	return ret;
@@ -704,7 +705,7 @@ static int collect_blocks(struct writer *writer, uint32_t chunk, struct wb_error
 static int find_moves(struct writer *writer, const struct wb_progress *progress, struct wb_error *err)
 {
 	uint64_t slots = writer->geometry.slots;
-	int ret = wb_moves_add(&writer->moves, 0, err); /* of metablocks that say nothing */
+	int ret = 0;
 
 	for (uint64_t chunk = 0; chunk < slots && !ret; chunk += WB_PACK_CHUNK) {
 		ret = wb_poll(progress, "renumbering blocks", chunk * WB_BLOCK, slots * WB_BLOCK, err);

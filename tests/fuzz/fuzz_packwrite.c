@@ -192,7 +192,8 @@ static void compare_segment(const struct image *image, struct wb_dev *dev, uint3
 		wb_metablock_decode(geometry->format, was, i, &a);
 		wb_metablock_decode(geometry->format, is, i, &b);
 		HOLDS(a.dirty == b.dirty && a.lap == b.lap && (moved || a.sector == b.sector));
-		pairs[(*count)++] = (struct pair){ a.sector, b.sector };
+		if (a.sector || a.dirty) /* the others say nothing */
+			pairs[(*count)++] = (struct pair){ a.sector, b.sector };
 	}
 }
 

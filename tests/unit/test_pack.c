@@ -934,6 +934,37 @@ static void order_and_neighbours_are_kept_and_distances_are_not(void **state)
 	wb_moves_release(&far);
 }
 
+/* The same of whole packs, of every generation: of one block at 0, 1 MiB, 1 GiB, 1 TiB. */
+static void packs_of_a_block_anywhere_are_the_same_when_obfuscated(void **state)
+{
+	static const uint64_t blocks[] = { 0, 256, 1 << 18, 1 << 28 };
+	static const uint8_t key[16] = "0123456789abcde";
+
+	(void)state;
+	for (unsigned i = 0; i < LENGTH_OF(generations); i++) {
+		uint64_t sectors[LENGTH_OF(blocks)];
+
+		for (unsigned k = 0; k < LENGTH_OF(blocks); k++) {
+			struct wb_metablock metablock;
+			uint8_t meta[WB_BLOCK];
+			struct packed packed;
+			struct build b;
+
+			build_init(&b, generations[i].format, generations[i].order, 4);
+			build_segment(&b, 1, PUTS({ blocks[k], 0xff, 0 }));
+			build_load(&b, 0);
+			pack_cache(&packed, &b.cache, &(struct wb_pack_options){ .key = key });
+			packed_open(&packed);
+			assert_int_equal(wb_dev_read(packed.dev, wb_slot_offset(&b.geometry, 0), meta, WB_BLOCK, NULL), 0);
+			wb_metablock_decode(b.geometry.format, meta, 0, &metablock);
+			sectors[k] = metablock.sector;
+			assert_int_equal(sectors[k], sectors[0]);
+			packed_release(&packed);
+			build_release(&b);
+		}
+	}
+}
+
 static void obfuscated_sectors_keep_their_order(void **state)
 {
 	static const uint8_t key[16] = "0123456789abcde";
@@ -1379,6 +1410,7 @@ int main(void)
 		cmocka_unit_test(no_bit_explains_what_a_pack_says_is_broken),
 		cmocka_unit_test(the_number_of_a_block_does_not_depend_on_where_it_was),
 		cmocka_unit_test(order_and_neighbours_are_kept_and_distances_are_not),
+		cmocka_unit_test(packs_of_a_block_anywhere_are_the_same_when_obfuscated),
 		cmocka_unit_test(obfuscated_sectors_keep_their_order),
 		cmocka_unit_test(a_pack_that_is_cut_anywhere_is_refused),
 		cmocka_unit_test(a_pack_with_any_byte_changed_is_refused),
