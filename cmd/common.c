@@ -600,6 +600,15 @@ void common_settle(void)
 	pause_for(READER_GRACE);
 }
 
+/* "y" or "yes", in capitals or not: nothing else that begins like that. */
+static bool is_yes(const char *answer)
+{
+	size_t length = strcspn(answer, " \t\r\n");
+
+	return !answer[length + strspn(answer + length, " \t\r\n")] &&
+	       ((length == 1 && strncasecmp(answer, "y", 1) == 0) || (length == 3 && strncasecmp(answer, "yes", 3) == 0));
+}
+
 int common_ask(const struct common *common, const char *path, const char *question, const char *otherwise)
 {
 	char answer[16] = "", *text = common->yes ? NULL : strdup(question);
@@ -620,7 +629,7 @@ int common_ask(const struct common *common, const char *path, const char *questi
 	bool answered = fgets(answer, sizeof(answer), stdin);
 
 	progress_interrupts(false);
-	if (answered && (answer[0] == 'y' || answer[0] == 'Y'))
+	if (answered && is_yes(answer))
 		return 0;
 	if (!answered)
 		fputc('\n', stderr);

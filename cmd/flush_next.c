@@ -165,7 +165,7 @@ static int say_timeline_choices(struct work *work)
 	status = say_choice(work, "--timeline=new", "if the driver gave the old ring up and began again");
 	*timeline = WB_TIMELINE_OLD;
 	if (!status)
-		status = say_choice(work, "--timeline=old", "if the first writes of a lap were lost; both, old first, is allowed");
+		status = say_choice(work, "--timeline=old", "if the first writes of a lap were lost; both are written by two runs, old first");
 	*timeline = found;
 	return status;
 }

@@ -25,6 +25,13 @@ static void set_until(struct wb_decide_options *decide, const char *text)
 	decide->until_given = true;
 }
 
+static void set_record(struct wb_ring_options *ring, enum wb_record_use use)
+{
+	if (ring->record_use != WB_RECORD_AUTO && ring->record_use != use)
+		usage_error("--trust-record and --ignore-record exclude each other");
+	ring->record_use = use;
+}
+
 static void set_memory(uint64_t *memory, const char *text)
 {
 	*memory = size_of("--memory", text);
@@ -41,8 +48,8 @@ bool policy_option(int val, const char *argument, struct wb_decide_options *deci
 	switch (val) {
 	case OPT_POLICY: decide->policy = (enum wb_policy)choice_of("--policy", argument, policies); break;
 	case OPT_UNTIL: set_until(decide, argument); break;
-	case OPT_TRUST: ring->record_use = WB_RECORD_TRUST; break;
-	case OPT_IGNORE: ring->record_use = WB_RECORD_IGNORE; break;
+	case OPT_TRUST: set_record(ring, WB_RECORD_TRUST); break;
+	case OPT_IGNORE: set_record(ring, WB_RECORD_IGNORE); break;
 	case OPT_TIMELINE:
 		ring->timeline = choice_of("--timeline", argument, timelines) ? WB_TIMELINE_OLD : WB_TIMELINE_NEW;
 		break;

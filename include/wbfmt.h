@@ -994,7 +994,8 @@ struct wb_proof {
 	uint64_t compared_blocks;
 };
 
-/* Compares the newest versions with BACKING. sample 0: all of them (dirty counts are exact), else about so many blocks. */
+/* Compares the newest versions with BACKING. sample 0: all of them (dirty counts are exact), else about so many blocks.
+ * What WB_RECORD_TRUST leaves out is compared too: it says as much about whose log this is. */
 int wb_pair_prove(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, uint64_t sample,
 		  struct wb_proof *proof, const struct wb_progress *progress, struct wb_error *err);
 

@@ -136,8 +136,8 @@ static size_t thin_out(struct wb_entry *entries, size_t n, uint64_t every)
 	return kept;
 }
 
-int wb_pair_prove(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, uint64_t sample,
-		  struct wb_proof *result, const struct wb_progress *progress, struct wb_error *err)
+static int prove(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, uint64_t sample, struct wb_proof *result,
+		 const struct wb_progress *progress, struct wb_error *err)
 {
 	const struct wb_scope all = { .low = 1, .high = UINT64_MAX, .zeroed = true, .part = true };
 	struct proof proof = { .result = result };
@@ -160,5 +160,24 @@ int wb_pair_prove(struct wb_ring *ring, struct wb_dev *backing, size_t capacity,
 	wb_plan_close(&plan);
 	free(proof.seen);
 	conclude(result);
+	return ret;
+}
+
+int wb_pair_prove(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, uint64_t sample,
+		  struct wb_proof *result, const struct wb_progress *progress, struct wb_error *err)
+{
+	bool trusted = ring->options.record_use == WB_RECORD_TRUST;
+	int ret = 0;
+
+	if (trusted) {
+		ring->options.record_use = WB_RECORD_AUTO;
+		ret = wb_ring_judge(ring, err);
+	}
+	if (!ret)
+		ret = prove(ring, backing, capacity, sample, result, progress, err);
+	if (trusted) {
+		ring->options.record_use = WB_RECORD_TRUST;
+		ret = ret ? ret : wb_ring_judge(ring, err);
+	}
 	return ret;
 }

@@ -169,8 +169,12 @@ flushes_to() {
 	run script -qec "wb-check --repair cache.img" /dev/null <<<""
 	[ "$status" -eq 8 ]
 	[[ $output == *"0000100000000000 becomes 0000000000000000"*"Write this change to cache.img? [y/N]"* ]]
+	for answer in yesterday ye "y n"; do
+		run script -qec "wb-check -q --repair cache.img" /dev/null <<<"$answer"
+		[ "$status" -eq 8 ]
+	done
 	cmp before.img cache.img
-	run script -qec "wb-check --repair cache.img" /dev/null <<<y
+	run script -qec "wb-check --repair cache.img" /dev/null <<<Yes
 	[ "$status" -eq 1 ]
 	[ "$(changed_bytes)" = "1048066 16 0" ]
 }

@@ -205,6 +205,9 @@ static const struct row {
 	{ 16, "v2-wrapped", NULL, "wb-check", NULL },
 	{ 16, "v2-wrapped", NULL, "wb-flush-dirty cache.img", NULL },
 	{ 16, "v2-wrapped", NULL, "wb-flush-dirty --policy=some cache.img backing.img", NULL },
+	{ 16, "v2-wrapped", NULL, "wb-flush-dirty --trust-record --ignore-record cache.img backing.img", "exclude each other" },
+	{ 16, "v2-wrapped", NULL, "wb-flush-dirty --ignore-record --trust-record cache.img backing.img", "exclude each other" },
+	{ 16, "v2-wrapped", NULL, "wb-dump --list-dirty --ignore-record --trust-record cache.img", "exclude each other" },
 	/* a strict refusal is exactly 4, a safety refusal exactly 8 */
 	{ 4, "v2-rotten-data-bit", NULL, "wb-flush-dirty cache.img backing.img", NULL },
 	{ 8, "v2-wrapped", NULL, "wb-flush-dirty cache.img cache.img", NULL },

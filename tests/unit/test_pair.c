@@ -262,6 +262,34 @@ static void sample_compares_some(void **state)
 	scene_release(&scene);
 }
 
+/* What is trusted to have been written back is not replayed, but it is still the log of this disk. */
+static void trusting_the_record_does_not_change_the_proof(void **state)
+{
+	static const uint64_t records[] = { 10, 20, 25 };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(records); i++) {
+		struct wb_ring_options options = { .record_use = WB_RECORD_TRUST };
+		struct scene scene;
+		struct wb_proof proof;
+
+		build_init(&scene.b, "v1", 5, 64);
+		backing_init(&scene.backing, BLOCKS * 8);
+		clean_blocks(&scene, 1, 20, ON_BACKING);
+		build_record(&scene.b, records[i]);
+		options.backing_sectors = scene.backing.sectors;
+		build_load_on(&scene.b, NULL, &options);
+		uint64_t first = scene.b.ring.first;
+
+		assert_true(first > 10);
+		assert_int_equal(wb_pair_prove(&scene.b.ring, scene.backing.dev, ROOM, 0, &proof, NULL, NULL), 0);
+		assert_int_equal(proof.for_, 20);
+		assert_int_equal(scene.b.ring.options.record_use, WB_RECORD_TRUST);
+		assert_int_equal(scene.b.ring.first, first);
+		scene_release(&scene);
+	}
+}
+
 static void nothing_is_written(void **state)
 {
 	struct scene scene;
@@ -310,6 +338,7 @@ int main(void)
 		cmocka_unit_test(last_partial_block_counts_as_far_as_it_goes),
 		cmocka_unit_test(capacity_does_not_change_the_proof),
 		cmocka_unit_test(sample_compares_some),
+		cmocka_unit_test(trusting_the_record_does_not_change_the_proof),
 		cmocka_unit_test(nothing_is_written),
 		cmocka_unit_test(proof_can_be_stopped),
 	};
