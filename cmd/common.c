@@ -15,6 +15,7 @@
 #include "common.h"
 #include "hooks.h"
 #include "next.h"
+#include "place.h"
 #include "progress.h"
 #include "report.h"
 #include "values.h"
@@ -757,7 +758,12 @@ int common_open_as(const struct common *common, struct wb_dev **dev, const char 
 {
 	struct wb_error err;
 
-	return opened(common, dev, path, flags, wb_dev_open(dev, really, with_engine(common, flags), &err), &err);
+	/* a file of our own has its name from us */
+	if (flags & WB_OPEN_GROW)
+		return opened(common, dev, path, flags, wb_dev_open(dev, really, with_engine(common, flags), &err), &err);
+	if (place_error(really))
+		return common_refuse(common, path, "%s", strerror(place_error(really)));
+	return opened(common, dev, path, flags, wb_dev_open(dev, place_of(really), with_engine(common, flags), &err), &err);
 }
 
 int common_adopt(const struct common *common, struct wb_dev **dev, const char *path, int fd, unsigned flags)

@@ -11,6 +11,7 @@
 #include "hooks.h"
 #include "next.h"
 #include "part.h"
+#include "place.h"
 #include "report.h"
 #include "space.h"
 #include "words.h"
@@ -85,13 +86,13 @@ static int narrow_marker(struct work *work)
 /* Whether CACHE is read-only for everybody: whose permission it is, only the real run can tell. */
 static bool cache_is_read_only(const struct work *work)
 {
-	int fd = work->cache_identity.is_block ? open(work->cache_path, O_RDONLY | O_CLOEXEC) : -1, read_only = 0;
+	int fd = work->cache_identity.is_block ? open(place_of(work->cache_path), O_RDONLY | O_CLOEXEC) : -1, read_only = 0;
 
 	if (fd >= 0 && ioctl(fd, BLKROGET, &read_only))
 		read_only = 0;
 	if (fd >= 0)
 		close(fd);
-	return read_only || (access(work->cache_path, W_OK) && errno == EROFS);
+	return read_only || (access(place_of(work->cache_path), W_OK) && errno == EROFS);
 }
 
 static int warn_of_no_end(struct work *work)
@@ -106,6 +107,13 @@ static int warn_of_no_end(struct work *work)
 	return 0;
 }
 
+static bool is_cache(const struct work *work, const struct wb_dev *dev)
+{
+	const struct wb_dev *cache = wb_dev_whole(work->cache_dev);
+
+	return wb_dev_same(cache, dev) && wb_dev_size(cache) == wb_dev_size(dev);
+}
+
 /* CACHE is opened read-only; the closing marker goes through a descriptor of its own. */
 int flush_open_marker(struct work *work)
 {
@@ -114,15 +122,17 @@ int flush_open_marker(struct work *work)
 
 	work->no_end = wb_dev_start(work->cache_dev) < 0 ? "its sector 0 is not on this device" :
 		       cache_is_read_only(work)		 ? "it is read-only" :
-		       options->keep && !options->dry_run && access(work->cache_path, W_OK) ? "it cannot be written" : NULL;
+		       options->keep && !options->dry_run && access(place_of(work->cache_path), W_OK) ? "it cannot be written" : NULL;
 	if (options->keep)
 		return 0;
 	if (work->no_end)
 		return warn_of_no_end(work);
 	if (options->dry_run)
 		return 0;
-	if (!wb_dev_open(&work->marker_dev, work->cache_path, WB_OPEN_WRITE, &err))
-		return narrow_marker(work);
+	if (!wb_dev_open(&work->marker_dev, place_of(work->cache_path), WB_OPEN_WRITE, &err))
+		return is_cache(work, work->marker_dev) ? narrow_marker(work) :
+		       common_refuse(common_of(work), work->cache_path, "this name leads to another device now than when CACHE was "
+				     "opened; nothing was changed");
 	if (options->detach)
 		return common_failed(common_of(work), work->cache_path, &err,
 				     "--detach must write the end of the log to CACHE: make it writable, or leave --detach out");
@@ -239,7 +249,7 @@ int flush_warn_of_holes(struct work *work)
 	const struct wb_geometry *geometry = &work->cache.geometry;
 	uint64_t first = 0, count = 0;
 	uint64_t missing = wb_geometry_missing(geometry, work->ring.resized ? work->ring.candidates[0] : geometry->slots);
-	int fd = work->cache_identity.is_block || !work->ring.holes ? -1 : open(work->cache_path, O_RDONLY | O_CLOEXEC);
+	int fd = work->cache_identity.is_block || !work->ring.holes ? -1 : open(place_of(work->cache_path), O_RDONLY | O_CLOEXEC);
 
 	if (missing)
 		common_warn(common_of(work), "%s: %s", work->cache_path, words_missing(work->cache_dev, missing));

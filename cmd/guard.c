@@ -24,6 +24,7 @@
 
 #include "common.h"
 #include "guard.h"
+#include "place.h"
 #include "report.h"
 
 #define DEEPEST 8 /* layers of mappings, partitions and loop devices that are followed */
@@ -178,17 +179,36 @@ static bool look_at_stand_in(const char *path, struct node *node)
 #define look_at_stand_in(path, node) false
 #endif
 
-static bool look(const char *path, struct node *node)
+/* What a descriptor is of, that path was opened as. */
+static bool look_at(int fd, const char *path, struct node *node)
 {
 	struct stat st;
 
-	if (stat(path, &st) || (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode)))
+	(void)path;
+	if (fstat(fd, &st) || (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode)))
 		return false;
 	if (look_at_stand_in(path, node))
 		return true;
 	*node = S_ISBLK(st.st_mode) ? block_node(st.st_rdev) :
 				      (struct node){ .device = st.st_dev, .inode = st.st_ino };
 	return true;
+}
+
+static bool look(const char *path, struct node *node)
+{
+	int fd = open(place_known(path), O_PATH | O_CLOEXEC);
+	bool found = fd >= 0 && look_at(fd, path, node);
+
+	if (fd >= 0)
+		close(fd);
+	return found;
+}
+
+/* Of what a command was told to work on: it is that from now on, see place.h. */
+static bool look_at_operand(const char *path, struct node *node)
+{
+	place_of(path);
+	return look(path, node);
 }
 
 static void sys_path(char path[PATH_MAX], dev_t device, const char *leaf)
@@ -252,7 +272,7 @@ static uint64_t block_size(int fd, dev_t device)
 
 static int open_for_looking(const char *path)
 {
-	return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return open(place_known(path), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 }
 
 /* ---- identity ---- */
@@ -270,7 +290,7 @@ static bool is_read_only(const char *path, int fd, const struct node *node, bool
 		return false;
 	if (node->is_block && !ioctl(fd, BLKROGET, &read_only) && read_only)
 		return true;
-	return access(path, W_OK) && (!for_all || errno == EROFS);
+	return access(place_known(path), W_OK) && (!for_all || errno == EROFS);
 }
 
 static void find_sizes(struct identity *identity, int fd, const struct node *node)
@@ -437,7 +457,7 @@ void identify(const char *path, struct identity *identity)
 	struct node node;
 
 	*identity = (struct identity){ .size = 0 };
-	if (!look(path, &node))
+	if (!look_at_operand(path, &node))
 		return;
 	int fd = open_for_looking(path);
 
@@ -528,7 +548,7 @@ void identity_line(const struct identity *identity, const char *path, char *text
 
 char *stable_name(const struct identity *identity, const char *path)
 {
-	char *name = identity->by_id ? strdup(identity->by_id) : realpath(path, NULL);
+	char *name = identity->by_id ? strdup(identity->by_id) : realpath(place_known(path), NULL);
 
 	return name ? name : strdup(path);
 }
@@ -608,9 +628,12 @@ static int open_device(dev_t device)
 
 	kernel_name(device, name);
 	path_print(path, "%s/%s", dev_root(), name);
-	if (!look(path, &node) || !node.is_block || node.device != device)
-		return -1;
-	return open_for_looking(path);
+	int fd = open_for_looking(path);
+
+	if (fd < 0 || (look_at(fd, path, &node) && node.is_block && node.device == device))
+		return fd;
+	close(fd);
+	return -1;
 }
 
 static bool loop_under(int fd, dev_t loop, struct node *under, uint64_t *offset)
@@ -721,7 +744,7 @@ bool devices_overlap(const char *a, const char *b, char *text, size_t size)
 	unsigned i = 0, j = 0;
 
 	text[0] = '\0';
-	if (!look(a, &node_a) || !look(b, &node_b))
+	if (!look_at_operand(a, &node_a) || !look_at_operand(b, &node_b))
 		return false;
 	follow_path(&chain_a, &node_a, a);
 	follow_path(&chain_b, &node_b, b);
@@ -738,7 +761,7 @@ bool file_lives_on(const char *file, const char *device)
 	char *copy = strdup(file);
 	unsigned i = 0, j = 0;
 	struct stat st;
-	bool found = copy && !stat(dirname(copy), &st) && look(device, &node_device);
+	bool found = copy && !stat(dirname(copy), &st) && look_at_operand(device, &node_device);
 
 	free(copy);
 	if (!found)
@@ -903,7 +926,7 @@ bool mapping_of(const char *path, char *name, size_t size)
 	char holders[PATH_MAX];
 	struct node node;
 
-	if (!look(path, &node) || !node.is_block)
+	if (!look_at_operand(path, &node) || !node.is_block)
 		return false;
 	sys_path(holders, node.device, "holders");
 	return visit_names(holders, take_mapping, (void *)(uintptr_t)&search);
@@ -1030,14 +1053,14 @@ static bool exclusively_open(const char *path, const struct node *node, const st
 {
 	struct stat st;
 
-	if (!node->is_block || stat(path, &st) || !S_ISBLK(st.st_mode))
+	if (!node->is_block || stat(place_known(path), &st) || !S_ISBLK(st.st_mode)) /* a stand-in of tests is a file */
 		return false;
 	const struct timespec moment = { .tv_nsec = 10000000 };
 	int fd = -1;
 
 	/* a program that was killed holds on until the kernel has finished its requests: allow it a second */
 	for (unsigned attempt = 0; attempt < 100; attempt++) {
-		fd = open(path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+		fd = open(place_known(path), O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
 		if (fd >= 0 || errno != EBUSY)
 			break;
 		nanosleep(&moment, NULL);
@@ -1079,7 +1102,7 @@ bool holder_of(const char *path, char *text, size_t size)
 	struct node node;
 
 	text[0] = '\0';
-	if (!look(path, &node))
+	if (!look_at_operand(path, &node))
 		return false;
 	bool held = used_directly(&node, &search) || (node.is_block && relatives_used(node.device, &search)) ||
 		    under_loop(path, &node, &search) || exclusively_open(path, &node, &search) ||
@@ -1109,8 +1132,8 @@ int refuse_used_dry_run(const struct common *common, const char *path, int statu
 
 int refuse_read_only(const struct common *common, const char *path, bool dry_run)
 {
-	struct node node;
-	int fd = look(path, &node) ? open_for_looking(path) : -1;
+	struct node node = { .is_block = false };
+	int fd = look_at_operand(path, &node) ? open_for_looking(path) : -1;
 	bool read_only = is_read_only(path, fd, &node, dry_run);
 
 	if (fd >= 0)

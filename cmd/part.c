@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "part.h"
+#include "place.h"
 #include "report.h"
 
 #define WORDS 512u
@@ -226,7 +227,7 @@ static void read_table(struct candidates *candidates, int fd, unsigned sector, u
 /* Every partition, also of the image of a disk with sectors of 4096 bytes. Returns how many hold a cache, *first of them. */
 static unsigned find_caches(struct candidates *candidates, const char *path, uint64_t bytes, struct candidate **first)
 {
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int fd = open(place_of(path), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	bool begins = false;
 	unsigned found = 0;
 
@@ -377,7 +378,7 @@ void part_signatures(const struct wb_dev *part, const char *path, struct signatu
 {
 	int64_t start = wb_dev_start(part);
 	uint64_t begin = start > 0 ? (uint64_t)start : 0, end = (uint64_t)start + wb_dev_size(part);
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int fd = open(place_of(path), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
 	*signatures = (struct signatures){ .incomplete = true };
 	if (fd < 0)

@@ -9,6 +9,7 @@
 
 #include "common.h"
 #include "report.h"
+#include "place.h"
 #include "signatures.h"
 
 static const char cache_magic[4] = "tsBW"; /* WB_MAGIC, little-endian */
@@ -250,7 +251,7 @@ void find_signatures_in(int fd, uint64_t start, uint64_t size, struct signatures
 
 void find_all_signatures(const char *path, struct signatures *signatures)
 {
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int fd = open(place_of(path), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
 	*signatures = (struct signatures){ .incomplete = true };
 	if (fd < 0)

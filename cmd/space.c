@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "place.h"
 #include "space.h"
 
 #define UNDO_SECTOR (WB_SECTOR + 4u) /* with the sum of what is written over it */
@@ -18,7 +19,7 @@ bool space_may_be_short(struct space *space, const char *path, uint64_t sectors)
 	struct statvfs fs;
 	struct stat st;
 
-	*space = (struct space){ .fd = open(path, O_RDONLY | O_CLOEXEC) };
+	*space = (struct space){ .fd = open(place_of(path), O_RDONLY | O_CLOEXEC) };
 	if (space->fd < 0 || fstat(space->fd, &st) || !S_ISREG(st.st_mode) || fstatvfs(space->fd, &fs) || !fs.f_bsize) {
 		space_close(space);
 		return false;

@@ -478,7 +478,16 @@ static struct {
 	atomic_uint reads; /* of the last command; shared with it */
 	atomic_ullong bytes;
 } *watch;
-static unsigned signal_at, signals;
+static unsigned signal_at, signals, swap_at;
+static const char *swap_one, *swap_other;
+
+void swap_at_read(unsigned at, const char *one, const char *other)
+{
+	swap_at = at;
+	swap_one = one;
+	swap_other = other;
+	atomic_store(&watch->reads, 0);
+}
 
 void terminate_at_read(unsigned at, unsigned times)
 {
@@ -527,6 +536,8 @@ ssize_t __wrap_pread64(int fd, void *buffer, size_t bytes, off64_t offset)
 
 	for (unsigned i = 0; in_command && read == signal_at && i < signals; i++)
 		raise(SIGTERM); /* to this thread: two signals to the process could become one */
+	if (in_command && swap_at && read == swap_at && renameat2(AT_FDCWD, swap_one, AT_FDCWD, swap_other, RENAME_EXCHANGE))
+		abort();
 	if (offset < bad_to && (int64_t)bytes > bad_from - offset && !fstat(fd, &st) && st.st_ino == bad_file &&
 	    atomic_fetch_sub(&good_reads, 1) <= 0)
 		return read_badly(fd, buffer, bytes, offset);

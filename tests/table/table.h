@@ -71,6 +71,8 @@ void after_good_reads(unsigned reads, bool flips);
 /* Sends each later command SIGTERM, so many times (0: never), at its read number at, where WB_IO is threads. Resets
  * reads() and bytes_read(). */
 void terminate_at_read(unsigned at, unsigned times);
+/* In each later command two names change places at its read number at (0: never), where WB_IO is threads. Resets reads(). */
+void swap_at_read(unsigned at, const char *one, const char *other);
 unsigned reads(void); /* since then */
 uint64_t bytes_read(void);
 /* Somebody makes this file while the next command makes it; NULL: nobody does. */

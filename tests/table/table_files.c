@@ -188,6 +188,48 @@ static void wb_undo_shows_what_each_device_is_and_asks(void **state)
 	assert_true(same("backing.img", "fs.img"));
 }
 
+/* Names are followed once: what they lead to later is not written to, and what was opened gets all of it. */
+static void names_that_lead_elsewhere_during_a_run_change_nothing(void **state)
+{
+	static const char *const commands[] = {
+		"wb-flush-dirty -y --force=pair --undo=undo c/now b/now", "wb-flush-dirty -y --force=pair --compare --verify c/now b/now",
+		"wb-format -y --force=dirty c/now", "wb-format -y --reset --force=dirty c/now", "wb-undo -y undo.of c/now b/now",
+	};
+
+	(void)state;
+	make_cache("v2-simple");
+	copy("cache.img", "cache.new");
+	copy("backing.img", "backing.new");
+	expect(0, "wb-flush-dirty -q -y --force=pair --undo=undo.new cache.img backing.img");
+	copy("cache.img", "cache.done");
+	copy("backing.img", "backing.done");
+	shell("mkdir b c && head -c 5M /dev/zero | tr '\\0' v >victim.img && cp victim.img victim.before");
+	for (unsigned i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		for (unsigned side = 0; side < 2; side++)
+			for (unsigned at = 0, last = 1; at <= last; at++) {
+				bool undoes = has(commands[i], "wb-undo");
+
+				shell("set -e; rm -f undo; for d in b c; do ln -sfn ../victim.img $d/then; done; "
+				      "ln -sfn ../backing.img b/now; ln -sfn ../cache.img c/now; cp --sparse=always cache.%s cache.img; cp --sparse=always backing.%s backing.img; "
+				      "cp undo.new undo.of",
+				      undoes ? "done" : "new", undoes ? "done" : "new");
+				swap_at_read(at, side ? "b/now" : "c/now", side ? "b/then" : "c/then");
+				run("%s", commands[i]);
+				last = at ? last : reads() < 8 ? reads() : 8;
+				swap_at_read(0, NULL, NULL);
+				if (!same("victim.img", "victim.before"))
+					fail_msg("%s: read %u of side %u: the victim was written to", commands[i], at, side);
+				if (undoes && at && status == 8) /* the undo file is read before names are followed */
+					continue;
+				if (status)
+					fail_msg("%s: read %u of side %u: exit %d: %s", commands[i], at, side, status, words);
+				if (has(commands[i], "flush") && !(same("backing.img", "backing.done") && size_of_file("cache.img") == size_of_file("cache.done")))
+					fail_msg("%s: read %u of side %u: BACKING is not as it should be", commands[i], at, side);
+				if (undoes && !(same("backing.img", "backing.new") && same("cache.img", "cache.new")))
+					fail_msg("%s: read %u of side %u: not all is as it was", commands[i], at, side);
+			}
+}
+
 static void json_alone_is_json_alone_with_verdict_next_step_and_devices(void **state)
 {
 	static const char *const commands[] = { "wb-check", "wb-flush-dirty -n", "wb-dump" };
@@ -509,6 +551,7 @@ int main(void)
 		table_test(what_others_may_have_recorded_is_neither_believed_nor_continued),
 		table_test(under_force_owner_nothing_is_written_but_to_what_is_named),
 		table_test(wb_undo_shows_what_each_device_is_and_asks),
+		table_test(names_that_lead_elsewhere_during_a_run_change_nothing),
 		table_test(json_alone_is_json_alone_with_verdict_next_step_and_devices),
 		table_test(options_that_mean_nothing_are_not_offered_and_the_nearest_is_named),
 		table_test(repair_n_says_what_would_be_changed_and_exits_like_the_repair),

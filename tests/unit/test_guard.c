@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "../../cmd/guard.h"
+#include "../../cmd/place.h"
 
 /* ---- the tree ---- */
 
@@ -179,6 +180,7 @@ static int begin(void **state)
 static int end(void **state)
 {
 	(void)state;
+	place_forget();
 	return nftw(top, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
