@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "flush.h"
@@ -146,11 +148,15 @@ static int mask_clone(struct work *work)
 {
 	const char *path = work->options->map_path;
 	struct wb_fault fault = { .cut_after = UINT64_MAX };
+	struct stat st;
 	struct wb_error err;
 
 	if (!path)
 		return 0;
-	if (wb_map_load(&work->clone_map, path, wb_dev_size(work->cache_dev), &err))
+	if (stat(place_of(path), &st) || !S_ISREG(st.st_mode)) /* opening a FIFO would wait */
+		return common_refuse(common_of(work), path, "%s", place_error(path) ? strerror(place_error(path)) :
+				     "a map is a regular file");
+	if (wb_map_load(&work->clone_map, place_of(path), wb_dev_size(work->cache_dev), &err))
 		return common_failed(common_of(work), path, &err, NULL);
 	if (work->clone_map.covered > wb_dev_size(work->cache_dev))
 		common_warn(common_of(work), "%s: the map is of %" PRIu64 " bytes, CACHE has %" PRIu64 ": is it the map of this clone?",

@@ -3,6 +3,8 @@
  * What a block device or an image is, and who holds it: to be asked before anything is written. Where /proc, /sys or /dev/disk are missing, or may not be read, the answers say less, and the exclusive open
  * that follows still refuses what is in use.
  *
+ * path is followed once, by the first of these that is given it (see place.h), and opened as that later.
+ *
  * Order of use, for each device that a command is going to write: devices_overlap(), holder_of(), identify(),
  * dangerous_signature(); only then open it exclusively, because holder_of() would take the caller for a holder.
  */

@@ -26,7 +26,7 @@ struct output_name {
 };
 
 /* Before anything happens: two options, or an option and an operand, that name one file, by whatever spelling or link, are a usage error; what is there
- * already and is not a regular file is refused, and nothing waits for a FIFO. 0 or an exit status. */
+ * already and is not a regular file is refused; whoever opens it judges again. 0 or an exit status. */
 int output_check(const struct common *common, const struct output_name *names, unsigned count);
 
 /* For a dry run: refused when a file could not be created here, as far as that can be told without doing it. 0 or an exit status. */

@@ -240,3 +240,35 @@ session() {
 		! grep -q $'\e' shown || false
 	done
 }
+
+# What was looked at by name may be something else when it is opened by name. Devices and images go through place.h, undo files and
+# states through record.h; the rest is named here: what the kernel or the system names, folders, and names that are never opened.
+@test "no name is looked at here and opened there" {
+	diff - <(cd "$TOP" && grep -oE '\b(stat|lstat|statx|access|open|fopen|opendir|openat|truncate|creat)\((\(|[^,)])*' cmd/*.c libwbfmt/*.c |
+		grep -vE '\((place_of|place_known)\(' | sort) <<-'END'
+		cmd/custody.c:fopen(path
+		cmd/guard.c:access(directory
+		cmd/guard.c:fopen(path
+		cmd/guard.c:open(path
+		cmd/guard.c:stat(dirname(copy
+		cmd/memory.c:fopen(name
+		cmd/next.c:access(name
+		cmd/output.c:access(folder
+		cmd/output.c:lstat(path
+		cmd/output.c:open(dirname(copy
+		cmd/output.c:open(name
+		cmd/output.c:stat(a
+		cmd/output.c:stat(b
+		cmd/output.c:stat(names[i].path
+		cmd/pack.c:access(places[i]
+		cmd/place.c:access("/proc/self/fd"
+		cmd/place.c:open(path
+		cmd/record.c:open(path
+		cmd/space.c:stat(folder
+		libwbfmt/dev_file.c:open(name
+		libwbfmt/dev_file.c:open(path
+		libwbfmt/dev_file.c:open(path
+		libwbfmt/dev_file.c:open(path
+		libwbfmt/map.c:open(path
+	END
+}

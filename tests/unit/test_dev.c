@@ -775,6 +775,69 @@ static void memory_is_the_callers(void **state)
 
 #define with_image(test) cmocka_unit_test_setup_teardown(test, make_image, remove_image)
 
+static void logical_blocks_are_of_512_to_4096_bytes(void **state)
+{
+	static const struct { int block; bool fine; } rows[] = {
+		{ 512, true }, { 1024, true }, { 2048, true }, { 4096, true },
+		{ 0, false }, { 1, false }, { 256, false }, { 520, false }, { 4160, false }, { 8192, false }, { 65536, false },
+		{ INT32_MIN, false }, { -4096, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(rows); i++) {
+		struct wb_error err = { 0 };
+
+		assert_int_equal(wb_check_block(rows[i].block, &err), rows[i].fine ? 0 : -WB_EOPEN);
+		assert_true(rows[i].fine || strstr(err.text, "logical blocks of "));
+	}
+}
+
+static void a_name_is_followed_once(void **state)
+{
+	char one[] = "/tmp/wb-test-XXXXXX", other[] = "/tmp/wb-test-XXXXXX";
+	struct wb_dev *dev, *again, *changed;
+	struct stat st, now;
+	int fds[2] = { mkstemp(one), mkstemp(other) };
+
+	(void)state;
+	assert_true(fds[0] >= 0 && fds[1] >= 0);
+	assert_int_equal(wb_dev_open(&dev, one, WB_OPEN_READ, NULL), 0);
+	assert_int_equal(wb_dev_open(&again, one, WB_OPEN_READ, NULL), 0);
+	assert_int_equal(rename(other, one), 0);
+	assert_int_equal(wb_dev_open(&changed, one, WB_OPEN_READ, NULL), 0);
+	assert_true(wb_dev_same(dev, again) && !wb_dev_same(dev, changed));
+	int fd = wb_open_again(wb_dev_fd(dev), one, O_RDONLY);
+
+	assert_true(fd >= 0 && !fstat(fd, &st) && !fstat(fds[0], &now));
+	assert_int_equal(st.st_ino, now.st_ino);
+	close(fd);
+	close(fds[0]);
+	close(fds[1]);
+	wb_dev_close(dev);
+	wb_dev_close(again);
+	wb_dev_close(changed);
+	unlink(one);
+}
+
+static void only_regular_files_are_adopted(void **state)
+{
+	char name[] = "/tmp/wb-test-XXXXXX";
+	int fd = mkstemp(name);
+	struct wb_dev *dev;
+	struct wb_error err = { 0 };
+
+	(void)state;
+	unlink(name);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_int_equal(wb_dev_adopt(&dev, fd, WB_OPEN_WRITE | WB_OPEN_GROW, &err), 0);
+	assert_int_equal(wb_dev_size(dev), 4096);
+	assert_int_equal(wb_dev_fd(dev), fd);
+	wb_dev_close(dev);
+	assert_int_equal(close(fd), -1); /* it was the device's */
+	assert_int_equal(wb_dev_adopt(&dev, open("/dev/null", O_RDWR), 0, &err), -WB_EOPEN);
+	assert_int_equal(wb_dev_adopt(&dev, open(".", O_RDONLY), 0, &err), -WB_EOPEN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -813,6 +876,9 @@ int main(void)
 		with_image(same_file_under_another_name_is_the_same_device),
 		cmocka_unit_test(two_memories_are_two_devices),
 		cmocka_unit_test(memory_is_the_callers),
+		cmocka_unit_test(logical_blocks_are_of_512_to_4096_bytes),
+		cmocka_unit_test(a_name_is_followed_once),
+		cmocka_unit_test(only_regular_files_are_adopted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

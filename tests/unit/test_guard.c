@@ -3,6 +3,7 @@
  * cmd/guard.c on trees that look like /sys, /proc and /dev: a file below the tree's dev that holds MAJ:MIN stands for
  * that block device. Every test begins with an empty tree.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
@@ -980,10 +981,44 @@ static void a_report_without_json_is_no_report(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
+static void a_name_is_what_it_led_to_first(void **state)
+{
+	struct identity identity;
+	char text[256];
+
+	(void)state;
+	add_image("small.img", 4096);
+	add_image("large.img", 1 << 20);
+	put_link(at("now"), "small.img");
+	assert_free(at("now"));
+	assert_int_equal(remove(at("now")), 0);
+	put_link(at("now"), "large.img");
+	identify(at("now"), &identity);
+	assert_int_equal(identity.size, 4096);
+	char *name = stable_name(&identity, at("now"));
+
+	assert_string_equal(name, at("small.img"));
+	free(name);
+	identity_release(&identity);
+	assert_true(devices_overlap(at("now"), at("small.img"), text, sizeof(text)));
+	assert_false(devices_overlap(at("now"), at("large.img"), text, sizeof(text)));
+	assert_free(at("later"));
+	put_link(at("later"), "large.img");
+	identify(at("later"), &identity);
+	assert_int_equal(identity.size, 0);
+	identity_release(&identity);
+	assert_int_equal(place_error(at("later")), ENOENT);
+	place_forget();
+	identify(at("now"), &identity);
+	assert_int_equal(identity.size, 1 << 20);
+	identity_release(&identity);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(an_idle_disk_is_free),
+		TEST(a_name_is_what_it_led_to_first),
 		TEST(a_mount_is_named_with_its_blanks),
 		TEST(a_control_character_in_a_mount_point_is_not_printed),
 		TEST(a_mount_with_a_number_of_its_own_is_found_by_its_source),
