@@ -167,8 +167,8 @@ small() {
 		rm -f repairs undo state pack
 		set -- "0 wb-check --explain-kernel --find-bitflip $cache $backing" "0 wb-dump --segments $cache" "0 wb-dump --list-dirty $cache $backing" \
 			"0 wb-dump --sector=0-100 $cache" "0 wb-dump --pack=pack $cache" "0 wb-check --export $cache" "1 wb-check -n --repair $cache" \
-			"1 wb-check -y --repair --undo=repairs $cache" "0 wb-undo repairs $cache" "0 wb-flush-dirty -n $cache $backing" \
-			"0 wb-flush-dirty -y --verify --compare --undo=undo --state=state $cache $backing" "0 wb-undo undo $cache $backing"
+			"1 wb-check -y --repair --undo=repairs $cache" "0 wb-undo -y repairs $cache" "0 wb-flush-dirty -n $cache $backing" \
+			"0 wb-flush-dirty -y --verify --compare --undo=undo --state=state $cache $backing" "0 wb-undo -y undo $cache $backing"
 		failed=
 		for step; do
 			read -ra words <<<"$step"
