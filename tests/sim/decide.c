@@ -55,9 +55,13 @@ struct model {
 	size_t count;
 };
 
+/* --slots may reach beyond the end of CACHE, too. */
 static bool unreadable(const struct pair *pair, const uint8_t *bytes, uint64_t size)
 {
 	uint64_t offset = (uint64_t)(bytes - pair->cache);
+
+	if (offset + size > pair->cache_size)
+		return true;
 
 	for (unsigned i = 0; i < pair->bad_count; i++)
 		if (offset < pair->bad[i].offset + pair->bad[i].length && pair->bad[i].offset < offset + size)
@@ -125,9 +129,12 @@ static void add_claims(struct model *model, uint64_t index, uint64_t id)
 static bool claims(const struct model *model, uint64_t index)
 {
 	const uint8_t *slot = slot_at(model, index);
+
+	if (unreadable(model->pair, slot, BLOCK))
+		return false;
 	uint64_t id = get_le(slot, 8);
 
-	if (unreadable(model->pair, slot, BLOCK) || !id || (id - 1) % model->slots != index || !length_fits(model, slot))
+	if (!id || (id - 1) % model->slots != index || !length_fits(model, slot))
 		return false;
 	unsigned int valid = WB_SLOT_SEALED | WB_SLOT_LAP;
 	uint64_t above = (model->ring->slots[index].flags & valid) == valid ? model->slots : 2 * model->slots;
