@@ -190,7 +190,10 @@ static void say_what_is_there(const struct work *work, unsigned device)
 	char line[WORDS];
 
 	identify(work->paths[device], &identity);
-	identity_line(&identity, work->paths[device], line, sizeof(line));
+	char *name = identity.by_id ? NULL : stable_name(&identity, work->paths[device]); /* the hardware has that one */
+
+	identity_line(&identity, name ? name : work->paths[device], line, sizeof(line));
+	free(name);
 	common_say(common_of(work), "            now: %s", line);
 	report_text(record, "device", work->paths[device]);
 	identity_report(record, &identity);

@@ -183,6 +183,9 @@ static void wb_undo_shows_what_each_device_is_and_asks(void **state)
 		fail_msg("%s%s", out, words);
 	assert_true(same("backing.img", "backing.before"));
 	expect(0, "wb-undo -n undo");
+	shell("ln -s backing.img harmless");
+	expect(0, "wb-undo -n undo cache.img harmless");
+	assert_true(has(out, "now: ") && has(strstr(out, "device 2    harmless: "), "/backing.img, 8.0 MiB, ext2"));
 	expect(0, "wb-undo -y --json undo");
 	assert_string_equal(value(record("identity"), "label"), "my data");
 	assert_true(same("backing.img", "fs.img"));
