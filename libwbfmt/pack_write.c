@@ -53,7 +53,9 @@ struct writer {
 	struct wb_pack_columns columns;
 	struct wb_bitfind find;
 	bool finds; /* it has been made */
-	uint64_t last_sealed, newest; /* ids in place: of the last sealed segment, and the largest of all that are taken */
+	uint64_t bit; /* that explains the slot */
+	uint64_t last_sealed, last; /* ids in place: of the last sealed segment, of the last that was taken */
+	uint64_t newest; /* of two in a row that are near each other: one bit makes any id large */
 	uint8_t *whole; /* a slot */
 	uint8_t *inflated, *deflated;
 	_Atomic int failed; /* what the caller gets, with: */
@@ -123,12 +125,18 @@ static void describe_sector0(const struct wb_cache *cache, struct wb_pack_head *
 	head->rest_first = rest ? sizeof(head->first) : 0;
 }
 
+static bool is_near(const struct writer *writer, uint64_t id, uint64_t other)
+{
+	return other && (id > other ? id - other : other - id) < UINT64_C(3) * writer->geometry.slots;
+}
+
 /* An id that a log with this newest one may have come to. Anything else stands there from before, or is damaged. */
 static uint64_t record_of(const struct writer *writer)
 {
 	uint64_t record = writer->cache->record;
+	bool can_be = record <= writer->newest || record - writer->newest <= writer->geometry.slots || is_near(writer, record, writer->last);
 
-	return record <= writer->newest || record - writer->newest <= writer->geometry.slots ? record : WB_PACK_NO_RECORD;
+	return can_be ? record : WB_PACK_NO_RECORD;
 }
 
 /* Last, when the newest id is known: until then there is no pack. */
@@ -331,11 +339,6 @@ static void count_padding(struct writer *writer, unsigned slot, const uint8_t *m
 	writer->result->padding_bytes += columns->header_padding[slot] + columns->block_padding[slot];
 }
 
-static bool is_near(const struct writer *writer, uint64_t id, uint64_t other)
-{
-	return other && (id > other ? id - other : other - id) < UINT64_C(3) * writer->geometry.slots;
-}
-
 static bool header_is_clean(const struct writer *writer, const uint8_t *meta, const struct wb_header *header)
 {
 	const struct wb_format *format = writer->geometry.format;
@@ -427,24 +430,30 @@ static bool take_checksum(struct writer *writer, unsigned slot, const uint8_t *m
 	return match;
 }
 
-/* One bit of the stored checksum or of what it covers makes the difference. */
+/* One bit of the stored checksum or of what it covers makes the difference: writer->bit, from byte 512 of the slot on. */
 static bool is_one_bit(struct writer *writer, const struct wb_header *header, uint32_t difference)
 {
+	uint64_t bytes = WB_BLOCK * (header->length + 1u) - WB_SUMMED_FROM;
+
 	if (!writer->finds)
 		wb_bitfind_init(&writer->find);
 	writer->finds = true;
-	return difference && (!(difference & (difference - 1)) ||
-			      wb_bitfind(&writer->find, difference, WB_BLOCK * (header->length + 1u) - WB_SUMMED_FROM) != UINT64_MAX);
+	writer->bit = UINT64_MAX;
+	if (!difference || !(difference & (difference - 1)))
+		return difference;
+	uint64_t from_end = wb_bitfind(&writer->find, difference, bytes);
+
+	if (from_end != UINT64_MAX)
+		writer->bit = 8 * (bytes - 1 - from_end / 8) + 7 - from_end % 8;
+	return from_end != UINT64_MAX;
 }
 
-static bool explain_checksum(struct writer *writer, unsigned slot, const struct wb_header *header)
+static void explain_checksum(struct writer *writer, unsigned slot, const struct wb_header *header)
 {
 	uint32_t difference = header->checksum ^ (uint32_t)writer->columns.crc[slot];
 
-	if (!is_one_bit(writer, header, difference) && !is_one_bit(writer, header, ~difference))
-		return false;
-	writer->columns.flags[slot] |= WB_PACK_CRC;
-	return true;
+	if (is_one_bit(writer, header, difference) || is_one_bit(writer, header, ~difference))
+		writer->columns.flags[slot] |= WB_PACK_CRC;
 }
 
 /* A seal that does not hold may hold with a length one bit away. */
@@ -472,17 +481,29 @@ static void explain_length(struct writer *writer, uint32_t chunk, unsigned slot,
 	}
 }
 
-/* Of a segment whose seal does not hold: what of its metadata another write has left there is none of it. */
-static bool is_plausible(const struct writer *writer, const uint8_t *meta, unsigned index, const struct wb_header *header,
-			 const struct wb_metablock *metablock)
+/* Of a segment whose seal does not hold, or only with a bit of it flipped, which may be chance: what of its metadata another
+ * write has left there is none of it. */
+static bool is_plausible(const struct writer *writer, const uint8_t *meta, unsigned index, const struct wb_header *header)
 {
 	const struct wb_format *format = writer->geometry.format;
 	unsigned used = (unsigned)format->mb_dirty.offset + format->mb_dirty.width;
+	struct wb_metablock metablock;
 
+	wb_metablock_decode(format, meta, index, &metablock);
 	if (format->lap.width)
-		return metablock->lap == wb_lap_of(&writer->geometry, header->id);
-	return metablock->sector < UINT64_C(1) << 54 &&
+		return metablock.lap == wb_lap_of(&writer->geometry, header->id);
+	return metablock.sector < UINT64_C(1) << 54 &&
 	       wb_all_bytes(meta + wb_metadata_size(format, index) + used, format->stride - used, 0);
+}
+
+/* The metadata with the bit flipped that explains the slot. */
+static const uint8_t *explained_metadata(const struct writer *writer, unsigned slot, const uint8_t *meta, uint8_t *room)
+{
+	if (!(writer->columns.flags[slot] & WB_PACK_CRC) || writer->bit >= 8 * (WB_BLOCK - WB_SUMMED_FROM))
+		return meta;
+	memcpy(room, meta, WB_BLOCK);
+	room[WB_SUMMED_FROM + writer->bit / 8] ^= (uint8_t)(1u << writer->bit % 8);
+	return room;
 }
 
 static void take_metablocks(struct writer *writer, unsigned slot, const uint8_t *meta, const struct wb_io *io,
@@ -491,14 +512,15 @@ static void take_metablocks(struct writer *writer, unsigned slot, const uint8_t 
 	const struct wb_format *format = writer->geometry.format;
 	struct wb_pack_columns *columns = &writer->columns;
 	unsigned n = wb_pack_blocks_of(columns, slot);
-	const uint8_t *data = io->buffer;
+	uint8_t room[WB_BLOCK];
+	const uint8_t *data = io->buffer, *whole = explained_metadata(writer, slot, meta, room);
 
 	for (unsigned i = 0; i < n; i++) {
 		unsigned at = columns->block_count++;
 		struct wb_metablock metablock;
 
 		wb_metablock_decode(format, meta, i, &metablock);
-		if (!sealed && !is_plausible(writer, meta, i, header, &metablock))
+		if (!sealed && !is_plausible(writer, whole, i, header))
 			metablock = (struct wb_metablock){ .lap = header->lap + 1 };
 		if (writer->options->key && (metablock.sector || metablock.dirty))
 			metablock.sector = wb_moved(&writer->moves, metablock.sector);
@@ -552,18 +574,20 @@ static enum standing standing_by_checksum(struct writer *writer, uint32_t chunk,
 		return SEALED;
 	if (!is_in_place(writer, chunk, slot, meta, header))
 		return OTHER;
-	bool explained = whole && in_range && explain_checksum(writer, slot, header);
-
+	if (whole && in_range)
+		explain_checksum(writer, slot, header);
 	if (whole)
 		explain_length(writer, chunk, slot, header);
-	return explained || writer->columns.flags[slot] & WB_PACK_FLIP ? SEALED : IN_PLACE;
+	return writer->columns.flags[slot] & WB_PACK_FLIP ? SEALED : IN_PLACE;
 }
 
 static void note_id(struct writer *writer, uint32_t index, const struct wb_header *header, enum standing standing)
 {
 	if (standing < IN_PLACE || !header->id || wb_slot_of(&writer->geometry, header->id) != index)
 		return;
-	writer->newest = wb_max(writer->newest, header->id);
+	if (is_near(writer, header->id, writer->last))
+		writer->newest = wb_max(writer->newest, wb_max(header->id, writer->last));
+	writer->last = header->id;
 	if (standing == SEALED)
 		writer->last_sealed = header->id;
 }

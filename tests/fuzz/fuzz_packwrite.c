@@ -64,6 +64,21 @@ static void put_flipped(struct image *image, uint32_t slot, struct input *in)
 	at[bit / 8 % size] ^= (uint8_t)(1u << bit % 8);
 }
 
+static bool is_one_bit(const struct image *image, const uint8_t *at)
+{
+	static struct wb_bitfind find;
+	struct wb_header header;
+
+	if (!find.giant.table[0][1])
+		wb_bitfind_init(&find);
+	wb_header_decode(image->geometry.format, at, &header);
+	uint32_t size = WB_BLOCK * (header.length + 1) - WB_SUMMED_FROM;
+	uint32_t difference = header.checksum ^ wb_crc32c(~0u, at + WB_SUMMED_FROM, size);
+
+	return !difference || !~difference || wb_bitfind(&find, difference, size) != UINT64_MAX ||
+	       wb_bitfind(&find, ~difference, size) != UINT64_MAX;
+}
+
 /* The header of a segment, in the first sector (v0: its first metablock, too); the rest of it never came. */
 static void put_torn(struct image *image, uint32_t slot, struct input *in, unsigned which)
 {
@@ -73,6 +88,8 @@ static void put_torn(struct image *image, uint32_t slot, struct input *in, unsig
 
 	put_segment(image, slot, in);
 	put_text(at + from, wb_slot_size(&image->geometry) - from, which, slot);
+	while (!format->lap.width && is_one_bit(image, at)) /* by chance */
+		at[WB_BLOCK - 1]++;
 }
 
 /* Text that as an id is 0, belongs to the slot, or to another one. */
