@@ -7,11 +7,14 @@ FUZZ := build/fuzz
 FUZZ_TARGETS := format ring plan pack packwrite undo state map
 
 # Coverage is that of the library and of state.c: what drives them has no counters, nor has what builds tables of sums.
-FUZZ_COUNTERS := -fsanitize=fuzzer-no-link
+# Comparisons are watched in what reads files alone.
+FUZZ_COMPARED := map ended undo dev_pack
+FUZZ_COUNTERS := -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp
 FUZZ_FLAGS := CC=clang WERROR=-Werror SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined $$(FUZZ_COUNTERS)' \
 	CFLAGS='-O2 -g -fno-omit-frame-pointer -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-FUZZ_LINK := -fsanitize=fuzzer -Wl,--wrap=posix_memalign,--wrap=malloc,--wrap=free
+FUZZ_LINK := -fsanitize=fuzzer -fno-sanitize-coverage=inline-8bit-counters,pc-table,indirect-calls,trace-cmp,stack-depth -Wl,--wrap=posix_memalign,--wrap=malloc,--wrap=free,--wrap=wb_crc_shift_init,--wrap=wb_bitfind_init
 
+$(FUZZ_COMPARED:%=$(BUILD)/libwbfmt/%.o) $(BUILD)/cmd/state.o: private FUZZ_COUNTERS := -fsanitize=fuzzer-no-link
 $(BUILD)/libwbfmt/crc32c.o $(BUILD)/fuzz_%: private FUZZ_COUNTERS :=
 
 # what a target takes of a command

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Keeps the large buffers that the library takes for every piece of work: with the sanitizer's allocator most of a run
- * would go into pages that nobody looks at. Linked with --wrap=posix_memalign, --wrap=malloc and --wrap=free.
+ * Keeps what the library makes for every piece of work: large buffers, or with the sanitizer's allocator most of a run
+ * would go into pages that nobody looks at, and tables of sums. Linked with --wrap of the functions below.
  */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
+
+#include "crc32c.h"
 
 #define LARGE (1u << 16)
 #define KEPT 64
@@ -66,4 +68,40 @@ void __wrap_free(void *at)
 			return;
 		}
 	__real_free(at);
+}
+
+/* ---- tables ---- */
+
+void __real_wb_crc_shift_init(struct wb_crc_shift *shift, uint64_t bytes);
+void __wrap_wb_crc_shift_init(struct wb_crc_shift *shift, uint64_t bytes);
+void __real_wb_bitfind_init(struct wb_bitfind *find);
+void __wrap_wb_bitfind_init(struct wb_bitfind *find);
+
+void __wrap_wb_crc_shift_init(struct wb_crc_shift *shift, uint64_t bytes)
+{
+	static struct wb_crc_shift made[4];
+	static uint64_t of[4]; /* bytes; 0: none */
+	unsigned i = 0;
+
+	while (i < 4 && of[i] && of[i] != bytes)
+		i++;
+	if (i == 4 || !of[i])
+		__real_wb_crc_shift_init(shift, bytes);
+	if (i == 4)
+		return;
+	if (!of[i])
+		made[i] = *shift;
+	of[i] = bytes;
+	*shift = made[i];
+}
+
+void __wrap_wb_bitfind_init(struct wb_bitfind *find)
+{
+	static struct wb_bitfind made;
+	static bool ready;
+
+	if (!ready)
+		__real_wb_bitfind_init(&made);
+	ready = true;
+	*find = made;
 }
