@@ -718,7 +718,7 @@ uint64_t wb_sectors_after_end(const struct wb_ring *ring);
 int wb_ring_judge(struct wb_ring *ring, struct wb_error *err);
 
 /* What BACKING says against taking an id as flipped that is in its place, only of another lap (ahead, stale-lap): a write
- * that was lost leaves the same. doubt() returns 1 to leave it alone, 0 to correct it, or a negative code. */
+ * that was lost leaves the same; and against making it M+1, for it may be what M+1 goes over. doubt() returns 1 to leave it alone, 0 to correct it, or a negative code. */
 struct wb_doubts {
 	void *context;
 	int (*doubt)(void *context, const struct wb_id_bit *bit, const struct wb_progress *progress, struct wb_error *err);
@@ -733,8 +733,8 @@ struct wb_backing_doubts {
 struct wb_doubts wb_doubts_of(struct wb_backing_doubts *doubts);
 
 /* Takes every segment of the window (and M+1) that one flipped bit explains as if the bit were right: of its seal, or of
- * its id (wb_ring.id_bits). All at once, from the ring as it was judged; then judges again. doubts NULL: ids in their place
- * are left alone. Returns how many, or a negative code; 0 when it was done before. */
+ * its id (wb_ring.id_bits). All at once, from the ring as it was judged; then judges again. doubts NULL: ids in their place,
+ * and one of 0 where M+1 goes over an older segment, are left alone. Returns how many, or a negative code; 0 when it was done before. */
 int wb_ring_correct(struct wb_ring *ring, const struct wb_doubts *doubts, const struct wb_progress *progress,
 		    struct wb_error *err);
 

@@ -269,6 +269,19 @@ static int heals_restart(struct wb_ring *ring, const struct wb_id_bit *bits, uns
 	return ret ? ret : !restarted;
 }
 
+/* It would be M+1, with a segment that this is to go over. */
+static bool is_next(const struct wb_ring *ring, const struct wb_id_bit *bit)
+{
+	return bit->id == ring->head + 1 && wb_ring_due(ring, bit->slot);
+}
+
+/* Whether an id needs BACKING's word: a lost write leaves such an id in its place, too; and where M+1 goes, over a segment of the lap
+ * before, that one may lie under more than one flipped bit. */
+static bool wants_doubts(const struct wb_ring *ring, const struct wb_id_bit *bit)
+{
+	return ring->slots[bit->slot].class_ != WB_ALIEN_ID || (is_next(ring, bit) && wb_seal_covers_data(ring->cache->geometry.format));
+}
+
 /* Which of the ids are to be corrected, from what was judged before anything was; returns how many. */
 static int choose_ids(struct wb_ring *ring, const struct wb_doubts *doubts, struct wb_id_bit *chosen,
 		      const struct wb_progress *progress, struct wb_error *err)
@@ -276,10 +289,14 @@ static int choose_ids(struct wb_ring *ring, const struct wb_doubts *doubts, stru
 	int n = 0, ret;
 
 	for (unsigned i = 0; i < ring->id_bit_count; i++) {
-		bool in_place = ring->slots[ring->id_bits[i].slot].class_ != WB_ALIEN_ID;
+		const struct wb_id_bit *bit = &ring->id_bits[i];
 
-		/* a lost write leaves such an id, too: only BACKING can tell */
-		ret = !in_place ? 0 : !doubts ? 1 : doubts->doubt(doubts->context, &ring->id_bits[i], progress, err);
+		if (!wants_doubts(ring, bit))
+			ret = 0;
+		else if (doubts)
+			ret = doubts->doubt(doubts->context, bit, progress, err);
+		else /* an id of zero may have been wiped as a whole */
+			ret = !is_next(ring, bit) || !ring->slots[bit->slot].id;
 		if (ret < 0)
 			return ret;
 		if (!ret)

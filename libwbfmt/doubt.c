@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What BACKING says against taking the id of a segment as flipped that lies in its place: a write that was lost leaves an old
- * segment there, and one that overtook others a newer one. Such ids are rare, so each looks through all metadata for itself.
+ * segment there, and one that overtook others a newer one; or that may be what M+1 is to go over. Such ids are rare, so each looks
+ * through all metadata for itself.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 struct spot {
 	uint64_t block;
 	uint8_t index;
+	uint8_t dirty;
 	uint8_t compared;     /* its dirty sectors that can be compared: BACKING's are not one repeated byte */
 	uint8_t held;         /* BACKING has them as in this segment */
 	uint8_t older, newer; /* BACKING has them as an older, a newer claim says */
@@ -101,7 +103,7 @@ static int find_spots(struct question *question, struct wb_error *err)
 		wb_metablock_decode(ring->cache->geometry.format, question->bytes, i, &metablock);
 		if (!metablock.dirty || !wb_metablock_usable(ring, &metablock))
 			continue;
-		*spot = (struct spot){ .block = metablock.sector / WB_SECTORS_PER_BLOCK, .index = (uint8_t)i };
+		*spot = (struct spot){ .block = metablock.sector / WB_SECTORS_PER_BLOCK, .index = (uint8_t)i, .dirty = metablock.dirty };
 		ret = read_both(question, slot, i, spot->block, &readable, err);
 		if (ret)
 			break;
@@ -214,13 +216,41 @@ static bool is_newer_segment(const struct question *question)
 	return false;
 }
 
-/* BACKING goes beyond the id that the segment would get: what bore that has been written back, and needs no correction. */
-static int is_written_back(const struct wb_backing_doubts *doubts, const struct wb_id_bit *bit, const struct wb_progress *progress,
-			   struct wb_error *err)
+static uint8_t its_own(void *context, uint64_t block)
 {
-	const struct wb_search search = { doubts->ring, doubts->backing, doubts->capacity, progress };
+	const struct question *question = context;
+	const struct spot *end = question->spots + question->count;
+	uint8_t mask = 0;
+
+	for (const struct spot *spot = question->spots + wb_first_from(question->spots, question->count, block_of, block);
+	     spot < end && spot->block == block; spot++)
+		mask |= spot->dirty;
+	return mask;
+}
+
+/* In the slot of M+1, under no id that is of there: M+1, or what it was to go over. Who has M+1 has most of what is below it; what
+ * BACKING does not hold under a wiped id may be either. */
+static int is_not_next(struct question *question, const struct wb_search *search, struct wb_error *err)
+{
+	struct wb_newest newest = { .besides = its_own, .context = question };
+	unsigned compared = 0, held = 0;
+
+	for (unsigned i = 0; i < question->count; i++) {
+		compared += (unsigned)__builtin_popcount(question->spots[i].compared);
+		held += (unsigned)__builtin_popcount(question->spots[i].held);
+	}
+	if (2 * held <= compared)
+		return !found_id(question);
+	int ret = wb_evidence_newest(search, &newest, err);
+
+	return ret ? ret : newest.missing > newest.there;
+}
+
+/* BACKING goes beyond the id that the segment would get: what bore that has been written back, and needs no correction. */
+static int is_written_back(const struct wb_search *search, const struct wb_id_bit *bit, struct wb_error *err)
+{
 	bool any = false;
-	int ret = wb_evidence_above(&search, bit->id, &any, err);
+	int ret = wb_evidence_above(search, bit->id, &any, err);
 
 	return ret ? ret : any;
 }
@@ -228,6 +258,7 @@ static int is_written_back(const struct wb_backing_doubts *doubts, const struct 
 static int doubt(void *context, const struct wb_id_bit *bit, const struct wb_progress *progress, struct wb_error *err)
 {
 	const struct wb_backing_doubts *doubts = context;
+	const struct wb_search search = { doubts->ring, doubts->backing, doubts->capacity, progress };
 	struct question question = { .ring = doubts->ring, .backing = doubts->backing, .bit = bit, .progress = progress };
 	void *bytes = NULL;
 	int ret;
@@ -242,10 +273,11 @@ static int doubt(void *context, const struct wb_id_bit *bit, const struct wb_pro
 	if (!ret)
 		ret = compare_others(&question, progress, err);
 	if (!ret)
-		ret = found_id(&question) > doubts->ring->head ? is_newer_segment(&question) : is_old_segment(&question);
+		ret = doubts->ring->slots[bit->slot].class_ == WB_ALIEN_ID ? is_not_next(&question, &search, err) :
+		      found_id(&question) > doubts->ring->head ? is_newer_segment(&question) : is_old_segment(&question);
 	free(question.spots);
 	free(bytes);
-	return ret ? ret : is_written_back(doubts, bit, progress, err);
+	return ret ? ret : is_written_back(&search, bit, err);
 }
 
 struct wb_doubts wb_doubts_of(struct wb_backing_doubts *doubts)

@@ -183,6 +183,37 @@ int wb_evidence_above(const struct wb_search *search, uint64_t id, bool *any, st
 	return ret;
 }
 
+/* ---- newest versions of the window ---- */
+
+struct at_newest {
+	struct standing standing;
+	struct wb_newest *newest;
+};
+
+static int count_newest(void *context, const struct wb_view *view, struct wb_error *err)
+{
+	struct at_newest *at = context;
+
+	(void)err;
+	take_versions(&at->standing, view);
+	if (!view->last)
+		return 0;
+	unsigned besides = at->newest->besides(at->newest->context, view->block);
+
+	at->newest->there += (unsigned)__builtin_popcount(at->standing.equal & ~besides);
+	at->newest->missing += (unsigned)__builtin_popcount(at->standing.differs & ~besides);
+	return 0;
+}
+
+int wb_evidence_newest(const struct wb_search *search, struct wb_newest *newest, struct wb_error *err)
+{
+	const struct wb_scope window = { .low = 1, .high = search->ring->head, .part = true, .zeroed = true, .every_version = true };
+	struct at_newest at = { .standing = { .ring = search->ring, .scope = &window }, .newest = newest };
+
+	newest->there = newest->missing = 0;
+	return walk(search, &window, true, &at, count_newest, err);
+}
+
 /* ---- at holes ---- */
 
 struct at_holes {

@@ -28,6 +28,15 @@ int wb_evidence_at(const struct wb_search *search, const struct wb_scope *scope,
  * the order of ids, so it has written that one back as well. */
 int wb_evidence_above(const struct wb_search *search, uint64_t id, bool *any, struct wb_error *err);
 
+/* Sectors whose newest version in the window is on BACKING, and is not; besides(context, block) names those that do not count. */
+struct wb_newest {
+	uint64_t there, missing;
+	uint8_t (*besides)(void *context, uint64_t block);
+	void *context;
+};
+
+int wb_evidence_newest(const struct wb_search *search, struct wb_newest *newest, struct wb_error *err);
+
 /* holes: ascending ids. What the scope writes may lie on both sides of them. */
 int wb_evidence_at_holes(const struct wb_search *search, const struct wb_scope *scope, const uint64_t *holes, size_t n,
 			 struct wb_evidence *evidence, struct wb_error *err);

@@ -203,6 +203,46 @@ static void ahead_7_is_taken_for_3_unless_backing_has_it_or_4(void **state)
 	}
 }
 
+/* Of seven slots a whole segment stands where 16 goes over 9, under another id: of 18 one bit makes 16, and of 0, to which anything
+ * may be wiped. It writes blocks 20 and 11, and 11 does too. */
+static void what_may_be_the_next_segment_is_not_taken_for_it_when_backing_shows_the_one_before(void **state)
+{
+	static const struct {
+		uint64_t id, held, rest; /* block held is on BACKING as it has it; the others are there up to rest */
+		bool corrected;
+	} cases[] = {
+		{ 18, 0, 0, true }, { 18, 11, 0, true }, { 18, 20, 0, false }, { 18, 20, 12, false }, { 18, 20, 13, true },
+		{ 0, 0, 0, false }, { 0, 0, 15, false }, { 0, 20, 0, false }, { 0, 20, 12, false }, { 0, 20, 13, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(cases); i++) {
+		struct pair pair;
+
+		build_init(&pair.b, "v1", 6, 7);
+		build_log(&pair.b, 10, 15, BLOCKS);
+		build_segment_at(&pair.b, 1, cases[i].id, PUTS({ 20, 0xff, 9 }, { 11, 0x7f, 9 }));
+		backing_init(&pair.backing, BLOCKS * 8);
+		for (uint64_t id = 10; id <= cases[i].rest; id++)
+			backing_write(&pair.backing, id, 0xff, id);
+		if (cases[i].held)
+			backing_write(&pair.backing, cases[i].held, 0xff, 9);
+		salvage(&pair, true, false, 0);
+		if (pair.b.ring.slots[1].id != (cases[i].corrected ? 16 : cases[i].id))
+			fail_msg("case %zu: %u", i, (unsigned)pair.b.ring.slots[1].id);
+		assert_int_equal(pair.b.ring.head, cases[i].corrected ? 16 : 15);
+		pair_release(&pair);
+		/* nobody to ask */
+		build_init(&pair.b, "v1", 6, 7);
+		build_log(&pair.b, 10, 15, BLOCKS);
+		build_segment_at(&pair.b, 1, cases[i].id, PUTS({ 20, 0xff, 9 }));
+		backing_init(&pair.backing, BLOCKS * 8);
+		salvage(&pair, false, false, 0);
+		assert_int_equal(pair.b.ring.head, cases[i].id ? 16 : 15);
+		pair_release(&pair);
+	}
+}
+
 static void without_backing_an_id_in_its_place_stays(void **state)
 {
 	struct pair pair;
@@ -261,6 +301,7 @@ int main(void)
 		cmocka_unit_test(old_id_stays_where_nothing_can_be_compared),
 		cmocka_unit_test(id_ahead_is_corrected_unless_backing_holds_it_under_something_older),
 		cmocka_unit_test(ahead_7_is_taken_for_3_unless_backing_has_it_or_4),
+		cmocka_unit_test(what_may_be_the_next_segment_is_not_taken_for_it_when_backing_shows_the_one_before),
 		cmocka_unit_test(without_backing_an_id_in_its_place_stays),
 		cmocka_unit_test(resumed_run_corrects_what_the_first_one_did),
 		cmocka_unit_test(id_that_made_the_ring_look_restarted_is_corrected),
