@@ -217,12 +217,14 @@ void check_say_ring(const struct work *work)
 		   count_of(work->proof.dirty_sectors, "sector"), work->proof.dirty_sectors == 1 ? "differs" : "differ");
 }
 
-/* "up to 12.0 KiB", or "12.0 KiB" where contents were compared */
+/* "up to 12.0 KiB", or "12.0 KiB" where contents were compared and nothing is damaged that may have more */
 static const char *at_stake(const struct work *work)
 {
+	uint64_t damaged = check_log_is_closed(work) ? 0 : work->ring.damaged_sectors;
 	static char text[48];
 
-	snprintf(text, sizeof(text), "%s%s", work->backing ? "" : "up to ", human_size(check_dirty_sectors(work) * WB_SECTOR));
+	snprintf(text, sizeof(text), "%s%s", work->backing && !damaged ? "" : "up to ",
+		 human_size((check_dirty_sectors(work) + damaged) * WB_SECTOR));
 	return text;
 }
 

@@ -235,7 +235,7 @@ static void say_damaged_verdict(const struct work *work)
 				damage_words(work).bytes);
 	else
 		say_one_verdict(common, "damaged (%s); up to %s may exist only in this cache, change nothing yet",
-				damage_words(work).bytes, human_size(ring->dirty_sectors * WB_SECTOR));
+				damage_words(work).bytes, human_size((ring->dirty_sectors + ring->damaged_sectors) * WB_SECTOR));
 	if (missing)
 		common_say(common, "%13s%s", "", words_missing(work->dev, missing));
 	next_step(common, "wb-check", NULL, NULL, NULL, NULL);

@@ -688,6 +688,7 @@ struct wb_ring {
 	uint64_t holes;                 /* ids of the window without a segment */
 	uint64_t dirty_blocks;          /* metablocks with a dirty bit, in live segments of the window */
 	uint64_t dirty_sectors;         /* the same in sectors; both count every version */
+	uint64_t damaged_sectors;       /* dirty ones of what is damaged, which may be all there is: at most. Every version too */
 	/* private: what the stored laps say about the number of slots (v0), low < N <= high */
 	uint64_t lap_low, lap_high;
 	uint32_t new_taken;             /* restarted: new_slots, and those that a write of the new line has begun */

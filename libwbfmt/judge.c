@@ -235,7 +235,8 @@ static void find_torn_tail(struct wb_ring *ring)
 	const struct wb_geometry *geometry = geometry_of(ring);
 
 	ring->torn_tail = 0;
-	for (uint64_t i = 1; i < geometry->slots; i++) {
+	/* the only slot there is holds M, when there is one */
+	for (uint64_t i = 1; i < geometry->slots || (i == 1 && !ring->head); i++) {
 		uint64_t id = ring->head + i;
 		uint32_t index = wb_slot_of(geometry, id ? id : 1);
 
@@ -457,15 +458,36 @@ bool wb_ring_is_hole(const struct wb_ring *ring, uint64_t id)
 	return slot->class_ != WB_TORN_HEAD && !in_torn_tail(ring, slot->id);
 }
 
+/* Dirty sectors that a damaged segment may be the only one to have; where its header does not tell, as many as it has room for. */
+static uint64_t damaged_sectors(const struct wb_ring *ring, uint32_t index)
+{
+	const struct wb_slot *slot = &ring->slots[index];
+
+	switch ((enum wb_class)slot->class_) {
+	case WB_BAD_LENGTH:
+	case WB_UNREADABLE:
+		return (uint64_t)WB_SECTORS_PER_BLOCK * geometry_of(ring)->capacity;
+	case WB_ROTTEN:
+	case WB_AHEAD:
+	case WB_ALIEN_ID:
+		return slot->dirty_sectors;
+	case WB_PART_READABLE:
+		return wb_slot_valid(slot) ? 0 : slot->dirty_sectors;
+	default:
+		return 0;
+	}
+}
+
 static void count(struct wb_ring *ring)
 {
 	memset(ring->classes, 0, sizeof(ring->classes));
-	ring->holes = ring->dirty_blocks = ring->dirty_sectors = 0;
+	ring->holes = ring->dirty_blocks = ring->dirty_sectors = ring->damaged_sectors = 0;
 	ring->raw_seals = ring->plain_seals = 0;
 	for (uint32_t i = 0; i < geometry_of(ring)->slots; i++) {
 		const struct wb_slot *slot = &ring->slots[i];
 
 		ring->classes[slot->class_]++;
+		ring->damaged_sectors += damaged_sectors(ring, i);
 		if (slot->flags & WB_SLOT_SEALED && wb_seal_covers_data(geometry_of(ring)->format)) {
 			ring->raw_seals += slot->flags & WB_SLOT_RAW ? 1 : 0;
 			ring->plain_seals += slot->flags & WB_SLOT_RAW ? 0 : 1;

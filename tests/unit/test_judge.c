@@ -349,6 +349,19 @@ static void torn_first_write_is_an_empty_log(void **state)
 	expect(&t, 0, 1, 0, "t.......");
 	assert_false(t.ring.destroyed);
 	table_release(&t);
+	/* where there is one slot, too, unless it is damaged */
+	table_init(&t, "v2", 1);
+	torn(&t, 1);
+	expect(&t, 0, 1, 0, "t");
+	assert_int_equal(t.ring.damaged_sectors, 0);
+	stand(&t, 0, 1, WB_SLOT_LAP | WB_SLOT_ONE_BIT);
+	expect(&t, 0, 1, 0, "r");
+	assert_int_equal(t.ring.damaged_sectors, 8);
+	stand(&t, 0, 1, 0);
+	t.ring.slots[0].length = 200;
+	expect(&t, 0, 1, 0, "b");
+	assert_int_equal(t.ring.damaged_sectors, 8 * 15);
+	table_release(&t);
 }
 
 static void torn_headers_after_a_gap_are_rotten(void **state)
@@ -686,6 +699,7 @@ static void only_live_segments_of_the_window_count_as_dirty(void **state)
 	assert_int_equal(t.ring.classes[WB_LIVE], 6);
 	assert_int_equal(t.ring.dirty_blocks, 6);
 	assert_int_equal(t.ring.dirty_sectors, 48);
+	assert_int_equal(t.ring.damaged_sectors, 8);
 	table_release(&t);
 }
 
