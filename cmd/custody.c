@@ -11,6 +11,7 @@
 #include <zlib.h>
 
 #include "custody.h"
+#include "hooks.h"
 #include "output.h"
 #include "report.h"
 
@@ -50,8 +51,11 @@ int custody_begin(const struct common *common, const char *path, int argc, char 
 		return status;
 	report_also_to(log);
 	emit_run(argc, argv);
-	if (report_sync())
-		return common_refuse(common, path, "cannot be written: %s; nothing was changed", strerror(errno));
+	if (!report_sync())
+		return status;
+	status = common_refuse(common, path, "cannot be written: %s; nothing was changed", strerror(errno));
+	if (hook_step())
+		unlink(path);
 	return status;
 }
 

@@ -66,6 +66,12 @@ static inline uint64_t flush_unreadable(const struct work *work)
 	return work->then.unreadable + work->result.unreadable_sectors;
 }
 
+/* No driver replays the log: this run ended it, or one before, and only --force=ended read it again. */
+static inline bool flush_is_ended(const struct work *work)
+{
+	return work->ended || work->cache.super == WB_SUPER_ENDED;
+}
+
 /* Where the sweep begins, in bytes of BACKING. */
 static inline uint64_t flush_begin(const struct work *work)
 {
@@ -89,6 +95,8 @@ int flush_describe(struct work *work);
 int flush_open_old_undo(struct work *work);
 /* Adopts what --state says of an earlier run, after a look at whether it is still so. */
 int flush_resume(struct work *work);
+/* Up to which address of BACKING everything is flushed, by a state; in a static buffer. */
+const char *flush_reached_words(const struct work *work, const struct state *state);
 int flush_save_state(void *context, uint64_t below);
 /* Creates what the run is going to write beside BACKING, while nothing has been changed yet. */
 int flush_open_records(struct work *work);

@@ -247,7 +247,7 @@ void flush_say_next(const struct work *work)
 
 	if (options->dry_run && (work->decision.oldest || flush_log_may_end(work)))
 		next_real_run(work);
-	else if (work->ended || options->detach || work->no_end || flush_unreadable(work))
+	else if (flush_is_ended(work) || options->detach || work->no_end || flush_unreadable(work))
 		return;
 	else if (flush_all_is_written(work))
 		next_step(common_of(work), NULL, "dry-run keep", "-n", NULL,

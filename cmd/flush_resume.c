@@ -128,18 +128,18 @@ static int believe(struct work *work, const struct wb_decision *decision, bool *
 	if (state_is_of_another(then, now))
 		return believe_of_copy(work, decision, believed);
 	if (then->undo != now->undo)
-		return common_refuse(common, path, "the interrupted run %s; give the same --undo%s", then->undo ?
+		return common_refuse(common, path, "the earlier run %s; give the same --undo%s", then->undo ?
 				     "recorded into another --undo file" : "was begun without --undo",
-				     work->options->decide.policy == WB_STRICT ?
-				     ", or --state a new name: starting over is always safe" : "");
+				     work->options->decide.policy == WB_STRICT ? ", or --state a new name: starting over is always safe" :
+				     then->undo ? ", or, if wb-undo has put back all that it wrote, --state a new name" : "");
 	if (then->undone != now->undone) /* BACKING is as it was before */
-		return not_believed(common, path, "what the interrupted run wrote was taken back");
-	if (then->ended)
+		return not_believed(common, path, "what the earlier run wrote was taken back");
+	if (then->ended && !flush_is_ended(work))
 		return start_over(work, decision, "the log had been ended, and is not any more");
 	if (sum_outside(work, scope, &outside, &err))
 		return common_failed(common, path, &err, NULL);
 	if (outside != then->outside && !common_forced(common, "pair"))
-		return common_refuse(common, path, "BACKING was written to since the interrupted run, in places that no run writes: was "
+		return common_refuse(common, path, "BACKING was written to since the earlier run, in places that no run writes: was "
 				     "it mounted? Then the log is older than the disk (--force=pair begins again all the same)");
 	if (outside != then->outside)
 		return not_believed(common, path, "BACKING was written to since");
@@ -147,7 +147,7 @@ static int believe(struct work *work, const struct wb_decision *decision, bool *
 			      &common->progress, &err))
 		return common_failed(common, path, &err, NULL);
 	if (differing)
-		return start_over(work, decision, "BACKING does not hold what the interrupted run wrote");
+		return start_over(work, decision, "BACKING does not hold what the earlier run wrote");
 	*believed = true;
 	return 0;
 }
@@ -244,8 +244,15 @@ int flush_resume(struct work *work)
 		work->then.unreadable = 0;
 	if (believed && work->then.flushed)
 		common_say(common, "resumed     everything below %s of BACKING was flushed by an earlier run",
-			   human_size(work->then.flushed == UINT64_MAX ? wb_dev_size(work->backing) : work->then.flushed));
+			   flush_reached_words(work, &work->then));
 	return status;
+}
+
+const char *flush_reached_words(const struct work *work, const struct state *state)
+{
+	uint64_t end = wb_dev_size(work->backing);
+
+	return human_size(state->flushed < end ? state->flushed : end);
 }
 
 int flush_save_state(void *context, uint64_t below)

@@ -111,7 +111,7 @@ int flush_say_interrupted(const struct work *work, int status)
 	}
 	if (work->options->state_path)
 		common_warn(common, "run the same command again%s: it goes on from %s", new_names(work->options),
-			    human_size(work->state.flushed == UINT64_MAX ? wb_dev_size(work->backing) : work->state.flushed));
+			    flush_reached_words(work, &work->state));
 	else if (work->options->decide.policy == WB_STRICT)
 		common_warn(common, "run the same command again%s: it begins anew, which is always right",
 			    new_names(work->options));
@@ -156,6 +156,10 @@ void flush_say_result(const struct work *work)
 			   "its own", work->cache_path, work->backing_path);
 		return;
 	}
+	if (!work->ended && flush_is_ended(work)) {
+		common_say(common, "log         ended before, and stays so: no driver will replay it");
+		return;
+	}
 	common_say(common, work->ended ? "log         ended: no driver will replay it again" :
 					 "log         kept: a driver that finds it will replay it again in its own way");
 	if (work->ended)
@@ -194,7 +198,7 @@ void flush_summarise(const struct work *work, double seconds)
 	report_u64(summary, "evidence", work->decision.evidence);
 	report_u64(summary, "corrected", work->decision.corrected);
 	report_u64(summary, "passes", result->passes);
-	report_bool(summary, "ended", work->ended);
+	report_bool(summary, "ended", flush_is_ended(work));
 	report_bool(summary, "partial", work->marker.partial);
 	report_text(summary, "pair", wb_pair_name(work->proof.pair));
 	report_u64(summary, "for", work->proof.for_);
@@ -229,14 +233,17 @@ void flush_list_left(void *context, const struct wb_left *left)
 	struct work *work = context;
 	struct json_object *record = report_record("left_slot");
 	const char *why = left->reason == WB_LEFT_CLASS ? wb_class_name(left->class_) : wb_left_name(left->reason);
+	char segment[32] = ""; /* a header that cannot be read names none */
 
 	report_u64(record, "slot", left->slot);
 	report_u64(record, "id", left->id);
 	report_text(record, "reason", why);
 	report_u64(record, "sectors", left->sectors);
 	report_emit(record);
+	if (left->id || left->class_ != WB_UNREADABLE)
+		snprintf(segment, sizeof(segment), ", segment %" PRIu64, left->id);
 	if (work->left_slots++ < LISTED || common_of(work)->verbose)
-		common_say(common_of(work), "left out    slot %" PRIu32 ", segment %" PRIu64 ": %s, up to %s", left->slot, left->id, why,
+		common_say(common_of(work), "left out    slot %" PRIu32 "%s: %s, up to %s", left->slot, segment, why,
 			   count_of(left->sectors, "dirty sector"));
 	else if (work->left_slots == LISTED + 1)
 		common_say(common_of(work), "left out    more of them: --verbose lists all, --json too");

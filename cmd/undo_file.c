@@ -14,14 +14,28 @@
 #include "record.h"
 #include "undo_file.h"
 
-static bool same_devices(const struct wb_undo *undo, const struct wb_undo_device *devices, unsigned count)
+static bool is_other_part(const struct wb_undo *undo, unsigned i, const struct wb_undo_device *device)
 {
-	bool same = undo->device_count == count;
+	return undo->devices[i].size != device->size || (undo->version >= 3 && undo->devices[i].start != device->start);
+}
 
-	for (unsigned i = 0; i < count && same; i++)
-		same = undo->devices[i].size == devices[i].size && strcmp(undo->devices[i].name, devices[i].name) == 0 &&
-		       (undo->version < 3 || undo->devices[i].start == devices[i].start);
-	return same;
+/* Names the device that differs. */
+static int refuse_others(const struct common *common, const char *path, const struct wb_undo *undo,
+			 const struct wb_undo_device *devices, unsigned count)
+{
+	if (undo->device_count != count)
+		return common_refuse(common, path, "the file is there already and was recorded for %s (%s), and this command writes to %s; "
+				     "give --undo a new name", count_of(undo->device_count, "device"),
+				     undo->device_count ? undo->devices[0].name : "none", count_of(count, "device"));
+	for (unsigned i = 0; i < count; i++) {
+		if (strcmp(undo->devices[i].name, devices[i].name) != 0)
+			return common_refuse(common, path, "the file is there already and was recorded for %s, and not for %s; give --undo "
+					     "a new name", undo->devices[i].name, devices[i].name);
+		if (is_other_part(undo, i, &devices[i]))
+			return common_refuse(common, path, "the file is there already and was recorded for another part or size of %s; give "
+					     "--undo a new name", devices[i].name);
+	}
+	return 0;
 }
 
 /* *fd: the existing file, or -1. */
@@ -46,10 +60,7 @@ static int load(const struct common *common, struct undo_file *undo, int fd, con
 	if (undo->undo.cut)
 		return common_refuse(common, undo->path, "the file is there already, and records are missing from byte %" PRIu64
 				     " on: it cannot be continued; give --undo a new name", undo->undo.cut_at);
-	if (!same_devices(&undo->undo, devices, count))
-		return common_refuse(common, undo->path, "the file is there already and was recorded for %s, or another part of it; give --undo a new name",
-				     undo->undo.device_count ? undo->undo.devices[0].name : "another device");
-	return 0;
+	return refuse_others(common, undo->path, &undo->undo, devices, count);
 }
 
 /* Under another name at first: a file of its own name is whole. */

@@ -260,7 +260,7 @@ static int end_log(struct work *work)
 /* A driver would replay the log again, although it is not wanted any more. */
 static bool end_is_missing(const struct work *work)
 {
-	return flush_log_may_end(work) && (work->options->dry_run ? work->no_end != NULL : !work->ended);
+	return flush_log_may_end(work) && !flush_is_ended(work) && (!work->options->dry_run || work->no_end);
 }
 
 static int status_of_replay(const struct work *work)

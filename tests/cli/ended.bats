@@ -61,6 +61,8 @@ write_after_end() {
 	[ "$(field '[.partial, (.left_sectors > 0)] | tostring')" = '[true,true]' ]
 	expect 4 wb-check --require-clean cache.img
 	expect 4 wb-check --require-ended cache.img
+	expect 8 wb-format cache.img
+	[[ $stderr == *"something was left out when the log was ended; to lose that, answer y on a terminal, or give --yes"* ]]
 	expect 0 wb-dump -q --pack=pack cache.img
 	expect 4 wb-check --require-ended pack
 	[[ $output == *"$left"* ]]

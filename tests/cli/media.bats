@@ -61,6 +61,9 @@ small() {
 	cmp backing.img original.img
 	expect 5 wb-flush-dirty -y --json --force=stateless --policy=prefix --cache-map=clone.map cache.img backing.img
 	field_is .last_id 1
+	clone $((1048576 + 524288)) 512
+	expect 5 wb-flush-dirty -n --force=stateless --policy=salvage --cache-map=clone.map cache.img backing.img
+	[[ $output == *"left out    slot 1: unreadable"* && $output != *"segment 0"* ]]
 }
 
 @test "what is unreadable behind the length of a segment does not matter" {

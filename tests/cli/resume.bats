@@ -141,7 +141,7 @@ polls_to_half() {
 		count=$((65536 - last - 8)) iflag=fullblock
 	before=$(sum backing.img)
 	expect 8 wb-flush-dirty -y --state=state cache.img backing.img
-	[[ $stderr == *"BACKING was written to since the interrupted run"*"--force=pair"* ]]
+	[[ $stderr == *"BACKING was written to since the earlier run"*"--force=pair"* ]]
 	[ "$(sum backing.img)" = "$before" ]
 	expect 0 wb-flush-dirty --json -y --force=pair --state=state cache.img backing.img
 	field_is .resumed_at 0
@@ -154,7 +154,7 @@ polls_to_half() {
 	polls_to_half
 	cp backing.orig backing.img
 	expect 0 wb-flush-dirty --json -y --state=state cache.img backing.img
-	[[ $stderr == *"BACKING does not hold what the interrupted run wrote"* ]]
+	[[ $stderr == *"BACKING does not hold what the earlier run wrote"* ]]
 	field_is .resumed_at 0
 	[ "$(sum backing.img)" = "$want" ]
 }

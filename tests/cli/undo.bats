@@ -195,6 +195,7 @@ small_place() {
 	for option in --undo --state --report; do
 		expect 8 wb-flush-dirty -y $option=small/file cache.img backing.img
 		[[ $stderr == *"No space left on device"* ]]
+		[ ! -e small/file ]
 		as_before
 	done
 	rm small/filler

@@ -144,6 +144,18 @@ static void detached_and_taken_back(void)
 	expect(0, "wb-undo -q -y undo");
 }
 
+static void detached(void)
+{
+	expect(5, "wb-flush-dirty -q -y --policy=salvage --detach --state=state --undo=undo cache.img backing.img");
+}
+
+static void flushed_into_a_copy(void)
+{
+	kept();
+	copy("backing.img", "copy.img");
+	expect(0, "wb-flush-dirty -q -y --keep --undo=undo cache.img backing.img");
+}
+
 static void salvaged_without_its_undo_file(void)
 {
 	expect(5, "wb-flush-dirty -q -y --policy=salvage --state=state --undo=undo cache.img backing.img");
@@ -228,6 +240,10 @@ static const struct row {
 	  "was taken back" },
 	{ 8, "v2-rotten-two-bits", salvaged_without_its_undo_file,
 	  "wb-flush-dirty --policy=salvage --state=state --undo=undo cache.img backing.img", "into another --undo file" },
+	{ 8, "v2-rotten-two-bits", detached_and_taken_back, "wb-flush-dirty --policy=salvage --state=state cache.img backing.img",
+	  "the earlier run recorded into another --undo file; give the same --undo, or, if wb-undo has put back all" },
+	{ 5, "v2-rotten-two-bits", detached,
+	  "wb-flush-dirty --policy=salvage --force=ended --state=state --undo=undo cache.img backing.img", NULL },
 	/* dirty data is no problem, nor are torn-tail, torn-head, the record hazard */
 	{ 0, "v2-torn-tail", NULL, "wb-check cache.img", NULL },
 	{ 0, "v2-torn-head", NULL, "wb-check cache.img", NULL },
@@ -312,6 +328,8 @@ static const struct row {
 	{ 8, "v2-wrapped", undo_file_of_another, "wb-format --reset --force=dirty --undo=undo cache.img", "was recorded for " },
 	{ 8, "v2-torn-head", undo_file_of_another, "wb-check --repair --undo=undo cache.img", "was recorded for " },
 	{ 8, "v2-wrapped", undo_file_of_another, "wb-flush-dirty --undo=undo cache.img backing.img", "was recorded for " },
+	{ 8, "v2-wrapped", flushed_into_a_copy, "wb-flush-dirty --undo=undo cache.img copy.img", "/backing.img, and not for " },
+	{ 8, "v2-wrapped", flushed_into_a_copy, "wb-format --reset --undo=undo --force=dirty cache.img", "and this command writes to 1 device" },
 	{ 8, "v2-wrapped", NULL, "wb-format --force=dirty --undo=nowhere/undo cache.img", "No such file" },
 	{ 8, "v2-wrapped", NULL, "wb-format --reset --force=dirty --undo=nowhere/undo cache.img", "No such file" },
 	{ 8, "v2-torn-head", NULL, "wb-check --repair --undo=nowhere/undo cache.img", "No such file" },
@@ -537,6 +555,24 @@ static void a_salvage_goes_on_with_a_copy_as_it_was_decided(void **state)
 	expect(want, "wb-flush-dirty -y --policy=salvage --keep --force=pair --state=state cache.img other.img");
 }
 
+/* A finished run is gone on with: nothing is left to write, and the log that it ended stays so. */
+static void a_state_of_a_finished_run_is_believed_as_long_as_its_log_is_ended(void **state)
+{
+	static const char *const options[] = { "", "", "--detach", "--detach --force=ended", "--force=ended" };
+
+	(void)state;
+	make_cache("v2-rotten-two-bits");
+	shell("rm -f state undo");
+	for (unsigned i = 0; i < sizeof(options) / sizeof(*options); i++) {
+		expect(5, "wb-flush-dirty -y --policy=salvage --state=state --undo=undo %s%scache.img backing.img", options[i],
+		       *options[i] ? " " : "");
+		if (has(out, "resumed     everything below 128.0 KiB of BACKING was flushed by an earlier run") != (i > 0))
+			fail_msg("run %u: %s%s", i, out, words);
+	}
+	assert_true(has(out, "log         ended before, and stays so") && !has(out, "next "));
+	expect(0, "wb-check cache.img"); /* it is ended, with something left out */
+}
+
 /* A dry run names the one that is used, and not the other; so does its step. */
 static void dry_runs_name_the_device_that_is_in_use(void **state)
 {
@@ -698,6 +734,7 @@ int main(void)
 		table_test(a_second_signal_ends_every_command_at_once),
 		table_test(a_salvage_goes_on_with_a_copy_as_it_was_decided),
 		table_test(dry_runs_name_the_device_that_is_in_use),
+		table_test(a_state_of_a_finished_run_is_believed_as_long_as_its_log_is_ended),
 		table_test(the_device_that_fails_is_named),
 		table_test(after_a_read_error_of_cache_the_next_steps_go_on_with_a_copy_and_its_map),
 		table_test(after_a_read_error_of_backing_the_next_steps_go_on_with_a_copy),
