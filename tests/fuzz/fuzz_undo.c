@@ -8,11 +8,12 @@
 #include "fuzz.h"
 #include "undo.h"
 
-#define DEVICE_BYTES (1u << 20)
-#define FILE_LENGTH 32u  /* of the header, in the file */
+#define DEVICE_BYTES (1u << 16)
+#define CONTENTS 3u      /* bytes that whole sectors are made of: 0, 1, 2 */
 #define RECORD 64u       /* bytes of a record's header */
-enum { AT_FILE_ID = 16, AT_SEQUENCE = 16, AT_DURABLE = 24, AT_STORED = 48, AT_PREVIOUS = 52, AT_PAYLOAD_SUM = 56,
-       AT_SUM = 60 };
+enum { FILE_VERSION = 8, FILE_DEVICES = 12, FILE_ID = 16, FILE_LENGTH = 32, FILE_NAMES = 36 };
+enum { AT_SEQUENCE = 16, AT_DURABLE = 24, AT_OFFSET = 32, AT_DEVICE = 40, AT_LENGTH = 44, AT_STORED = 48, AT_PREVIOUS = 52,
+       AT_PAYLOAD_SUM = 56, AT_SUM = 60 };
 
 static uint8_t disks[WB_UNDO_DEVICES][DEVICE_BYTES], wanted[WB_UNDO_DEVICES][DEVICE_BYTES];
 
@@ -65,7 +66,7 @@ static void restore(struct wb_undo *undo, struct memory *file, struct memory *me
 }
 
 /* Every sector is as it must be; what was put back is put back in the file, too. */
-static void restore_all(struct wb_undo *undo, struct memory *file, unsigned force)
+static void restore_all(struct wb_undo *undo, struct memory *file, unsigned force, int content)
 {
 	struct memory memories[WB_UNDO_DEVICES];
 	struct wb_undo again;
@@ -75,8 +76,8 @@ static void restore_all(struct wb_undo *undo, struct memory *file, unsigned forc
 		if (i < undo->device_count && undo->devices[i].size > DEVICE_BYTES)
 			return;
 	}
-	memset(disks, 0, sizeof(disks));
-	memset(wanted, 0, sizeof(wanted));
+	memset(disks, content, sizeof(disks));
+	memset(wanted, content, sizeof(wanted));
 	uint64_t count = undo->count;
 	bool torn = undo->torn || undo->cut; /* without checksums, what was torn may go on behind the mark like records */
 
@@ -128,7 +129,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				n++;
 			HOLDS(n == undo.count);
 		}
-		restore_all(&undo, &file, size % 4); /* enum wb_undo_force */
+		restore_all(&undo, &file, size % 4 /* enum wb_undo_force */, (int)(undo.id % CONTENTS));
 		go_on(&undo, &file);
 		wb_undo_release(&undo);
 	}
@@ -143,23 +144,41 @@ static bool is_record(const uint8_t *data, size_t size, size_t at)
 	return at + RECORD <= size && !memcmp(data + at, "WBur", 4) && wb_get_le(data + at + AT_STORED, 4) <= size - at - RECORD;
 }
 
-/* Numbers and sums of the records so that they follow on each other. */
-static void chain(uint8_t *data, size_t size)
+/* The devices get sizes that there is memory for. Returns where the first record begins, or size. */
+static size_t fit_header(uint8_t *data, size_t size)
 {
-	size_t at = size >= 40 ? (size_t)wb_get_le(data + FILE_LENGTH, 4) : size;
-	bool notes = size >= 40 && wb_get_le(data + 8, 4) == 2;
+	size_t end = size > FILE_NAMES + 4 ? (size_t)wb_get_le(data + FILE_LENGTH, 4) : size, at = FILE_NAMES;
+
+	if (end < FILE_NAMES + 4 || end > size)
+		return size;
+	for (uint64_t i = wb_get_le(data + FILE_DEVICES, 4); i && i <= WB_UNDO_DEVICES && at + 12 <= end - 4; i--) {
+		wb_put_le(data + at, 8, wb_min(wb_get_le(data + at, 8), DEVICE_BYTES));
+		at += 12 + (size_t)wb_get_le(data + at + 8, 4);
+	}
+	wb_put_le(data + end - 4, 4, wb_undo_sum(data, end - 4));
+	if (wb_get_le(data + FILE_VERSION, 4) == 1)
+		return end;
+	size_t notes = (end + WB_SECTOR - 1) / WB_SECTOR * WB_SECTOR;
+
+	return wb_min(notes + 2ul * WB_SECTOR, size);
+}
+
+/* Numbers and sums of the records become such that they follow on each other. Returns where they end. */
+static size_t chain(uint8_t *data, size_t size)
+{
+	size_t at = fit_header(data, size);
 	uint64_t sequence = 0;
 
-	if (at < 40 || at > size)
-		return;
-	wb_put_le(data + at - 4, 4, wb_undo_sum(data, at - 4));
-	uint32_t previous = (uint32_t)wb_get_le(data + at - 4, 4);
+	if (at == size)
+		return size;
+	uint32_t previous = (uint32_t)wb_get_le(data + (size_t)wb_get_le(data + FILE_LENGTH, 4) - 4, 4);
 
-	at = notes ? (at + WB_SECTOR - 1) / WB_SECTOR * WB_SECTOR + 2ul * WB_SECTOR : at;
 	for (; is_record(data, size, at); at += RECORD + (size_t)wb_get_le(data + at + AT_STORED, 4)) {
-		uint64_t durable = wb_get_le(data + at + AT_DURABLE, 8);
+		uint64_t durable = wb_get_le(data + at + AT_DURABLE, 8), offset = wb_get_le(data + at + AT_OFFSET, 8);
 
-		memcpy(data + at + 8, data + AT_FILE_ID, 8);
+		if (wb_get_le(data + at + AT_LENGTH, 4) <= DEVICE_BYTES / 2)
+			wb_put_le(data + at + AT_OFFSET, 8, offset % (DEVICE_BYTES / 2));
+		memcpy(data + at + 8, data + FILE_ID, 8);
 		wb_put_le(data + at + AT_SEQUENCE, 8, sequence);
 		wb_put_le(data + at + AT_DURABLE, 8, wb_min(durable, sequence));
 		wb_put_le(data + at + AT_PREVIOUS, 4, previous);
@@ -169,25 +188,37 @@ static void chain(uint8_t *data, size_t size)
 		wb_put_le(data + at + AT_SUM, 4, previous);
 		sequence++;
 	}
+	return at;
 }
 
-/* A record, maybe with a whole payload, is put behind the others. */
+static uint32_t sum_of_content(uint32_t content)
+{
+	uint8_t sector[WB_SECTOR];
+
+	memset(sector, (int)content, WB_SECTOR);
+	return wb_undo_sum(sector, WB_SECTOR);
+}
+
+/* A record, maybe with a whole payload, is put behind those that are whole, mostly. */
 static size_t add_record(uint8_t *data, size_t size, size_t max, uint64_t *seed)
 {
-	static uint8_t payload[16 * (WB_SECTOR + WB_UNDO_SUM)], record[RECORD + sizeof(payload) + 1024];
+	static uint8_t payload[4 * (WB_SECTOR + WB_UNDO_SUM)], record[RECORD + sizeof(payload) + 1024];
 	uint32_t sectors = 1 + fuzz_draw(seed, 4), length = sectors * WB_SECTOR;
 	uLongf stored = sizeof(record) - RECORD;
-	uint32_t kind = fuzz_draw(seed, 3) ? 1 : 1 + fuzz_draw(seed, 4);
+	uint32_t kind = fuzz_draw(seed, 6) ? 1 : 1 + fuzz_draw(seed, 4);
 
-	memset(payload, (int)fuzz_draw(seed, 3), length);
-	for (uint32_t i = 0; i < sectors; i++)
-		wb_put_le(payload + length + 4 * i, 4, wb_undo_sum(payload + 700, fuzz_draw(seed, 2) ? 0 : 8));
+	if (fuzz_draw(seed, 8))
+		size = chain(data, size);
+	for (uint32_t i = 0; i < sectors; i++) {
+		memset(payload + i * WB_SECTOR, (int)fuzz_draw(seed, CONTENTS), WB_SECTOR);
+		wb_put_le(payload + length + 4 * i, 4, sum_of_content(fuzz_draw(seed, CONTENTS)));
+	}
 	memset(record, 0, RECORD);
 	memcpy(record, "WBur", 4);
 	wb_put_le(record + 4, 4, kind);
-	wb_put_le(record + 32, 8, (uint64_t)fuzz_draw(seed, 16) * WB_SECTOR);
-	wb_put_le(record + 40, 4, fuzz_draw(seed, 2));
-	wb_put_le(record + 44, 4, length);
+	wb_put_le(record + AT_OFFSET, 8, (uint64_t)fuzz_draw(seed, 8) * WB_SECTOR);
+	wb_put_le(record + AT_DEVICE, 4, fuzz_draw(seed, 2));
+	wb_put_le(record + AT_LENGTH, 4, length);
 	if (compress2(record + RECORD, &stored, payload, length + sectors * WB_UNDO_SUM, 1) != Z_OK || kind != 1)
 		stored = 0;
 	wb_put_le(record + AT_STORED, 4, stored);
