@@ -49,6 +49,15 @@ static bool holds(const char *line, const char *part)
 	return strstr(line, part);
 }
 
+/* The amount in "up to 22.5 KiB may exist only in this cache", which counts what broken segments claim. */
+static void without_amount(char *line)
+{
+	char *at = strstr(line, "up to "), *end = at ? strstr(at, " may exist only") : NULL;
+
+	if (end)
+		memmove(at, end, strlen(end) + 1);
+}
+
 /* Takes out of a finding or the summary what the pack has no more than a stand-in for, as the pack's line tells. */
 static void without_stand_ins(char *line, const char *packed)
 {
@@ -70,6 +79,7 @@ static void without_stand_ins(char *line, const char *packed)
 static void agree(const char *what, const char *options, const char *a, const char *b, const char *besides)
 {
 	char *first = findings(options, a, besides), *second = findings(options, b, besides), *x = first, *y = second;
+	bool broken = holds(second, "\"class\":\"rotten\"") || holds(second, "\"class\":\"alien-id\"") || holds(second, "\"class\":\"bad-length\"");
 	char *of_cache, *of_pack;
 
 	while (of_cache = strsep(&x, "\n"), of_pack = strsep(&y, "\n"), of_cache && of_pack) {
@@ -77,6 +87,10 @@ static void agree(const char *what, const char *options, const char *a, const ch
 
 		without_stand_ins(of_cache, packed);
 		without_stand_ins(of_pack, packed);
+		if (broken) {
+			without_amount(of_cache);
+			without_amount(of_pack);
+		}
 		free(packed);
 		if (strcmp(of_cache, of_pack))
 			fail_msg("%s: %s\nand not\n%s", what, of_pack, of_cache);
