@@ -273,21 +273,12 @@ static void next_detected(const struct work *work)
 			  "as whole segments of the log show it");
 }
 
-/* The options, and those that name the part of a disk that was taken for the cache. */
-static const char *with_part(const struct work *work, const char *add, char *options, size_t size)
-{
-	const char *part = common_of(work)->part.given ? "" : part_options(work->cache_dev);
-
-	snprintf(options, size, "%s%s", add, part);
-	return options;
-}
-
 static void next_with_cache(const struct work *work, const char *tool, const char *add, const char *purpose)
 {
 	char options[1200];
 
 	if (says_steps(work))
-		next_step(common_of(work), tool, NULL, with_part(work, add, options, sizeof(options)),
+		next_step(common_of(work), tool, NULL, part_with_options(common_of(work), work->cache_dev, add, options, sizeof(options)),
 			  (const char *const[]){ work->cache_path, NULL }, purpose);
 }
 
@@ -298,7 +289,7 @@ static void next_with_backing(const struct work *work, const char *tool, const c
 	char options[1200];
 
 	if (says_steps(work) && !wb_dev_pack_info(work->cache_dev)) /* a pack holds nothing that could be written back */
-		next_step(common_of(work), tool, NULL, with_part(work, add, options, sizeof(options)), operands, purpose);
+		next_step(common_of(work), tool, NULL, part_with_options(common_of(work), work->cache_dev, add, options, sizeof(options)), operands, purpose);
 }
 
 static void next_flush(const struct work *work, const char *options, const char *purpose)

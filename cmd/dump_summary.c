@@ -210,10 +210,11 @@ static void say_ended_verdict(const struct work *work)
 	const struct common *common = common_of(work);
 	const char *const cache[] = { work->path, NULL };
 	const char *part = part_options(work->cache.dev);
+	char options[128];
 
 	if (work->cache.marker.reason == WB_END_FORMAT) {
 		say_one_verdict(common, "an interrupted format; there is nothing to write back");
-		next_step(common, "wb-format", NULL, "-n", cache, NULL);
+		next_step(common, "wb-format", NULL, part_with_options(common, work->cache.dev, "-n", options, sizeof(options)), cache, NULL);
 	} else {
 		say_one_verdict(common, "no driver will replay this log again%s%s",
 				work->cache.marker.partial ? "; left out when it was ended: " : "",
@@ -246,6 +247,7 @@ static void say_verdict(const struct work *work)
 	const struct common *common = common_of(work);
 	const char *dirty = human_size(work->ring.dirty_sectors * WB_SECTOR);
 	const char *const pair[] = { work->path, work->backing_path ? work->backing_path : "BACKING", NULL };
+	char options[128];
 
 	if (is_ended(work)) {
 		say_ended_verdict(work);
@@ -254,7 +256,8 @@ static void say_verdict(const struct work *work)
 	} else if (work->ring.dirty_sectors) {
 		say_one_verdict(common, "no damage; up to %s dirty, needed until written back", dirty);
 		if (!wb_dev_pack_info(work->dev))
-			next_step(common, "wb-flush-dirty", NULL, "-n", pair, NULL);
+			next_step(common, "wb-flush-dirty", NULL,
+				  part_with_options(common, work->cache.dev, "-n", options, sizeof(options)), pair, NULL);
 	} else {
 		say_one_verdict(common, "no damage; nothing is dirty");
 	}

@@ -266,7 +266,7 @@ static void next_on_copy(const struct work *work, const char *copy, const char *
 	bool decided = work->options->decide.policy != WB_STRICT;
 	bool goes_on = work->backing_fails && decided && work->options->state_path;
 	const char *cache = work->cache_fails ? copy : work->cache_path, *backing = work->cache_fails ? work->backing_path : copy;
-	char add[2 * WORDS] = "", *quoted = work->cache_fails ? shell_quoted(map) : NULL;
+	char add[2 * WORDS] = "-n", *quoted = work->cache_fails ? shell_quoted(map) : NULL;
 
 	if (quoted)
 		append_text(add, sizeof(add), " --cache-map=%s", quoted);
@@ -278,11 +278,11 @@ static void next_on_copy(const struct work *work, const char *copy, const char *
 	if (decided && !goes_on && work->undo.path)
 		next_step(common_of(work), "wb-undo", OF_THE_LOG, NULL, (const char *const[]){ work->undo.path, work->cache_path, backing, NULL },
 			  work->cache_fails ? "takes back what would count as evidence" : "takes back on the copy what would count as evidence");
-	next_step(common_of(work), NULL, goes_on ? "undo" : "state undo cache-map", *add ? add + 1 : NULL,
+	next_step(common_of(work), NULL, goes_on ? "dry-run undo" : "dry-run state undo cache-map", add,
 		  (const char *const[]){ cache, backing, NULL },
-		  goes_on	    ? "then writes to the copy what was decided before" :
-		  work->cache_fails ? "then writes back what the copy holds; what could not be read counts as unreadable" :
-				      "then writes to the copy");
+		  goes_on	    ? "then shows what would be written to the copy, as it was decided before" :
+		  work->cache_fails ? "then shows what would be written back of the copy; what could not be read counts as unreadable" :
+				      "then shows what would be written to the copy");
 }
 
 void flush_say_copy(const struct work *work)

@@ -36,6 +36,14 @@ const char *part_options(struct wb_dev *dev)
 	return text;
 }
 
+const char *part_with_options(const struct common *common, struct wb_dev *dev, const char *add, char *text, size_t size)
+{
+	const char *part = common->part.given ? "" : part_options(dev);
+
+	snprintf(text, size, "%s%s", add, *add ? part : part + strspn(part, " "));
+	return text;
+}
+
 /* ---- what belongs to others ---- */
 
 /* Drivers write sector 0 and the slots: what was in the rest of the first MiB before stays there. */

@@ -28,6 +28,8 @@ void part_signatures(const struct wb_dev *part, const char *path, struct signatu
 
 /* " --start=1048576 --size=22020096" for a command line about the same part, or nothing. Static storage. */
 const char *part_options(struct wb_dev *dev);
+/* The options of a next step, with part_options() behind them unless --start or --size were given, which are in every step. */
+const char *part_with_options(const struct common *common, struct wb_dev *dev, const char *add, char *text, size_t size);
 /* ", the part of it from byte 1048576 on: offsets count from there", or nothing. Static storage. */
 const char *part_words(const struct wb_dev *dev);
 

@@ -129,12 +129,18 @@ static const struct wb_dev_ops overlay_ops = {
 int wb_dev_overlay(struct wb_dev **dev, struct wb_dev *inner, struct wb_error *err)
 {
 	struct overlay *overlay = calloc(1, sizeof(*overlay));
+	struct wb_dev *whole = inner, **place = dev;
 
 	if (!overlay)
 		return wb_no_memory(err, "a device");
-	overlay->dev = *inner;
+	/* below a window, so that a part of a device stays one */
+	for (; wb_window_inner(whole); whole = *place)
+		place = wb_window_inner(whole);
+	overlay->dev = *whole;
 	overlay->dev.ops = &overlay_ops;
-	overlay->inner = inner;
-	*dev = &overlay->dev;
+	overlay->inner = whole;
+	if (place != dev)
+		*dev = inner;
+	*place = &overlay->dev;
 	return 0;
 }

@@ -118,6 +118,10 @@ classes() {
 	[ "$(record finding | jq -c '.starts | map([.slots, .start, .bytes])')" = '[[6,2,-1048576]]' ]
 	expect 4 wb-check cache.img
 	[[ $output == *"candidate   --start=-1048576 --size=4194304: 6 slots, 2 slots before this start"* ]]
+	for repair in "" "-n --repair" "--repair -y"; do # counted from the start that was given
+		run wb-check $repair --start=512K cache.img
+		[[ $output == *"candidate   --start=-1048576 "* ]]
+	done
 }
 
 @test "both readings of an all-zero sector 0 are given, with what to do" {

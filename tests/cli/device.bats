@@ -36,6 +36,12 @@ PART=(--start=1MiB --size=4MiB)
 	there=$output
 	expect 0 wb-dump --segments cache.img
 	[ "$output" = "$there" ]
+	for command in "wb-check whole.img backing.img" "wb-dump whole.img backing.img"; do
+		expect 0 $command
+		step=$(sed -n 's/^next *//p' <<<"$output")
+		[ "$step" = "wb-flush-dirty -n --start=1048576 --size=4194304 whole.img backing.img" ]
+		expect 0 $step
+	done
 	expect 0 wb-check --json whole.img
 	[[ $(record part) == *'"start":1048576,"size":4194304,"partition":2,"table":"dos"'* ]]
 }

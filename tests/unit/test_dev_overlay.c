@@ -57,11 +57,35 @@ static void unreadable_sector_can_neither_be_read_nor_changed_in_part(void **sta
 	wb_dev_close(dev);
 }
 
+static void part_of_a_device_stays_one(void **state)
+{
+	uint8_t bytes[SIZE] = { 0 }, byte = 1;
+	struct wb_dev *dev;
+
+	(void)state;
+	assert_int_equal(wb_dev_memory(&dev, bytes, SIZE, NULL), 0);
+	assert_int_equal(wb_dev_window(&dev, dev, 1024, 2048, NULL), 0);
+	int64_t start = wb_dev_start(dev);
+	uint64_t size = wb_dev_size(dev);
+
+	assert_int_equal(wb_dev_overlay(&dev, dev, NULL), 0);
+	assert_int_equal(wb_dev_start(dev), start);
+	assert_int_equal(wb_dev_size(dev), size);
+	assert_int_equal(wb_dev_size(wb_dev_whole(dev)), SIZE);
+	assert_int_equal(wb_dev_write(dev, 0, &byte, 1, NULL), 0);
+	byte = 0;
+	assert_int_equal(wb_dev_read(dev, 0, &byte, 1, NULL), 0);
+	assert_int_equal(byte, 1);
+	wb_dev_close(dev);
+	assert_int_equal(bytes[1024], 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(writes_are_read_again_and_never_reach_the_device),
 		cmocka_unit_test(unreadable_sector_can_neither_be_read_nor_changed_in_part),
+		cmocka_unit_test(part_of_a_device_stays_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
