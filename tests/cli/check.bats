@@ -119,7 +119,7 @@ classes() {
 	expect 4 wb-check cache.img
 	[[ $output == *"candidate   --start=-1048576 --size=4194304: 6 slots, 2 slots before this start"* ]]
 	for repair in "" "-n --repair" "--repair -y"; do # counted from the start that was given
-		run wb-check $repair --start=512K cache.img
+		run wb-check $repair --start=-512K cache.img
 		[[ $output == *"candidate   --start=-1048576 "* ]]
 	done
 }
