@@ -48,6 +48,7 @@ struct work {
 	struct wb_cache cache;
 	struct wb_ring ring;
 	struct wb_proof proof;
+	struct wb_end_proof end; /* of an ended log; its proof is the above */
 	struct reading wrapped; /* over 2 TiB, when no --slot-address is given */
 	struct findings *findings;
 	struct undo_file undo;
@@ -77,6 +78,8 @@ int check_read_wrapped(struct work *work);
 int check_tell_readings(struct work *work);
 /* The log was ended, and nothing has been written to it since. */
 bool check_log_is_closed(const struct work *work);
+/* It was, and BACKING, where it is given, holds what the marker says was written back. */
+bool check_end_holds(const struct work *work);
 uint64_t check_dirty_sectors(const struct work *work);
 void check_say_ring(const struct work *work);
 void check_say_verdict(struct work *work);

@@ -115,10 +115,15 @@ bool check_log_is_closed(const struct work *work)
 	return work->cache.super == WB_SUPER_ENDED && !work->written_after_end;
 }
 
+bool check_end_holds(const struct work *work)
+{
+	return !work->backing || wb_end_is_proven(&work->end);
+}
+
 uint64_t check_dirty_sectors(const struct work *work)
 {
 	if (check_log_is_closed(work))
-		return 0;
+		return work->proof.dirty_sectors;
 	return work->backing ? work->proof.dirty_sectors : work->ring.dirty_sectors;
 }
 
@@ -182,6 +187,17 @@ static void say_geometries(const struct work *work)
 		say_start(work, i);
 }
 
+static void say_pair(const struct work *work)
+{
+	const struct common *common = common_of(work);
+
+	common_say(common, "backing     %s, %s: %s (%s for it, %" PRIu64 " against)", work->backing_path,
+		   human_size(wb_dev_size(work->backing)), wb_pair_name(work->proof.pair), count_of(work->proof.for_, "block"),
+		   work->proof.against);
+	common_say(common, "truly dirty %s, %s %s from what the log holds", count_of(work->proof.dirty_blocks, "block"),
+		   count_of(work->proof.dirty_sectors, "sector"), work->proof.dirty_sectors == 1 ? "differs" : "differ");
+}
+
 void check_say_ring(const struct work *work)
 {
 	const struct common *common = common_of(work);
@@ -208,13 +224,8 @@ void check_say_ring(const struct work *work)
 		return;
 	common_say(common, "dirty       up to %s, %s (every version counted)", count_of(ring->dirty_blocks, "block"),
 		   human_size(ring->dirty_sectors * WB_SECTOR));
-	if (!work->backing)
-		return;
-	common_say(common, "backing     %s, %s: %s (%s for it, %" PRIu64 " against)", work->backing_path,
-		   human_size(wb_dev_size(work->backing)), wb_pair_name(work->proof.pair), count_of(work->proof.for_, "block"),
-		   work->proof.against);
-	common_say(common, "truly dirty %s, %s %s from what the log holds", count_of(work->proof.dirty_blocks, "block"),
-		   count_of(work->proof.dirty_sectors, "sector"), work->proof.dirty_sectors == 1 ? "differs" : "differ");
+	if (work->backing)
+		say_pair(work);
 }
 
 /* "up to 12.0 KiB", or "12.0 KiB" where contents were compared and nothing is damaged that may have more */
@@ -230,7 +241,7 @@ static const char *at_stake(const struct work *work)
 
 __attribute__((format(printf, 2, 3))) static void verdict(const struct work *work, const char *format, ...)
 {
-	char text[512];
+	char text[1200];
 	va_list args;
 
 	va_start(args, format);
@@ -515,8 +526,26 @@ static bool say_verdict_on_signatures(const struct work *work)
 	return true;
 }
 
+static void say_verdict_on_end(const struct work *work)
+{
+	const struct wb_marker *marker = &work->cache.marker;
+	const struct wb_proof *proof = &work->proof;
+
+	verdict(work, "%s", work->backing && marker->reason != WB_END_FORMAT ?
+		words_end(marker, &work->end, work->backing_path, work->backing) : words_marker(marker, false));
+	if (!work->end.compared)
+		return;
+	if (proof->pair != WB_PAIR_CONTRADICTED && work->end.differing)
+		next_flush(work, "--force=ended", "only if that disk was not used since: shows what would be written to it");
+	say_pair(work);
+}
+
 static void say_verdict(const struct work *work)
 {
+	if (check_log_is_closed(work)) {
+		say_verdict_on_end(work);
+		return;
+	}
 	if (say_verdict_on_pair(work) || say_verdict_on_geometry(work) || say_verdict_on_signatures(work) ||
 	    say_verdict_on_super(work))
 		return;
@@ -548,10 +577,10 @@ void check_summarise(const struct work *work)
 	report_u64(summary, "head", check_log_is_closed(work) ? work->cache.marker.head : work->ring.head);
 	report_u64(summary, "first", work->ring.first);
 	report_u64(summary, "holes", work->ring.holes);
-	report_u64(summary, "dirty_blocks", check_log_is_closed(work) ? 0 : work->backing ? work->proof.dirty_blocks :
-										     work->ring.dirty_blocks);
+	report_u64(summary, "dirty_blocks", check_log_is_closed(work) || work->backing ? work->proof.dirty_blocks :
+											 work->ring.dirty_blocks);
 	report_u64(summary, "dirty_sectors", check_dirty_sectors(work));
-	report_bool(summary, "dirty_exact", work->backing || check_log_is_closed(work));
+	report_bool(summary, "dirty_exact", check_log_is_closed(work) ? work->end.compared : work->backing != NULL);
 	report_bool(summary, "ended", check_log_is_closed(work));
 	if (work->cache.super == WB_SUPER_ENDED) {
 		report_bool(summary, "written_after_end", work->written_after_end);

@@ -153,6 +153,25 @@ static int look_after_end(struct work *work)
 	return work->written_after_end ? open_cache(work) : 0;
 }
 
+/* The marker says that all was written, and not to which disk. */
+static int look_behind_marker(struct work *work)
+{
+	const struct wb_ring_options how = check_ring_options(work);
+	const struct wb_finding mismatch = { .rule = WB_RULE_BACKING_MISMATCH, .severity = WB_DAMAGE, .slot = WB_NO_SLOT,
+					     .offset = WB_NO_OFFSET, .index = -1 };
+	uint64_t memory = work->options->memory ? work->options->memory : default_memory();
+	struct wb_error err;
+
+	if (wb_check_super(&work->cache, check_found, work->findings) || !work->backing)
+		return 0;
+	if (wb_end_prove(work->cache_dev, &common_of(work)->overrides, &how, work->backing, plan_capacity(memory), &work->end,
+			 &common_of(work)->progress, &err))
+		return common_failed(common_of(work), work->cache_path, &err, NULL);
+	work->proof = work->end.proof;
+	common_say_unreadable(common_of(work), work->backing_path, &work->proof);
+	return work->proof.pair == WB_PAIR_CONTRADICTED ? check_found(work->findings, &mismatch) : 0;
+}
+
 /* The cache as it stands now: its log, its pair, its findings. */
 int check_look(struct work *work)
 {
@@ -165,7 +184,7 @@ int check_look(struct work *work)
 	if (!status)
 		status = look_after_end(work);
 	if (!status && check_log_is_closed(work))
-		return wb_check_super(&work->cache, check_found, work->findings);
+		return look_behind_marker(work);
 	if (status)
 		return status;
 	if (options->repair && check_address_is_open(work))
@@ -235,11 +254,9 @@ static int report(struct work *work)
 
 	common_say(common, "cache       %s, %s%s%s", work->cache_path, human_size(wb_dev_size(work->cache_dev)),
 		   part_words(work->cache_dev), pack_words(work->cache_dev));
-	if (check_log_is_closed(work)) {
-		common_say(common, "verdict     %s", words_marker(&work->cache.marker, false));
-		return 0;
-	}
 	check_say_verdict(work);
+	if (check_log_is_closed(work))
+		return 0;
 	check_say_ring(work);
 	status = check_tell_readings(work);
 	check_say_findings(work->findings);
@@ -249,7 +266,7 @@ static int report(struct work *work)
 /* What was left out when the log was ended was dirty; version 1 of the marker does not say whether there was any. */
 static bool check_is_clean(const struct work *work)
 {
-	return check_log_is_closed(work) ? !work->cache.marker.partial : !check_dirty_sectors(work);
+	return check_log_is_closed(work) ? !work->cache.marker.partial && check_end_holds(work) : !check_dirty_sectors(work);
 }
 
 /* By a marker, or by zeroing sector 0 of a log that is on BACKING: no driver replays either. */
@@ -259,7 +276,7 @@ static bool check_is_ended(const struct work *work)
 
 	if (work->findings->folds[WB_RULE_ENDED_BY_ZEROING].count)
 		return !work->findings->damage && !check_dirty_sectors(work);
-	return check_log_is_closed(work) && marker->reason != WB_END_FORMAT && marker->version >= 2 && !marker->partial &&
+	return check_log_is_closed(work) && check_end_holds(work) && marker->reason != WB_END_FORMAT && marker->version >= 2 && !marker->partial &&
 	       !marker->left_segments && !marker->left_sectors;
 }
 

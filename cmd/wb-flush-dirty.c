@@ -15,6 +15,8 @@
 #include "custody.h"
 #include "flush.h"
 #include "hooks.h"
+#include "next.h"
+#include "part.h"
 #include "progress.h"
 #include "report.h"
 #include "space.h"
@@ -350,6 +352,47 @@ static int decide(struct work *work)
 	return work->decision.refused ? flush_refuse(work) : 0;
 }
 
+/* Only read, also where somebody uses it: nothing will be written to it. */
+static int open_backing_to_compare(struct work *work)
+{
+	int status = refuse_backing_container(common_of(work), work->backing_path);
+
+	if (!status)
+		status = common_open(common_of(work), &work->backing, work->backing_path, WB_OPEN_READ);
+	return status || !carries_header(work->backing) || common_forced(common_of(work), "signature") ? status :
+	       common_refuse(common_of(work), work->backing_path, "BACKING carries a writeboost header: are the two operands swapped?");
+}
+
+/* All was written, says the marker, and not to which disk. */
+static int compare_ended(struct work *work)
+{
+	const struct common *common = common_of(work);
+	const struct wb_marker *marker = &work->cache.marker;
+	struct wb_end_proof end;
+	struct wb_error err;
+	int status = marker->reason == WB_END_FORMAT ? 0 : open_backing_to_compare(work);
+
+	if (status || !work->backing) {
+		if (!status)
+			common_say(common, "nothing to do for %s: %s", work->cache_path, words_marker(marker, false));
+		return status;
+	}
+	if (wb_end_prove(work->cache_dev, &common->overrides, &work->options->ring, work->backing, work->options->decide.capacity, &end,
+			 &common->progress, &err))
+		return common_failed(common, work->cache_path, &err, NULL);
+	work->proof = end.proof;
+	common_say_unreadable(common, work->backing_path, &work->proof);
+	if (!end.compared || wb_end_is_proven(&end) || common_forced(common, "pair")) {
+		common_say(common, "nothing to do for %s: %s", work->cache_path, words_end(marker, &end, work->backing_path, work->backing));
+		return 0;
+	}
+	common_warn(common, "%s: nothing was changed: %s", work->cache_path, words_end(marker, &end, work->backing_path, work->backing));
+	if (work->proof.pair != WB_PAIR_CONTRADICTED && end.differing)
+		next_step(common, NULL, "dry-run", "-n --force=ended", NULL,
+			  "only if that disk was not used since: shows what would be written to it");
+	return EXIT_PROBLEMS;
+}
+
 static int nothing_to_do(struct work *work)
 {
 	const struct common *common = common_of(work);
@@ -365,11 +408,12 @@ static int nothing_to_do(struct work *work)
 				     words_marker(marker, true));
 	work->ended = true;
 	work->marker = *marker;
-	common_say(common, "nothing to do for %s: %s", work->cache_path, words_marker(marker, false));
+	int status = compare_ended(work);
+
 	if (marker->partial)
 		common_warn(common, "%s: %s was left out when the log was ended (--force=ended reads the log again)",
 			    work->cache_path, words_left_out(marker));
-	return EXIT_FINE;
+	return status;
 }
 
 static int take_steps(struct work *work)

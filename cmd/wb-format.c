@@ -530,7 +530,8 @@ static void say_losses(const struct work *work)
 	char text[WORDS];
 
 	list_losses(work, text, sizeof(text));
-	common_say(common_of(work), "lost   %s", text[0] ? text : "nothing");
+	common_say(common_of(work), "lost   %s", text[0] ? text : work->present == PRESENT_ENDED ? "nothing but the log that was ended" :
+		   "nothing");
 }
 
 /* ---- what stands against it ---- */
@@ -777,12 +778,35 @@ static int end_log(struct work *work)
 	return status;
 }
 
+/* All was written, says the marker, and not to which disk. */
+static int compare_ended(struct work *work)
+{
+	const struct common *common = common_of(work);
+	const struct wb_overrides overrides = { .address = common->overrides.address };
+	const struct wb_ring_options options = { .jobs = (unsigned)common->jobs };
+	struct wb_end_proof end;
+	struct wb_error err;
+
+	if (wb_end_prove(work->dev, &overrides, &options, work->backing, plan_capacity(default_memory()), &end, &common->progress, &err))
+		return common_failed(common, work->path, &err, NULL);
+	work->compared = end.compared;
+	work->proof = end.proof;
+	if (end.compared && !wb_end_is_proven(&end) && !common_forced(common, "dirty"))
+		return common_refuse(common, work->path, "%s (--force=dirty leaves it ended all the same)",
+				     words_end(&work->cache.marker, &end, work->options->backing_path, work->backing));
+	common_say(common, "       %s", words_end(&work->cache.marker, &end, work->options->backing_path, work->backing));
+	return 0;
+}
+
 static int reset(struct work *work)
 {
 	int status;
 
 	if (work->present == PRESENT_ENDED || work->present == PRESENT_INTERRUPTED) {
 		work->ended = true;
+		status = work->backing && work->present == PRESENT_ENDED ? compare_ended(work) : 0;
+		if (status)
+			return status;
 		common_say(common_of(work),
 			   "nothing to do: no driver takes this for a cache with a log");
 		return 0;

@@ -81,7 +81,7 @@ const char *words_left_out(const struct wb_marker *marker)
 const char *words_marker(const struct wb_marker *marker, bool written_since)
 {
 	static const char *const sentences[] = {
-		[WB_END_FLUSHED] = "the log was ended on %s: everything was on the backing device",
+		[WB_END_FLUSHED] = "the log was ended on %s: all of it had been written to ",
 		[WB_END_FORMAT] = "a format that began on %s was interrupted; run wb-format again",
 		[WB_END_RESET] = "the log was ended on %s by wb-format --reset",
 	};
@@ -99,9 +99,37 @@ const char *words_marker(const struct wb_marker *marker, bool written_since)
 			 "left out", date);
 	else
 		snprintf(text, sizeof(text), sentences[marker->reason], date);
+	if (marker->reason == WB_END_FLUSHED && marker->version >= 2 && !written_since)
+		append_text(text, sizeof(text), "a BACKING of %s (%s)", human_size(marker->backing_bytes),
+			    count_of(marker->backing_bytes, "byte"));
 	if (marker->partial && !written_since)
 		snprintf(text, sizeof(text), "the log was ended on %s%s; left out: %s", date,
 			 marker->reason == WB_END_RESET ? " by wb-format --reset" : ", and not all of it had been written back",
 			 words_left_out(marker));
+	return text;
+}
+
+const char *words_end(const struct wb_marker *marker, const struct wb_end_proof *end, const char *path, const struct wb_dev *backing)
+{
+	static char text[1200];
+	const struct wb_proof *proof = &end->proof;
+
+	text[0] = '\0';
+	if (end->compared && proof->pair == WB_PAIR_CONTRADICTED)
+		append_text(text, sizeof(text), "%s is not the disk of this cache, or was written to since: %s of the log contradict%s it, %"
+			    PRIu64 " match%s; ", path, count_of(proof->against, "block"), proof->against == 1 ? "s" : "", proof->for_,
+			    proof->for_ == 1 ? "es" : "");
+	else if (end->differing)
+		append_text(text, sizeof(text), "%s lacks %s of this log: it is another disk than the one that was written to, or was used "
+			    "since; ", path, count_of(end->differing, "sector"));
+	else if (end->lost_segments)
+		append_text(text, sizeof(text), "%s of this log cannot be read any more, or not compared; ", count_of(end->lost_segments, "segment"));
+	append_text(text, sizeof(text), "%s", words_marker(marker, false));
+	if (!end->compared)
+		append_text(text, sizeof(text), "; the log behind the marker is gone or cannot be read, so it cannot be compared with %s", path);
+	else if (wb_end_is_proven(end))
+		append_text(text, sizeof(text), "; %s holds %s", path, marker->partial ? "the rest" : "all of it");
+	else if (marker->backing_bytes && marker->backing_bytes != wb_dev_size(backing))
+		append_text(text, sizeof(text), "; %s has %s", path, human_size(wb_dev_size(backing)));
 	return text;
 }

@@ -1000,6 +1000,22 @@ struct wb_proof {
 int wb_pair_prove(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, uint64_t sample,
 		  struct wb_proof *proof, const struct wb_progress *progress, struct wb_error *err);
 
+/* What an ended log and a device say of each other: the marker knows that all was written, not that it was written there. */
+struct wb_end_proof {
+	bool compared;          /* false: the log behind the marker is gone, or the marker does not record what it was */
+	uint64_t lost_segments; /* of what was written back then: they cannot be compared any more */
+	uint64_t differing;     /* sectors, beyond those that the marker says were left out or lost */
+	struct wb_proof proof;
+};
+
+/* Compares what the log behind a marker holds with BACKING. A log that was not ended, or was written to since, is not compared.
+ * overrides count where the marker records no geometry. Corrects flipped bits as salvage does, in memory. Read-only. */
+int wb_end_prove(struct wb_dev *dev, const struct wb_overrides *overrides, const struct wb_ring_options *options,
+		 struct wb_dev *backing, size_t capacity, struct wb_end_proof *result, const struct wb_progress *progress,
+		 struct wb_error *err);
+/* BACKING holds all of that log that was written back: compared, not contradicted, nothing lost and nothing differing. */
+bool wb_end_is_proven(const struct wb_end_proof *end);
+
 /* ---- replay ------------------------------------------------------------------------------- */
 
 /* Why a planned sector is not written. */
@@ -1085,7 +1101,8 @@ struct wb_walk; /* private: what the driver's walk over the slots left behind */
  * A sector is abandoned when its newest whole version on CACHE is not on BACKING and never gets there. It is regressed
  * when the driver writes an older version over a newer one. With BACKING both are exact, by content; without it they are
  * what may happen at worst, where versions at or below a record that can be true, clean copies and what is older than the
- * window count as being on BACKING. Where the assembly fails nothing is abandoned: the log stays. */
+ * window count as being on BACKING, and so does all of a log that was ended. Where the assembly fails nothing is abandoned: the
+ * log stays. */
 struct wb_forecast {
 	enum wb_outcome outcome;
 	enum wb_forecast_cause cause;

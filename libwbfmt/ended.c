@@ -97,3 +97,62 @@ int wb_cache_written_after_end(struct wb_dev *dev, const struct wb_overrides *ov
 	/* headers alone do not tell a torn write from a whole one */
 	return ret || *written || same ? ret : look(&cache, false, written, &same, progress, err);
 }
+
+/* ---- what was written back then ---- */
+
+static uint64_t beyond(uint64_t count, uint64_t allowed)
+{
+	return count > allowed ? count - allowed : 0;
+}
+
+static int compare(struct wb_ring *ring, struct wb_dev *backing, size_t capacity, struct wb_end_proof *result,
+		   const struct wb_progress *progress, struct wb_error *err)
+{
+	/* what was written then is no evidence against the flipped bits that it was written with */
+	const struct wb_decide_options salvage = { .policy = WB_SALVAGE, .capacity = capacity, .resumed = true, .ids = UINT64_MAX };
+	const struct wb_marker *marker = &ring->cache->marker;
+	struct wb_decision decision;
+	int ret = wb_decide(ring, backing, &salvage, &decision, progress, err); /* corrects flipped bits */
+
+	if (!ret)
+		ret = wb_pair_prove(ring, backing, capacity, 0, &result->proof, progress, err);
+	if (ret)
+		return ret;
+	result->compared = true;
+	result->lost_segments = beyond(decision.left_segments + decision.lost_segments, marker->left_segments);
+	result->differing = beyond(beyond(result->proof.dirty_sectors, marker->left_sectors), marker->stale_sectors);
+	return 0;
+}
+
+int wb_end_prove(struct wb_dev *dev, const struct wb_overrides *overrides, const struct wb_ring_options *options,
+		 struct wb_dev *backing, size_t capacity, struct wb_end_proof *result, const struct wb_progress *progress,
+		 struct wb_error *err)
+{
+	struct wb_overrides how = overrides_of_end(dev, overrides);
+	struct wb_ring_options of_backing = *options;
+	struct wb_cache cache;
+	struct wb_ring ring;
+	int ret;
+
+	*result = (struct wb_end_proof){ .compared = false };
+	of_backing.backing_sectors = wb_backing_sectors(backing);
+	if (how.address == WB_ADDRESS_AUTO)
+		how.address = WB_ADDRESS_LINEAR;
+	ret = wb_cache_open(&cache, dev, &how, err);
+	if (ret == -WB_ENOTCACHE || ret == -WB_EINVAL)
+		return 0;
+	if (ret || cache.super != WB_SUPER_ENDED || cache.marker.reason == WB_END_FORMAT || !cache.marker.digest)
+		return ret;
+	ret = wb_ring_load(&ring, &cache, &of_backing, progress, err);
+	if (ret)
+		return ret;
+	if (ring.digest == cache.marker.digest)
+		ret = compare(&ring, backing, capacity, result, progress, err);
+	wb_ring_release(&ring);
+	return ret;
+}
+
+bool wb_end_is_proven(const struct wb_end_proof *end)
+{
+	return end->compared && end->proof.pair != WB_PAIR_CONTRADICTED && !end->lost_segments && !end->differing;
+}

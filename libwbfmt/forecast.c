@@ -712,10 +712,11 @@ static bool read_record(struct wb_walk *walk)
 	return readable;
 }
 
-/* The log as it lies there, for a driver that would format over it: nothing is taken, all is looked at. */
+/* The log as it lies there, for a driver that would format over it: nothing is taken, all is looked at. What was ended is on
+ * the device it was written to, and BACKING may be another one. */
 static bool is_worth_a_look(const struct wb_walk *walk)
 {
-	return walk->forecast->outcome != WB_OUTCOME_NO_ASSEMBLY && !walk->ended;
+	return walk->forecast->outcome != WB_OUTCOME_NO_ASSEMBLY && (!walk->ended || walk->backing);
 }
 
 /* The slots, once for all drivers. */

@@ -68,7 +68,7 @@ PART=(--start=1MiB --size=4MiB)
 	cmp backing.img direct.img
 	cmp -n 1048576 whole.img "$BATS_FILE_TMPDIR/whole.img"
 	expect 0 wb-check "${PART[@]}" whole.img
-	[[ $output == *"everything was on the backing device"* ]]
+	[[ $output == *"all of it had been written to a BACKING of "* ]]
 	expect 0 wb-undo -y undo
 	cmp whole.img "$BATS_FILE_TMPDIR/whole.img"
 	cmp backing.img "$BATS_FILE_TMPDIR/backing.img"

@@ -22,7 +22,7 @@ write_after_end() {
 	write_after_end
 	expect 4 wb-check cache.img backing.img
 	[[ $output == *"ended on "*", and written to since."*"Segments 10 to 11 are newer, and up to 64 sectors"*"--force=ended"* ]]
-	[[ $output != *"everything was on"* ]]
+	[[ $output != *"all of it had been written to"* ]]
 	expect 4 wb-check --json --require-clean cache.img
 	[ "$(record finding | jq -r '[.class, .severity, .id, .sectors] | tostring')" = '["written-after-end","damage",11,64]' ]
 	[ "$(field '[.ended, .written_after_end, .head] | tostring')" = '[false,true,11]' ]
@@ -33,7 +33,7 @@ write_after_end() {
 	before=$(sha256sum cache.img backing.img)
 	for dry in "" -n; do
 		expect 8 wb-flush-dirty -y $dry cache.img backing.img
-		[[ $stderr == *"written to since"*"--force=ended"* && $stderr != *"everything was on"* ]]
+		[[ $stderr == *"written to since"*"--force=ended"* && $stderr != *"all of it had been written to"* ]]
 	done
 	expect 8 wb-format -y cache.img
 	[[ $stderr == *"--force=dirty"* ]]
@@ -41,7 +41,7 @@ write_after_end() {
 	[ "$(sha256sum cache.img backing.img)" = "$before" ]
 	expect 0 wb-flush-dirty -y --force=ended cache.img backing.img
 	expect 0 wb-check --require-ended cache.img backing.img
-	[[ $output == *"everything was on the backing device"* ]]
+	[[ $output == *"all of it had been written to a BACKING of 32.0 MiB (33554432 bytes); backing.img holds all of it"* ]]
 }
 
 @test "what --detach left out is said by wb-check, wb-dump, wb-format, a second flush and the flush itself" {
@@ -54,7 +54,7 @@ write_after_end() {
 		backing=
 		[[ $command != wb-flush* ]] || backing=backing.img
 		expect 0 $command cache.img $backing
-		[[ $output == *"$left"* && $output != *"everything was"* ]]
+		[[ $output == *"$left"* && $output != *"all of it had been written to"* ]]
 	done
 	expect 0 wb-check --json cache.img
 	[ "$(record finding | jq -r '[.class, .severity] | tostring')" = '["ended-partial","warning"]' ]

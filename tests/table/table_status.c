@@ -104,6 +104,12 @@ static void flushed(void)
 	expect(0, "wb-flush-dirty -q -y --undo=undo cache.img backing.img");
 }
 
+static void forced_and_ended(void)
+{
+	copy("backing.img", "before.img");
+	expect(0, "wb-flush-dirty -q -y --force=pair cache.img backing.img");
+}
+
 static void flushed_in_part(void)
 {
 	expect(5, "wb-flush-dirty -q -y --policy=prefix --detach --force=stateless cache.img backing.img");
@@ -285,6 +291,9 @@ static const struct row {
 	{ 0, "v2-pair-contradicted", NULL, "wb-flush-dirty --force=pair cache.img backing.img", NULL },
 	/* ended logs */
 	{ 0, "v2-wrapped", flushed, "wb-flush-dirty cache.img backing.img", NULL },
+	{ 4, "v2-pair-contradicted", forced_and_ended, "wb-check cache.img before.img", NULL },
+	{ 4, "v2-pair-contradicted", forced_and_ended, "wb-flush-dirty cache.img before.img", "not the disk of this cache" },
+	{ 8, "v2-pair-contradicted", forced_and_ended, "wb-format --reset --backing=before.img cache.img", "not the disk of this cache" },
 	{ 0, "v2-wrapped", flushed, "wb-check --require-clean --require-ended cache.img backing.img", NULL },
 	{ 0, "v2-wrapped", flushed, "wb-check --slots=4 cache.img", NULL },
 	{ 0, "v2-wrapped", flushed, "wb-check --order=9 cache.img backing.img", NULL },
@@ -420,6 +429,41 @@ static void no_log_is_reset_that_a_replay_would_keep(void **state)
 		make_cache_of(texts[i]);
 		reset_only_where_flush_would_end(texts[i]);
 	}
+}
+
+/* An end is believed of the disk that was written to, and of no other that lacks something: here, as that disk was before. */
+static void an_end_holds_for_the_disk_that_was_written_to(void **state)
+{
+	static const char *const policies[] = { "strict", "salvage --force=stateless" };
+	unsigned others = 0;
+
+	(void)state;
+	for (char **names = fixtures("v"); *names; names++)
+		for (unsigned i = 0; i < 2; i++) {
+			make_cache(*names);
+			copy("backing.img", "before.img");
+			run("wb-flush-dirty -y --json --policy=%s cache.img backing.img", policies[i]);
+			if (status & ~5 || strcmp(field("ended"), "true"))
+				continue;
+			run("%s", "wb-check --require-ended cache.img");
+			int ended = status;
+
+			expect(ended, "wb-check --require-ended cache.img backing.img");
+			expect(ended, "wb-check --require-clean cache.img backing.img");
+			expect(0, "wb-flush-dirty cache.img backing.img");
+			assert_true(has(out, "nothing to do for cache.img: the log was ended on "));
+			expect(0, "wb-format --reset --backing=backing.img cache.img");
+			if (ended || same("backing.img", "before.img"))
+				continue;
+			others++;
+			expect(4, "wb-check --require-ended cache.img before.img");
+			expect(4, "wb-check --require-clean cache.img before.img");
+			expect(4, "wb-flush-dirty -y cache.img before.img");
+			assert_true(has(words, "before.img ") && !has(out, "nothing to do"));
+			expect(4, "wb-flush-dirty -n cache.img before.img");
+			expect(8, "wb-format --reset --backing=before.img cache.img");
+		}
+	assert_true(others > 20);
 }
 
 /* The first n lines that begin with "next", one after the other. */
@@ -742,6 +786,7 @@ int main(void)
 		table_test(statuses_are_those_of_the_contract),
 		table_test(dry_runs_exit_as_the_run_would_with_yes),
 		table_test(no_log_is_reset_that_a_replay_would_keep),
+		table_test(an_end_holds_for_the_disk_that_was_written_to),
 		table_test(a_signal_ends_every_command_soon_also_where_it_reads_again_and_again),
 		table_test(a_second_signal_ends_every_command_at_once),
 		table_test(a_salvage_goes_on_with_a_copy_as_it_was_decided),
