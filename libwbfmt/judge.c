@@ -64,13 +64,9 @@ static bool is_raw(const struct wb_ring *ring, uint32_t index)
 	return ring->slots[index].flags & WB_SLOT_RAW;
 }
 
-/* One flipped bit makes the segment one of a later lap, and the next one above is of the first: its id is damaged. */
+/* A segment of a later lap, and the next one above is of the first: its id is damaged. */
 static bool is_odd_one(const struct wb_ring *ring, uint32_t index)
 {
-	uint64_t bits = ring->slots[index].id ^ (index + UINT64_C(1));
-
-	if (bits & (bits - 1))
-		return false;
 	for (uint32_t i = index + 1; i < geometry_of(ring)->slots; i++)
 		if (wb_ring_stands(ring, i))
 			return !is_later_lap(ring, i);

@@ -1091,6 +1091,16 @@ static void odd_id_among_those_of_the_first_lap(void **state)
 		assert_int_equal(t.ring.head, id == 8 ? 7 : 8);
 		table_release(&t);
 	}
+	for (uint64_t id = 2; id <= 5; id++) { /* by more than one bit */
+		table_init(&t, "v2", 6);
+		log_of(&t, 1, 6);
+		stand(&t, (uint32_t)id - 1, id + (UINT64_C(6) << 40), WB_SLOT_SEALED | WB_SLOT_LAP);
+		judge(&t);
+		assert_int_equal(t.ring.restarted, 0);
+		assert_int_equal(t.ring.head, 6);
+		assert_int_equal(t.ring.holes, 1);
+		table_release(&t);
+	}
 }
 
 /* Lost writes and flipped bits of one ring may look like a restart: what is of a later lap is not in the new line. */
@@ -1734,13 +1744,8 @@ static uint64_t first_by_definition(const struct table *t, uint64_t head)
 	return first < head + 1 ? first : head + 1;
 }
 
-static bool is_power_of_two(uint64_t number)
-{
-	return number && !(number & (number - 1));
-}
-
 /* Slots below this one are those of a new line: the valid ids of lap 1 below the lowest of a later lap, and a torn tail. One of
- * a later lap by one bit, with lap 1 right above it, is passed over. */
+ * a later lap, with lap 1 right above it, is passed over. */
 static uint32_t taken_by_definition(const struct table *t)
 {
 	uint32_t slots = t->cache.geometry.slots, end = 0, odd = 0, above;
@@ -1753,8 +1758,7 @@ static uint32_t taken_by_definition(const struct table *t)
 			above++;
 		if (whole(t, i) && id <= slots)
 			end = i + 1;
-		else if (whole(t, i) && end && !odd && is_power_of_two(id ^ (i + 1u)) && above < slots &&
-			 t->ring.slots[above].id <= slots)
+		else if (whole(t, i) && end && !odd && above < slots && t->ring.slots[above].id <= slots)
 			odd++;
 		else
 			later = whole(t, i);
