@@ -240,6 +240,14 @@ static bool is_alien(const struct truth *truth, const struct place *place, uint6
 	return (!due || place->id != due) && place->lap >= lap_of(truth->driver, next ? truth->head + 1 : due);
 }
 
+/* Above the head of the first lap, broken: garbage bears no such id. */
+static bool is_of_next_lap(const struct truth *truth, const struct place *place)
+{
+	uint64_t slots = slots_of(truth);
+
+	return place->in_place && place->id > slots && place->id - truth->head < 2 * slots;
+}
+
 static int class_at(const struct truth *truth, unsigned int slot)
 {
 	const struct place *place = &truth->places[slot];
@@ -267,6 +275,8 @@ static int class_at(const struct truth *truth, unsigned int slot)
 		return WB_OLD;
 	if (place->data_lost && length_fits && (due ? next && !place->id : next || place->in_place))
 		return WB_PART_READABLE;
+	if (!due && truth->head && is_of_next_lap(truth, place) && length_fits)
+		return WB_ROTTEN;
 	if (!due)
 		return all_zero(slot_bytes(truth, slot), BLOCK) ? WB_EMPTY : WB_FOREIGN;
 	if (next && !place->id)
