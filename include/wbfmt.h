@@ -1201,7 +1201,8 @@ struct wb_repair {
 	uint64_t offset;               /* byte on CACHE */
 	uint32_t length;               /* 1 ... WB_SECTOR */
 	uint8_t before[WB_SECTOR], after[WB_SECTOR]; /* length bytes each, as found and as they are to be */
-	uint64_t odds;                 /* WB_REPAIR_BIT: bytes of chance would look like this once in so many times; else 0 */
+	uint64_t odds;                 /* WB_REPAIR_BIT: bytes of chance would look like this once in so many times; else 0, and where
+					* a write that was cut off may have left it, over a segment that nearly was the same */
 };
 
 /* What hinders a kind of repair, as one clause ("the window has a hole"); NULL: nothing does. zeroed_super: the caller

@@ -121,9 +121,19 @@ static int in_order_of_writing(const void *a, const void *b, void *context)
 	return p < q ? -1 : p > q;
 }
 
+/* A write over the segment of the lap before may have been cut off there: whether more than a bit of them differs nobody knows. */
+static bool may_be_torn(const struct wb_ring *ring, uint64_t id)
+{
+	uint64_t slots = ring->cache->geometry.slots;
+
+	return (id == ring->head && id > slots) || id + slots - 1 == ring->head;
+}
+
 /* A seal: one neighbour for each bit, of 2^32 checksums. An id: 64 neighbours of 2^64. */
 static uint64_t odds_of(const struct wb_ring *ring, const struct wb_correction *fix)
 {
+	if (!is_of_id(ring, fix) && may_be_torn(ring, ring->slots[fix->slot].id))
+		return 0;
 	uint64_t bits = 8 * (WB_BLOCK * (ring->slots[fix->slot].length + 1u) - WB_SUMMED_FROM);
 
 	return is_of_id(ring, fix) ? UINT64_C(1) << 58 : (UINT64_C(1) << 32) / bits;

@@ -315,6 +315,33 @@ static void order_lets_a_driver_replay_more_only_when_it_is_right(void **state)
 	build_release(&b);
 }
 
+/* In the slot of M+1 a write may have been cut off that changed a bit of an older segment: no figure is true there. */
+static void chance_has_no_figure_where_a_write_may_have_been_cut_off(void **state)
+{
+	static const struct { uint64_t last, flipped; bool figure; } rows[] = {
+		{ 12, 5, false }, { 12, 6, true }, { 12, 11, true }, { 12, 12, false }, { 12, 13, false }, { 8, 1, false }, { 8, 9, false },
+		{ 3, 4, true }, { 3, 3, true }, { 7, 8, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(rows); i++) {
+		struct list list = { .count = 0 };
+		struct build b;
+
+		build_init(&b, "v1", 6, 8);
+		build_log(&b, rows[i].last > 8 ? rows[i].last - 7 : 1, rows[i].last, 100);
+		if (rows[i].flipped > rows[i].last)
+			build_log(&b, rows[i].flipped, rows[i].flipped, 100);
+		build_at(&b, wb_slot_of(&b.geometry, rows[i].flipped))[6000] ^= 4;
+		build_load(&b, 0);
+		assert_int_equal(correct_and_write(&b, &list), 0);
+		assert_int_equal(list.count, 1);
+		if ((list.repairs[0].odds != 0) != rows[i].figure)
+			fail_msg("case %zu: %u", i, (unsigned)list.repairs[0].odds);
+		build_release(&b);
+	}
+}
+
 static void flipped_bits_stay_unless_they_were_taken_as_right(void **state)
 {
 	struct build b;
@@ -459,6 +486,7 @@ int main(void)
 		cmocka_unit_test(what_stays_has_a_reason),
 		cmocka_unit_test(superblock_is_what_a_format_of_that_generation_writes),
 		cmocka_unit_test(order_lets_a_driver_replay_more_only_when_it_is_right),
+		cmocka_unit_test(chance_has_no_figure_where_a_write_may_have_been_cut_off),
 		cmocka_unit_test(flipped_bits_stay_unless_they_were_taken_as_right),
 		cmocka_unit_test(power_cut_leaves_a_beginning_of_the_repairs_and_a_second_run_completes_them),
 		cmocka_unit_test(bytes_that_changed_in_between_are_not_overwritten),
