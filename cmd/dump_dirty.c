@@ -46,7 +46,7 @@ static int say_refusal(const struct work *work)
 
 	common_warn(common_of(work), "%s: with --policy=%s wb-flush-dirty would refuse and write nothing", work->path,
 		    policies[work->options->decide.policy]);
-	policy_say_refusal(common_of(work), refused);
+	policy_say_refusal(common_of(work), &work->ring, refused);
 	if (others)
 		common_warn(common_of(work), "--policy=prefix and --policy=salvage show what those would write");
 	return EXIT_PROBLEMS;

@@ -324,7 +324,7 @@ static int decide_for_history(struct work *work)
 		return status;
 	common_warn(common_of(work), "%s: with --policy=%s wb-flush-dirty would refuse and write nothing:", work->path,
 		    policies[options.policy]);
-	policy_say_refusal(common_of(work), work->decision.refused);
+	policy_say_refusal(common_of(work), &work->ring, work->decision.refused);
 	if (work->decision.refused & REFUSED_BY_ALL)
 		return 0;
 	if (options.policy == WB_STRICT)

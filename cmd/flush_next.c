@@ -100,6 +100,7 @@ static int say_alternative(struct work *work, enum wb_policy policy)
 		return status;
 	if (decision.refused) {
 		common_warn(common_of(work), "  --policy=%s would refuse too%s", policies[policy],
+			    policy_is_unsure(&work->ring, decision.refused) ? ": BACKING may hold newer data" :
 			    decision.refused & WB_REFUSE_REGRESS ? ": BACKING already holds newer data" : "");
 		return 0;
 	}
@@ -222,7 +223,7 @@ int flush_refuse(struct work *work)
 	int status;
 
 	common_warn(common_of(work), "%s: the log cannot be written back as it is; nothing was changed", work->cache_path);
-	policy_say_refusal(common_of(work), refused);
+	policy_say_refusal(common_of(work), &work->ring, refused);
 	status = say_choices(work, refused);
 	return status ? status : EXIT_PROBLEMS;
 }

@@ -100,7 +100,24 @@ static const struct {
 	  "decides)" },
 };
 
-void policy_say_refusal(const struct common *common, unsigned refused)
+bool policy_is_unsure(const struct wb_ring *ring, unsigned refused)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < ring->cache->geometry.slots && refused & WB_REFUSE_REGRESS; i++)
+		any |= ring->slots[i].flags & WB_SLOT_ON_BACKING && ring->slots[i].id > ring->head;
+	return any;
+}
+
+static const char *text_of(const struct wb_ring *ring, unsigned bit)
+{
+	if (1u << bit == WB_REFUSE_REGRESS && policy_is_unsure(ring, 1u << bit))
+		return "BACKING may hold newer data than what would be written: it has what a damaged newer segment shows "
+		       "(--force=regress overrides this)";
+	return reasons[bit].text;
+}
+
+void policy_say_refusal(const struct common *common, const struct wb_ring *ring, unsigned refused)
 {
 	if (refused & REFUSED_BY_ALL)
 		refused &= REFUSED_BY_ALL;
@@ -109,9 +126,9 @@ void policy_say_refusal(const struct common *common, unsigned refused)
 
 		if (!(refused >> i & 1))
 			continue;
-		common_warn(common, "  %s", reasons[i].text);
+		common_warn(common, "  %s", text_of(ring, i));
 		report_text(record, "reason", reasons[i].name);
-		report_text(record, "text", reasons[i].text);
+		report_text(record, "text", text_of(ring, i));
 		report_emit(record);
 	}
 }

@@ -25,7 +25,9 @@ void policy_settle(const struct common *common, struct wb_decide_options *decide
 		   uint64_t *memory);
 /* A warning and a JSON record for each reason (enum wb_refusal) to refuse; where every policy would, only for those: they
  * must be settled first, and often explain the rest. */
-void policy_say_refusal(const struct common *common, unsigned refused);
+void policy_say_refusal(const struct common *common, const struct wb_ring *ring, unsigned refused);
+/* It is for what a damaged newer segment shows: BACKING may have got it from an older one, whose place that was. */
+bool policy_is_unsure(const struct wb_ring *ring, unsigned refused);
 /* The name of a reason by its bit; NULL behind the last. */
 const char *policy_reason(unsigned bit);
 

@@ -361,6 +361,24 @@ static void a_cache_behind_the_part_is_none_of_its_own(void **state)
 	free(second);
 }
 
+/* Every segment writes the same block, and of 7 no more than the header landed: what BACKING has of 4 may be 7's. With another
+ * block that is not on BACKING it is not. */
+static void what_may_be_of_an_older_segment_is_not_said_to_be_newer(void **state)
+{
+	(void)state;
+	for (unsigned other = 0; other < 2; other++) {
+		make_cache_of(text("slots 3\nbacking 65536\nsegment 4\nblock 8 ff\nsegment 5\nblock 8 ff\nsegment 6\nblock 8 ff\n%s"
+				   "writeback-segment 4\nsegment 7\nblock 8 ff\nlost 1 15\n", other ? "block 16 ff\n" : ""));
+		run("wb-flush-dirty -n --policy=prefix cache.img backing.img");
+		assert_int_equal(status, other ? 0 : 4);
+		assert_int_equal(has(words, "BACKING may hold newer data than what would be written"), !other);
+		run("wb-flush-dirty -n cache.img backing.img");
+		assert_int_equal(status, other ? 0 : 4);
+		assert_int_equal(has(words, "--policy=prefix would refuse too: BACKING may hold newer data"), !other);
+		assert_false(has(words, "already holds"));
+	}
+}
+
 static void until_id_0_is_not_advised(void **state)
 {
 	(void)state;
@@ -561,6 +579,7 @@ int main(void)
 		table_test(a_number_of_slots_that_leaves_whole_segments_out_is_damage_and_no_step_repeats_it),
 		table_test(options_that_hide_whole_segments_end_no_log),
 		table_test(a_cache_behind_the_part_is_none_of_its_own),
+		table_test(what_may_be_of_an_older_segment_is_not_said_to_be_newer),
 		table_test(until_id_0_is_not_advised),
 		table_test(unproven_pair_with_nothing_to_write_is_no_refusal),
 		table_test(record_missing_says_what_each_choice_would_write_and_how_to_decide),
