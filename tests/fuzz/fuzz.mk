@@ -4,7 +4,7 @@
 # of each target
 FUZZ_SECONDS ?= 60
 FUZZ := build/fuzz
-FUZZ_TARGETS := format ring plan pack packwrite undo state map
+FUZZ_TARGETS := format ring plan pack packwrite undo state map guard
 
 # Coverage is that of the library and of state.c: what drives them has no counters, nor has what builds tables of sums.
 # Comparisons are watched in what reads files alone.
@@ -19,10 +19,11 @@ $(BUILD)/libwbfmt/crc32c.o $(BUILD)/fuzz_%: private FUZZ_COUNTERS :=
 
 # what a target takes of a command
 FUZZ_PARTS_state = $(BUILD)/cmd/state.o
+FUZZ_PARTS_guard = $(BUILD)/hooked/common.a
 
-$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/pool.c $(wildcard tests/fuzz/*.h) $(BUILD)/cmd/state.o $(BUILD)/libwbfmt.a
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/pool.c $(wildcard tests/fuzz/*.h) $(BUILD)/cmd/state.o $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
 	$(Q)$(COMPILE) -MF $@.d -Ilibwbfmt -Icmd $(FUZZ_LINK) -o $@ $< tests/fuzz/pool.c $(FUZZ_PARTS_$*) $(BUILD)/libwbfmt.a \
-		$(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
+		$(shell $(PKG_CONFIG) --libs $(PKGS))
 
 fuzzers: $(FUZZ_TARGETS:%=$(BUILD)/fuzz_%)
 
@@ -47,9 +48,9 @@ fuzz:
 # The targets without libFuzzer: what was found once is run again in `make check`.
 RERUNS := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz_%)
 
-$(BUILD)/tests/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/rerun.c $(wildcard tests/fuzz/*.h) $(BUILD)/cmd/state.o $(BUILD)/libwbfmt.a
+$(BUILD)/tests/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/rerun.c $(wildcard tests/fuzz/*.h) $(BUILD)/cmd/state.o $(BUILD)/hooked/common.a $(BUILD)/libwbfmt.a
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -MF $@.d -Ilibwbfmt -Icmd -o $@ $< tests/fuzz/rerun.c $(ALL_LDFLAGS) $(FUZZ_PARTS_$*) $(BUILD)/libwbfmt.a \
-		$(shell $(PKG_CONFIG) --libs $(LIB_PKGS))
+		$(shell $(PKG_CONFIG) --libs $(PKGS))
 
 tests: $(RERUNS)
