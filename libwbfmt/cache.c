@@ -213,51 +213,10 @@ static int nothing_fits(const struct wb_cache *cache, const struct wb_overrides 
 	return ret ? ret : wb_fail(err, WB_EINVAL, 0, WB_NO_OFFSET, "no generation fits these overrides");
 }
 
-/* An order that generations with an order byte do not have: either v2 never cleared that byte, or it is damaged. */
-static bool is_no_order(unsigned order_byte)
-{
-	const struct wb_format *format;
-
-	for (unsigned i = 0; (format = wb_format_at(i)); i++)
-		if (order_byte >= format->order_min && order_byte <= format->order_max)
-			return false;
-	return order_byte;
-}
-
 /* v0 of September 2013: order 11, and an order byte of 0. */
 static bool is_without_order_byte(const struct wb_bid *bid, unsigned order_byte)
 {
 	return !order_byte && bid->geometry.order == 11;
-}
-
-/* Little stands where the order byte would have it; or it is no order, and only slot 0, which begins alike in every order,
- * says that this is v2. */
-static bool is_doubtful(const struct wb_cache *cache, const struct wb_bid *best)
-{
-	if (!best->geometry.format)
-		return true;
-	return (best->written && best->in_place <= best->bits / 2) || (is_no_order(cache->order_byte) && !best->elsewhere);
-}
-
-/* If another order puts all that was verified in place, the order byte is the damage; if none does, the device was resized.
- * One segment does not outweigh an order byte that makes sense, nor one that another reading verifies. */
-static int doubt_order_byte(struct wb_cache *cache, const struct wb_overrides *overrides, struct wb_bid *best,
-			    struct wb_error *err)
-{
-	struct wb_bid other;
-	const struct wb_format *tie;
-	int ret = wb_probe(cache->dev, -1, overrides, &other, &tie, err);
-
-	if (ret || other.in_place <= best->in_place || other.in_place < best->bits)
-		return ret;
-	if (best->first && !other.first) /* remains of an older cache */
-		return 0;
-	if (other.witnesses < 2 && (best->bits || !is_no_order(cache->order_byte)))
-		return 0;
-	*best = other;
-	cache->tie = tie;
-	cache->super = is_without_order_byte(best, cache->order_byte) ? WB_SUPER_GOOD : WB_SUPER_DAMAGED;
-	return 0;
 }
 
 /* Nothing is verified, and drivers that left bytes behind in sector 0 are those of v2 above all: what looks like an order
@@ -286,9 +245,9 @@ static int find_reading(struct wb_cache *cache, const struct wb_overrides *overr
 
 	if (ret || !good)
 		return ret;
-	if (is_doubtful(cache, best))
-		ret = doubt_order_byte(cache, overrides, best, err);
-	return ret ? ret : prefer_v2(cache, overrides, best, err);
+	if (best->overrules && !is_without_order_byte(best, cache->order_byte))
+		cache->super = WB_SUPER_DAMAGED;
+	return prefer_v2(cache, overrides, best, err);
 }
 
 /* What the marker records of the geometry counts where the caller does not know better. */
@@ -320,11 +279,9 @@ static int detect(struct wb_cache *cache, const struct wb_overrides *overrides, 
 	plain.tie = NULL;
 	int ret = find_reading(&plain, &none, &found, err);
 
-	if (ret || !found.geometry.format || plain.tie || found.witnesses <= given->witnesses)
-		return ret;
-	if (found.geometry.format != given->geometry.format || found.geometry.order != given->geometry.order)
+	if (!ret && found.geometry.format && !plain.tie && wb_bid_overrules(&found, given))
 		cache->detected = found.geometry;
-	return 0;
+	return ret;
 }
 
 int wb_cache_open(struct wb_cache *cache, struct wb_dev *dev, const struct wb_overrides *overrides,

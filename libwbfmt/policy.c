@@ -83,8 +83,7 @@ static unsigned patterns(const struct wb_ring *ring)
 {
 	unsigned bits = 0;
 
-	if (ring->shifted || ring->candidate_count || (ring->resized && !ring->beyond) ||
-	    (ring->cache->detected.format && !ring->head))
+	if (ring->shifted || ring->candidate_count || (ring->resized && !ring->beyond) || ring->cache->detected.format)
 		bits |= WB_REFUSE_GEOMETRY;
 	if (ring->restarted && (ring->options.timeline == WB_TIMELINE_NONE ||
 				(ring->options.timeline == WB_TIMELINE_OLD && ring->restarted_again)))
@@ -103,8 +102,6 @@ static unsigned damage(const struct wb_ring *ring, const struct wb_decide_option
 {
 	unsigned bits = patterns(ring);
 
-	if (ring->cache->detected.format)
-		bits |= WB_REFUSE_GEOMETRY;
 	if (ring->holes)
 		bits |= WB_REFUSE_HOLE;
 	if (ring->classes[WB_AHEAD])

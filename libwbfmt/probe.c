@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Every generation bids the bits that its reading of the device verifies. Nothing in the superblock
- * names the generation, so the segments decide; a sample of them is enough.
+ * names the generation, so the segments decide; a sample of them is enough. Readings of different orders are
+ * held against each other by where whole segments begin, whatever the number of slots.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +13,10 @@
 #include "format.h"
 #include "probe.h"
 
-#define SAMPLE 256u      /* slots looked at: the first half from the start, the rest spread */
-#define FEW 8u           /* those of a device that is looked at in passing */
-#define ENOUGH_SEALS 8u  /* stop when so many segments were verified */
+#define SAMPLE WB_BID_SAMPLE      /* slots looked at: the first half from the start, the rest spread */
+#define FEW 8u                    /* those of a device that is looked at in passing */
+#define ENOUGH_SEALS WB_BID_SEALS /* stop when so many segments were verified */
+#define READINGS 32u              /* more than there are */
 
 /* The i-th of n. */
 static uint32_t sample_slot(uint32_t slots, unsigned n, unsigned i)
@@ -103,28 +105,83 @@ static void add_segment(struct wb_bid *bid, uint32_t slot, const uint8_t *meta, 
 	bid->witnesses += proves && in_place;
 	bid->first |= !slot;
 	bid->elsewhere += slot != 0;
+	bid->seals[bid->whole++] = (struct wb_bid_place){ slot, header.id };
+}
+
+/* The id of a header that can be one of this generation, else 0. */
+static uint64_t plausible_id(const struct wb_geometry *geometry, const uint8_t *meta)
+{
+	struct wb_header header;
+
+	wb_header_decode(geometry->format, meta, &header);
+	return wb_length_in_range(geometry, header.length) ? header.id : 0;
 }
 
 static void sum_bid(struct wb_dev *dev, struct wb_bid *bid, const uint8_t *metas, const struct wb_io *io, unsigned n,
 		    uint8_t *data, bool told)
 {
-	unsigned sealed = 0;
-
-	for (unsigned i = 0; i < n && sealed < ENOUGH_SEALS; i++) {
+	bid->sampled = n;
+	for (unsigned i = 0; i < n; i++) {
 		const uint8_t *meta = metas + (size_t)i * WB_BLOCK;
 		uint32_t slot = sample_slot(bid->geometry.slots, n, i);
+		bool blank = wb_all_bytes(meta, WB_BLOCK, 0);
 
-		if (io[i].result || wb_all_bytes(meta, WB_BLOCK, 0))
+		if (i < 2)
+			bid->blank[i] = blank && !io[i].result;
+		bid->heads[i] = (struct wb_bid_place){ slot, io[i].result ? 0 : plausible_id(&bid->geometry, meta) };
+		if (io[i].result || blank || bid->whole == ENOUGH_SEALS)
 			continue;
 		bid->written++;
 		bid->traces += is_trace(&bid->geometry, slot, meta);
 		unsigned bits = is_repeated(bid->geometry.format, metas, i, n) ? 0 :
 				seal_bits(dev, &bid->geometry, slot, meta, data, told);
 
-		sealed += bits != 0;
 		if (bits)
 			add_segment(bid, slot, meta, bits);
 	}
+}
+
+static void read_sample(struct wb_dev *dev, const struct wb_geometry *geometry, uint8_t *metas, struct wb_io *io, unsigned n)
+{
+	memset(metas, 0, (size_t)n * WB_BLOCK);
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t offset = wb_slot_offset(geometry, sample_slot(geometry->slots, n, i));
+		bool inside = offset <= wb_dev_size(dev) - WB_BLOCK; /* the device may have been cut short */
+
+		io[i] = (struct wb_io){ .buffer = metas + (size_t)i * WB_BLOCK,
+					.offset = inside ? offset : 0, .length = inside ? WB_BLOCK : 0 };
+	}
+	wb_dev_submit(dev, io, n, NULL);
+}
+
+/* ---- how many segments lie as a reading would have them ---- */
+
+/* Two segments of one lap are as far apart as their ids, whatever the number of slots. */
+static bool go_together(const struct wb_geometry *geometry, struct wb_bid_place a, struct wb_bid_place b)
+{
+	uint64_t apart = a.id > b.id ? a.id - b.id : b.id - a.id;
+
+	if (a.slot == b.slot || !a.id || !b.id)
+		return false;
+	return a.id - a.slot == b.id - b.slot || (apart < geometry->slots && wb_slot_of(geometry, a.id) == a.slot &&
+						  wb_slot_of(geometry, b.id) == b.slot);
+}
+
+static bool goes_with_any(const struct wb_geometry *geometry, struct wb_bid_place place, const struct wb_bid_place *places, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (go_together(geometry, place, places[i]))
+			return true;
+	return false;
+}
+
+static unsigned count_together(const struct wb_bid *bid)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < bid->whole; i++)
+		count += goes_with_any(&bid->geometry, bid->seals[i], bid->seals, bid->whole);
+	return count;
 }
 
 /* Samples the slots of dev as format and order would have it; told: that it is of this generation. */
@@ -146,16 +203,9 @@ static int probe_bid(struct wb_dev *dev, const struct wb_format *format, unsigne
 		free(metas);
 		return wb_no_memory(err, "probing");
 	}
-	memset(metas, 0, (size_t)n * WB_BLOCK);
-	for (unsigned i = 0; i < n; i++) {
-		uint64_t offset = wb_slot_offset(&bid->geometry, sample_slot(bid->geometry.slots, n, i));
-		bool inside = offset <= wb_dev_size(dev) - WB_BLOCK; /* the device may have been cut short */
-
-		io[i] = (struct wb_io){ .buffer = (uint8_t *)metas + (size_t)i * WB_BLOCK,
-					.offset = inside ? offset : 0, .length = inside ? WB_BLOCK : 0 };
-	}
-	wb_dev_submit(dev, io, n, NULL);
+	read_sample(dev, &bid->geometry, metas, io, n);
 	sum_bid(dev, bid, metas, io, n, data, told);
+	bid->together = count_together(bid);
 	free(io);
 	free(metas);
 	free(data);
@@ -180,10 +230,53 @@ static bool read_alike(const struct wb_bid *a, const struct wb_bid *b)
 	       (a->geometry.order == b->geometry.order || (!a->elsewhere && !b->elsewhere));
 }
 
+/* Every slot of the coarser reading is one of the finer too, and what lies there is in the place of one of them. 1: the
+ * finer is right, for it has whole segments where the other has no slots; -1: the coarser is; 0: nothing tells. */
+static int hold_against(const struct wb_bid *fine, const struct wb_bid *coarse)
+{
+	unsigned shift = coarse->geometry.order - fine->geometry.order, as_fine = 0, as_coarse = 0, shared = 0, between = 0;
+	bool beyond = false;
+
+	if (coarse->first && !fine->first) /* what the finer sees are remains of another cache, or data */
+		return -1;
+	for (unsigned i = 0; i < fine->whole; i++)
+		between += fine->seals[i].slot % (1u << shift) != 0;
+	if (!between)
+		return coarse->together > fine->together ? -1 : 0;
+	for (unsigned i = 0; i < coarse->whole; i++) {
+		struct wb_bid_place place = coarse->seals[i], finer = { place.slot << shift, place.id };
+
+		shared += place.slot != 0;
+		as_fine += place.slot && goes_with_any(&fine->geometry, finer, fine->seals, fine->whole);
+		as_coarse += place.slot && goes_with_any(&coarse->geometry, place, coarse->seals, coarse->whole);
+	}
+	if (shared)
+		return as_fine >= as_coarse ? 1 : -1;
+	/* a log goes on without gaps, and a format clears the slots of its own order alone */
+	for (unsigned i = 0; i < fine->sampled; i++)
+		beyond |= fine->heads[i].slot >> shift && fine->heads[i].slot % (1u << shift) &&
+			  goes_with_any(&fine->geometry, fine->heads[i], fine->seals, fine->whole);
+	return coarse->blank[0] || (beyond && coarse->blank[1]) ? 0 : 1;
+}
+
+/* Positive: a is right, negative: b is, 0: the places of segments do not tell. */
+static int compare_places(const struct wb_bid *a, const struct wb_bid *b)
+{
+	if (a->geometry.order == b->geometry.order)
+		return 0;
+	return a->geometry.order < b->geometry.order ? hold_against(a, b) : -hold_against(b, a);
+}
+
 static bool better(const struct wb_bid *a, const struct wb_bid *b)
 {
 	if (!b->geometry.format)
 		return true;
+	int places = compare_places(a, b);
+
+	if (places)
+		return places > 0;
+	if (a->geometry.order == b->geometry.order && a->bits != b->bits)
+		return a->bits > b->bits;
 	if (a->in_place != b->in_place)
 		return a->in_place > b->in_place;
 	if (a->bits != b->bits)
@@ -194,34 +287,107 @@ static bool better(const struct wb_bid *a, const struct wb_bid *b)
 	return a->traces > b->traces;
 }
 
-int wb_probe(struct wb_dev *dev, int order_byte, const struct wb_overrides *overrides, struct wb_bid *best,
-	     const struct wb_format **tie, struct wb_error *err)
+bool wb_bid_overrules(const struct wb_bid *bid, const struct wb_bid *by_byte)
+{
+	if (!by_byte->geometry.format)
+		return bid->proofs;
+	if (bid->geometry.order == by_byte->geometry.order && bid->geometry.format->metablocks == by_byte->geometry.format->metablocks)
+		return false;
+	if (!by_byte->whole && bid->first && bid->witnesses) /* where the other verifies nothing, one segment is enough */
+		return true;
+	if (bid->together < 2)
+		return false;
+	return bid->geometry.order == by_byte->geometry.order ? bid->whole > by_byte->whole : compare_places(bid, by_byte) > 0;
+}
+
+struct readings {
+	struct wb_bid *bids; /* in the order of generations, then of orders */
+	unsigned count;
+};
+
+static int read_all(struct wb_dev *dev, int order_byte, const struct wb_overrides *overrides, struct readings *readings,
+		    struct wb_error *err)
 {
 	const struct wb_format *format;
+	int ret = 0;
 
-	*best = (struct wb_bid){ .bits = 0 };
-	*tie = NULL;
-	for (unsigned i = 0; (format = wb_format_at(i)); i++) {
+	readings->count = 0;
+	for (unsigned i = 0; !ret && (format = wb_format_at(i)); i++) {
 		if (overrides->format && overrides->format != format)
 			continue;
-		for (unsigned order = format->order_min; order <= format->order_max; order++) {
-			struct wb_bid bid;
+		for (unsigned order = format->order_min; order <= format->order_max && !ret; order++) {
+			struct wb_bid *bid = &readings->bids[readings->count];
 
 			if (!order_fits(format, order, order_byte, overrides))
 				continue;
-			int ret = probe_bid(dev, format, order, overrides->slots, overrides->format, &bid, err);
-
-			if (ret)
-				return ret;
-			if (!bid.geometry.format)
-				continue;
-			if (better(&bid, best)) {
-				*best = bid;
-				*tie = NULL;
-			} else if (bid.bits && !better(best, &bid) && !read_alike(&bid, best)) {
-				*tie = format;
-			}
+			ret = probe_bid(dev, format, order, overrides->slots, overrides->format, bid, err);
+			readings->count += !ret && bid->geometry.format;
 		}
 	}
-	return 0;
+	return ret;
+}
+
+static void choose(const struct readings *readings, struct wb_bid *best, const struct wb_format **tie)
+{
+	for (unsigned i = 0; i < readings->count; i++) {
+		const struct wb_bid *bid = &readings->bids[i];
+
+		if (better(bid, best)) {
+			*best = *bid;
+			*tie = NULL;
+		} else if (bid->bits && !better(best, bid) && !read_alike(bid, best)) {
+			*tie = bid->geometry.format;
+		}
+	}
+}
+
+/* The best of those that speak against the order byte. */
+static void overrule(const struct readings *readings, const struct wb_bid *by_byte, struct wb_bid *best,
+		     const struct wb_format **tie)
+{
+	struct wb_bid other = { .bits = 0 };
+
+	for (unsigned i = 0; i < readings->count; i++)
+		if (wb_bid_overrules(&readings->bids[i], by_byte) && better(&readings->bids[i], &other))
+			other = readings->bids[i];
+	if (!other.geometry.format)
+		return;
+	*best = other;
+	best->overrules = true;
+	*tie = NULL;
+}
+
+/* No other reading needs to be tried: nothing is written where this one would have the log begin, or its segments lie
+ * together, as no more than two of another order do by chance. A device may be only looked at in passing. */
+static bool settles(const struct wb_dev *dev, const struct wb_bid *best)
+{
+	if (!best->geometry.format)
+		return false;
+	if (wb_dev_limited(dev))
+		return !best->written || best->in_place > best->bits / 2;
+	return !best->written || (best->whole > 2 && best->together == best->whole);
+}
+
+int wb_probe(struct wb_dev *dev, int order_byte, const struct wb_overrides *overrides, struct wb_bid *best,
+	     const struct wb_format **tie, struct wb_error *err)
+{
+	struct readings readings = { .bids = calloc(READINGS, sizeof(*readings.bids)) };
+
+	*best = (struct wb_bid){ .bits = 0 };
+	*tie = NULL;
+	if (!readings.bids)
+		return wb_no_memory(err, "probing");
+	int ret = read_all(dev, order_byte, overrides, &readings, err);
+
+	if (!ret)
+		choose(&readings, best, tie);
+	if (!ret && order_byte >= 0 && !overrides->order && !settles(dev, best)) {
+		const struct wb_bid by_byte = *best;
+
+		ret = read_all(dev, -1, overrides, &readings, err);
+		if (!ret)
+			overrule(&readings, &by_byte, best, tie);
+	}
+	free(readings.bids);
+	return ret;
 }
