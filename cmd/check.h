@@ -81,6 +81,10 @@ bool check_log_is_closed(const struct work *work);
 /* It was, and BACKING, where it is given, holds what the marker says was written back. */
 bool check_end_holds(const struct work *work);
 uint64_t check_dirty_sectors(const struct work *work);
+/* What --require-clean and --require-ended ask for; and whether those that were given are met. */
+bool check_is_clean(const struct work *work);
+bool check_is_ended(const struct work *work);
+bool check_is_as_required(const struct work *work);
 void check_say_ring(const struct work *work);
 void check_say_verdict(struct work *work);
 void check_summarise(const struct work *work);

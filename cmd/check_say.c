@@ -127,6 +127,28 @@ uint64_t check_dirty_sectors(const struct work *work)
 	return work->backing ? work->proof.dirty_sectors : work->ring.dirty_sectors;
 }
 
+/* What was left out when the log was ended was dirty; version 1 of the marker does not say whether there was any. */
+bool check_is_clean(const struct work *work)
+{
+	return check_log_is_closed(work) ? !work->cache.marker.partial && check_end_holds(work) : !check_dirty_sectors(work);
+}
+
+/* By a marker, or by zeroing sector 0 of a log that is on BACKING: no driver replays either. */
+bool check_is_ended(const struct work *work)
+{
+	const struct wb_marker *marker = &work->cache.marker;
+
+	if (work->findings->folds[WB_RULE_ENDED_BY_ZEROING].count)
+		return !work->findings->damage && !check_dirty_sectors(work);
+	return check_log_is_closed(work) && check_end_holds(work) && marker->reason != WB_END_FORMAT && marker->version >= 2 && !marker->partial &&
+	       !marker->left_segments && !marker->left_sectors;
+}
+
+bool check_is_as_required(const struct work *work)
+{
+	return (!work->options->require_clean || check_is_clean(work)) && (!work->options->require_ended || check_is_ended(work));
+}
+
 /* Of this number of slots, or of the smallest that puts all segments in place. A sector is never cut. */
 static uint64_t missing_bytes(const struct work *work)
 {
@@ -557,8 +579,14 @@ void check_say_verdict(struct work *work)
 	struct common *common = &work->options->common;
 	bool quiet = common->quiet;
 
-	common->quiet = quiet && !work->findings->damage; /* what means harm is said in any case */
+	/* what means harm is said in any case, and what was required and is not so */
+	common->quiet = quiet && !work->findings->damage && check_is_as_required(work);
 	say_verdict(work);
+	if (work->options->require_clean && !check_is_clean(work))
+		common_say(common, "required    --require-clean is not met%s", check_log_is_closed(work) ? "" : ": something is dirty");
+	if (work->options->require_ended && !check_is_ended(work))
+		common_say(common, "required    --require-ended is not met%s", check_log_is_closed(work) ? "" :
+			   ": the log was not ended, and a driver that finds it will replay it");
 	common->quiet = quiet;
 }
 

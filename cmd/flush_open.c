@@ -85,7 +85,7 @@ static int narrow_marker(struct work *work)
 	return failed ? common_failed(common_of(work), work->cache_path, &err, NULL) : 0;
 }
 
-/* Whether CACHE is read-only for everybody: whose permission it is, only the real run can tell. */
+/* Whether CACHE is read-only for everybody. */
 static bool cache_is_read_only(const struct work *work)
 {
 	int fd = work->cache_identity.is_block ? open(place_of(work->cache_path), O_RDONLY | O_CLOEXEC) : -1, read_only = 0;
@@ -124,7 +124,7 @@ int flush_open_marker(struct work *work)
 
 	work->no_end = wb_dev_start(work->cache_dev) < 0 ? "its sector 0 is not on this device" :
 		       cache_is_read_only(work)		 ? "it is read-only" :
-		       options->keep && !options->dry_run && access(place_of(work->cache_path), W_OK) ? "it cannot be written" : NULL;
+		       (options->keep || options->dry_run) && access(place_of(work->cache_path), W_OK) ? "it cannot be written" : NULL;
 	if (options->keep)
 		return 0;
 	if (work->no_end)

@@ -269,7 +269,7 @@ int flush_save_state(void *context, uint64_t below)
 static int look_at_places(const struct work *work)
 {
 	const struct flush_options *options = work->options;
-	int status = options->undo_path && !work->undo_is_old ? output_look(common_of(work), options->undo_path) : 0;
+	int status = options->undo_path && !work->undo_is_old ? output_look_free(common_of(work), options->undo_path) : 0;
 
 	return !status && options->state_path ? output_look(common_of(work), options->state_path) : status;
 }

@@ -125,6 +125,30 @@ int flush_say_interrupted(const struct work *work, int status)
 	return status;
 }
 
+/* What stays as it is on BACKING, or would. */
+static void say_left_alone(const struct work *work)
+{
+	const struct common *common = common_of(work);
+	const char *was = work->options->dry_run ? "would be" : "was";
+	uint64_t contested = work->result.contested_sectors;
+
+	if (flush_unreadable(work))
+		common_say(common, "unreadable  %s of the log; BACKING %s left as it is there", count_of(flush_unreadable(work), "sector"), was);
+	if (contested)
+		common_say(common, "contested   %s: BACKING holds, or may hold, something newer, and %s left as it is there",
+			   count_of(contested, "sector"), was);
+}
+
+/* The log of the device that CACHE is a copy of was not touched. */
+static void say_original(const struct work *work)
+{
+	if (!work->options->map_path)
+		return;
+	common_say(common_of(work), "original    the log on the device that %s is a copy of is not ended: a driver that finds it takes %s back in "
+		   "time", work->cache_path, work->backing_path);
+	common_say(common_of(work), "            keep that device away from it, or end its log: wb-format --reset --force=dirty DEVICE");
+}
+
 void flush_say_result(const struct work *work)
 {
 	const struct common *common = common_of(work);
@@ -135,20 +159,18 @@ void flush_say_result(const struct work *work)
 		common_say(common, "dry run     would write %s (%s) in %s, %s; nothing was changed",
 			   count_of(result->planned_sectors, "sector"), human_size(result->planned_sectors * WB_SECTOR),
 			   count_of(result->writes, "request"), count_of(result->passes, "pass"));
+		say_left_alone(work);
 		return;
 	}
 	common_say(common, "written     %" PRIu64 " of %s (%s) in %s, flushed%s",
 		   result->written_sectors, count_of(result->planned_sectors, "sector"),
 		   human_size(result->written_sectors * WB_SECTOR), count_of(result->writes, "request"), result->verified_sectors ? " and verified" : "");
-	if (flush_unreadable(work))
-		common_say(common, "unreadable  %s of the log; BACKING was left as it was there", count_of(flush_unreadable(work), "sector"));
-	if (result->contested_sectors)
-		common_say(common, "contested   %s: BACKING holds, or may hold, something newer, and was left as it was there",
-			   count_of(result->contested_sectors, "sector"));
+	say_left_alone(work);
 	if (result->skipped_equal)
 		common_say(common, "equal       %s %s on BACKING already, and not written", count_of(result->skipped_equal, "sector"),
 			   result->skipped_equal == 1 ? "was" : "were");
 	undo_file_say(common, &work->undo, "undo        ");
+	say_original(work);
 	if (work->ended && work->marker.partial) {
 		common_say(common, "log         ended by --detach: no driver will write back what was left out, %s",
 			   words_left_out(&work->marker));

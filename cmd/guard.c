@@ -1138,6 +1138,6 @@ int refuse_read_only(const struct common *common, const char *path, bool dry_run
 
 	if (fd >= 0)
 		close(fd);
-	return read_only ? common_refuse(common, path, "it cannot be written: the device is read-only (blockdev --getro), or its file "
+	return read_only ? common_refuse(common, path, "it cannot be written: the device is read-only (blockdev --setrw), or its file "
 					 "system or permissions forbid it") : 0;
 }

@@ -149,6 +149,11 @@ int output_look(const struct common *common, const char *path)
 	return failed ? common_refuse(common, path, "cannot be created: %s", strerror(failed)) : 0;
 }
 
+int output_look_free(const struct common *common, const char *path)
+{
+	return exists(path) ? common_refuse(common, path, "the file is there already, and nothing is overwritten") : output_look(common, path);
+}
+
 /* ---- files ---- */
 
 static void forget(struct output *output)

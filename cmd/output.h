@@ -31,6 +31,8 @@ int output_check(const struct common *common, const struct output_name *names, u
 
 /* For a dry run: refused when a file could not be created here, as far as that can be told without doing it. 0 or an exit status. */
 int output_look(const struct common *common, const char *path);
+/* The same of one that is not to be there yet, not even as a link that leads nowhere. */
+int output_look_free(const struct common *common, const char *path);
 
 /* Begins a file, which must not be there yet; does nothing when path is NULL. path must outlive it. 0 or an exit status. */
 int output_create(const struct common *common, struct output *output, const char *path);

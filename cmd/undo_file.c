@@ -102,7 +102,7 @@ int undo_file_open(const struct common *common, struct undo_file *undo, const st
 		return status;
 	if (fd >= 0)
 		return load(common, undo, fd, devices, count);
-	return undo->dry_run ? output_look(common, undo->path) : begin(common, undo, devices, count);
+	return undo->dry_run ? output_look_free(common, undo->path) : begin(common, undo, devices, count);
 }
 
 int undo_file_continue(const struct common *common, struct undo_file *undo, const struct wb_undo_device *devices, unsigned count)

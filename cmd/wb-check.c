@@ -263,23 +263,6 @@ static int report(struct work *work)
 	return status;
 }
 
-/* What was left out when the log was ended was dirty; version 1 of the marker does not say whether there was any. */
-static bool check_is_clean(const struct work *work)
-{
-	return check_log_is_closed(work) ? !work->cache.marker.partial && check_end_holds(work) : !check_dirty_sectors(work);
-}
-
-/* By a marker, or by zeroing sector 0 of a log that is on BACKING: no driver replays either. */
-static bool check_is_ended(const struct work *work)
-{
-	const struct wb_marker *marker = &work->cache.marker;
-
-	if (work->findings->folds[WB_RULE_ENDED_BY_ZEROING].count)
-		return !work->findings->damage && !check_dirty_sectors(work);
-	return check_log_is_closed(work) && check_end_holds(work) && marker->reason != WB_END_FORMAT && marker->version >= 2 && !marker->partial &&
-	       !marker->left_segments && !marker->left_sectors;
-}
-
 static int check(struct work *work)
 {
 	const struct check_options *options = work->options;
@@ -304,8 +287,7 @@ static int check(struct work *work)
 	}
 	if (status & ~EXIT_REPAIRED)
 		return status;
-	if (work->findings->damage || work->proof.backing_unreadable_sectors || (options->require_clean && !check_is_clean(work)) ||
-	    (options->require_ended && !check_is_ended(work)))
+	if (work->findings->damage || work->proof.backing_unreadable_sectors || !check_is_as_required(work))
 		status |= EXIT_PROBLEMS;
 	return status;
 }

@@ -185,7 +185,7 @@ static int refuse_dry_run(struct work *work)
 {
 	const struct flush_options *options = work->options;
 	struct space space;
-	int status = options->dry_run ? refuse_read_only(common_of(work), work->backing_path, true) : 0;
+	int status = options->dry_run ? refuse_read_only(common_of(work), work->backing_path, false) : 0;
 
 	if (!status && options->dry_run)
 		status = count_space(work, &space);

@@ -59,7 +59,8 @@ write_after_end() {
 	expect 0 wb-check --json cache.img
 	[ "$(record finding | jq -r '[.class, .severity] | tostring')" = '["ended-partial","warning"]' ]
 	[ "$(field '[.partial, (.left_sectors > 0)] | tostring')" = '[true,true]' ]
-	expect 4 wb-check --require-clean cache.img
+	expect 4 wb-check -q --require-clean cache.img
+	[[ $output == *"verdict"*"; left out: "*"--require-clean is not met" ]]
 	expect 4 wb-check --require-ended cache.img
 	expect 8 wb-format cache.img
 	[[ $stderr == *"something was left out when the log was ended; to lose that, answer y on a terminal, or give --yes"* ]]
@@ -88,7 +89,10 @@ write_after_end() {
 	expect 4 wb-check --require-ended cache.img backing.img
 	expect 0 wb-flush-dirty -q -y --keep cache.img backing.img
 	expect 0 wb-check --require-clean cache.img backing.img
-	expect 4 wb-check --require-ended cache.img backing.img
+	for quiet in "" -q; do
+		expect 4 wb-check $quiet --require-ended cache.img backing.img
+		[[ $output == *"required    --require-ended is not met: the log was not ended, and a driver"* ]]
+	done
 	cp cache.img reset.img
 	expect 0 wb-flush-dirty -q -y cache.img backing.img
 	expect 0 wb-check --require-ended --require-clean cache.img backing.img
@@ -103,7 +107,8 @@ write_after_end() {
 	expect 0 wb-format --reset --force=dirty -y cache.img
 	expect 0 wb-check cache.img
 	[[ $output == *"ended on "*" by wb-format --reset; left out: up to "*" dirty sectors"* ]]
-	expect 4 wb-check --require-clean cache.img
+	expect 4 wb-check -q --require-clean cache.img
+	[[ $output == *"verdict"*"; left out: "*"--require-clean is not met" ]]
 	expect 4 wb-check --require-ended cache.img
 }
 
@@ -126,7 +131,8 @@ write_after_end() {
 @test "a log that should have been ended and could not be is 4" {
 	pair_of 9
 	chmod a-w cache.img
-	expect 0 mortal wb-flush-dirty -y -n cache.img backing.img # whose permission it is does not count there
+	expect 4 mortal wb-flush-dirty -y -n cache.img backing.img
+	expect 8 mortal wb-flush-dirty -y -n --detach cache.img backing.img
 	expect 4 mortal wb-flush-dirty -y cache.img backing.img
 	[[ $stderr == *"the log will not be ended"* ]]
 	expect 0 mortal wb-flush-dirty -y --keep cache.img backing.img

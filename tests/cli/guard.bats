@@ -327,7 +327,7 @@ Write to it? [y/N] "*"nothing was changed, as you answered"* ]]
 			"wb-format $option --reset --force=dirty $cache" "wb-flush-dirty $option $cache $backing"; do
 			read -ra words <<<"$command"
 			expect 8 "${words[@]}"
-			[[ $stderr == */dev/loop*": it cannot be written: the device is read-only (blockdev --getro), or its file system or perm"* ]]
+			[[ $stderr == */dev/loop*": it cannot be written: the device is read-only (blockdev --setrw), or its file system or perm"* ]]
 		done
 	done
 	[ "$(sha256sum cache.img backing.img)" = "$before" ]

@@ -41,6 +41,8 @@ small() {
 	cp backing.img whole.img
 	expect 0 wb-flush-dirty -q -y --keep cache.img whole.img
 	clone "$(data_at 1 1 4)" 1024 # sectors 800 and 801
+	expect 5 wb-flush-dirty -n --force=stateless --policy=salvage --cache-map=clone.map cache.img backing.img
+	[[ $output == *"unreadable  2 sectors of the log; BACKING would be left as it is there"* ]]
 	expect 5 wb-flush-dirty -y --json --force=stateless --policy=salvage --cache-map=clone.map --failed=failed.map cache.img backing.img
 	field_is .unreadable_sectors 2
 	field_is .ended false
@@ -74,6 +76,7 @@ small() {
 	clone "$(data_at 50 126 126)" 512 # behind the segment's length
 	expect 0 wb-flush-dirty -y --keep --cache-map=clone.map cache.img backing.img
 	cmp whole.img backing.img
+	[[ $output == *"original    the log on the device that cache.img is a copy of is not ended"* ]]
 }
 
 @test "v0 leaves unreadable sectors alone and writes the rest under salvage" {

@@ -104,6 +104,11 @@ static void flushed(void)
 	expect(0, "wb-flush-dirty -q -y --undo=undo cache.img backing.img");
 }
 
+static void undo_is_a_link_to_nowhere(void)
+{
+	shell("ln -s nothing undo");
+}
+
 static void forced_and_ended(void)
 {
 	copy("backing.img", "before.img");
@@ -344,6 +349,8 @@ static const struct row {
 	{ 8, "v2-torn-head", NULL, "wb-check --repair --undo=nowhere/undo cache.img", "No such file" },
 	{ 8, "v2-wrapped", NULL, "wb-flush-dirty --undo=nowhere/undo cache.img backing.img", "No such file" },
 	{ 8, "v2-wrapped", NULL, "wb-flush-dirty --state=nowhere/state cache.img backing.img", "No such file" },
+	{ 8, "v2-wrapped", undo_is_a_link_to_nowhere, "wb-flush-dirty --undo=undo cache.img backing.img", "undo: " },
+	{ 8, "v2-torn-head", undo_is_a_link_to_nowhere, "wb-check --repair --undo=undo cache.img", "undo: " },
 	/* wb-undo */
 	{ 0, "v2-wrapped", flushed, "wb-undo -y undo", NULL },
 	{ 0, "v2-wrapped", taken_back, "wb-undo -y undo", NULL },
