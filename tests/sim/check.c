@@ -376,8 +376,9 @@ static bool record_hid(const struct case_ *c, unsigned int sector)
 {
 	uint64_t id = newest_with(c, sector, c->after[sector]);
 
+	/* what is older and the same, for it was written again, shows nothing */
 	return c->truth.driver->foreground[sector] && id && id <= c->truth.record &&
-	       !any_copy(c, sector, 0, UINT64_MAX, true, is_version, c->before[sector]);
+	       !any_copy(c, sector, id, UINT64_MAX, true, is_version, c->before[sector]);
 }
 
 /* A correction of M+1 makes the segment behind it M+1: if one bit explains that too, it is no torn tail, and claims. */
