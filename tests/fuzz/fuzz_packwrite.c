@@ -106,12 +106,23 @@ static void put_class(struct image *image, uint32_t slot, unsigned class_, uint3
 	wb_header_encode(geometry->format, at, &header);
 }
 
+/* With an id of 0 that a flipped bit would make one of this lap it is a segment, as far as anybody can tell. */
+static bool may_be_a_segment(const struct image *image, uint32_t slot, uint32_t lap)
+{
+	for (unsigned bit = 0; bit < 64; bit++)
+		if (wb_slot_of(&image->geometry, UINT64_C(1) << bit) == slot && wb_lap_of(&image->geometry, UINT64_C(1) << bit) == lap)
+			return true;
+	return false;
+}
+
 /* v0: laps that agree, in rows of text. */
 static void put_rows(struct image *image, uint32_t slot, struct input *in, unsigned which)
 {
 	uint8_t *at = image->bytes + wb_slot_offset(&image->geometry, slot);
 	uint32_t lap = (uint32_t)take(in, 4), length = (uint32_t)take(in, 1) % (image->geometry.capacity + 1);
 
+	while (may_be_a_segment(image, slot, lap))
+		lap += 5;
 	for (unsigned i = 0; image->geometry.format->lap.width && i <= length; i++) {
 		put_text(at + 13 * i, 8, which, (uint64_t)slot << 8 | i);
 		wb_put_le(at + 13 * i + 9, 4, lap);
