@@ -49,6 +49,7 @@ struct work {
 	struct wb_ring ring;
 	struct wb_proof proof;
 	struct wb_end_proof end; /* of an ended log; its proof is the above */
+	char partition[1024]; /* of BACKING, a whole disk: what is the backing device; see part_of_backing() */
 	struct reading wrapped; /* over 2 TiB, when no --slot-address is given */
 	struct findings *findings;
 	struct undo_file undo;

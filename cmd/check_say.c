@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "guard.h"
 #include "next.h"
 #include "part.h"
 #include "report.h"
@@ -212,10 +213,15 @@ static void say_geometries(const struct work *work)
 static void say_pair(const struct work *work)
 {
 	const struct common *common = common_of(work);
+	struct identity identity;
+	char line[1024];
 
-	common_say(common, "backing     %s, %s: %s (%s for it, %" PRIu64 " against)", work->backing_path,
-		   human_size(wb_dev_size(work->backing)), wb_pair_name(work->proof.pair), count_of(work->proof.for_, "block"),
-		   work->proof.against);
+	identify(work->backing_path, &identity);
+	identity_line(&identity, work->backing_path, line, sizeof(line));
+	identity_release(&identity);
+	common_say(common, "backing     %s", line);
+	common_say(common, "pair        %s: %s for it, %" PRIu64 " against", wb_pair_name(work->proof.pair),
+		   count_of(work->proof.for_, "block"), work->proof.against);
 	common_say(common, "truly dirty %s, %s %s from what the log holds", count_of(work->proof.dirty_blocks, "block"),
 		   count_of(work->proof.dirty_sectors, "sector"), work->proof.dirty_sectors == 1 ? "differs" : "differ");
 }
@@ -263,7 +269,7 @@ static const char *at_stake(const struct work *work)
 
 __attribute__((format(printf, 2, 3))) static void verdict(const struct work *work, const char *format, ...)
 {
-	char text[1200];
+	char text[1280];
 	va_list args;
 
 	va_start(args, format);
@@ -526,6 +532,10 @@ static bool say_verdict_on_pair(const struct work *work)
 {
 	const struct wb_proof *proof = &work->proof;
 
+	if (work->partition[0]) {
+		verdict(work, "BACKING is a whole disk, and %s", work->partition);
+		return true;
+	}
 	if (!work->backing || proof->pair != WB_PAIR_CONTRADICTED)
 		return false;
 	verdict(work, "BACKING is not the disk of this cache, or was written to since: %s of the log contradict%s it, %"
@@ -580,7 +590,7 @@ void check_say_verdict(struct work *work)
 	bool quiet = common->quiet;
 
 	/* what means harm is said in any case, and what was required and is not so */
-	common->quiet = quiet && !work->findings->damage && check_is_as_required(work);
+	common->quiet = quiet && !work->findings->damage && !work->partition[0] && check_is_as_required(work);
 	say_verdict(work);
 	if (work->options->require_clean && !check_is_clean(work))
 		common_say(common, "required    --require-clean is not met%s", check_log_is_closed(work) ? "" : ": something is dirty");

@@ -7,6 +7,7 @@
 
 #include "columns.h"
 #include "dump.h"
+#include "part.h"
 #include "policy_options.h"
 #include "report.h"
 
@@ -16,6 +17,7 @@ static int prove_pair(struct work *work)
 {
 	struct wb_proof proof;
 	struct wb_error err;
+	char partition[1024];
 
 	if (!work->backing)
 		return 0;
@@ -23,7 +25,10 @@ static int prove_pair(struct work *work)
 			  &common_of(work)->progress, &err))
 		return common_failed(common_of(work), work->backing_path, &err, NULL);
 	report_text(report_summary(), "pair", wb_pair_name(proof.pair));
-	if (proof.pair == WB_PAIR_CONTRADICTED)
+	if (proof.pair != WB_PAIR_PROVEN && part_of_backing(common_of(work), &work->ring, work->backing_path,
+							    work->options->decide.capacity, partition, sizeof(partition)))
+		common_warn(common_of(work), "%s: BACKING is a whole disk, and %s", work->backing_path, partition);
+	else if (proof.pair == WB_PAIR_CONTRADICTED)
 		common_warn(common_of(work), "%s: the log contradicts this disk; wb-flush-dirty refuses it without --force=pair",
 			    work->backing_path);
 	return 0;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "part.h"
@@ -232,18 +233,28 @@ static void read_table(struct candidates *candidates, int fd, unsigned sector, u
 	blkid_free_probe(probe);
 }
 
-/* Every partition, also of the image of a disk with sectors of 4096 bytes. Returns how many hold a cache, *first of them. */
-static unsigned find_caches(struct candidates *candidates, const char *path, uint64_t bytes, struct candidate **first)
+/* Every partition, also of the image of a disk with sectors of 4096 bytes. A descriptor of the disk, or -1. */
+static int list_partitions(struct candidates *candidates, const char *path, uint64_t bytes)
 {
 	int fd = open(place_of(path), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	bool begins = false;
-	unsigned found = 0;
 
 	candidates->count = 0;
 	if (fd < 0)
-		return 0;
+		return -1;
 	read_table(candidates, fd, 0, bytes);
 	read_table(candidates, fd, WB_BLOCK, bytes);
+	return fd;
+}
+
+/* Returns how many partitions hold a cache, *first of them. */
+static unsigned find_caches(struct candidates *candidates, const char *path, uint64_t bytes, struct candidate **first)
+{
+	int fd = list_partitions(candidates, path, bytes);
+	bool begins = false;
+	unsigned found = 0;
+
+	if (fd < 0)
+		return 0;
 	for (unsigned i = 0; i < candidates->count; i++) {
 		look_at_partition(path, fd, &candidates->list[i]);
 		begins |= candidates->list[i].begins_as_cache && !candidates->list[i].is_member;
@@ -456,4 +467,55 @@ int part_choose(const struct common *common, struct wb_dev **dev, const char *pa
 				      judge_whole(common, dev, path, use, &signatures, foreign, size);
 	signatures_release(&signatures);
 	return status;
+}
+
+/* ---- BACKING ---- */
+
+#define SAMPLE 65536u /* blocks of the log, in each partition */
+
+static bool is_proven(const struct common *common, struct wb_ring *ring, const char *path, const struct candidate *candidate,
+		      size_t capacity)
+{
+	struct wb_dev *part = open_partition(path, candidate);
+	struct wb_proof proof;
+	bool proven = part && !wb_pair_prove(ring, part, capacity, SAMPLE, &proof, &common->progress, NULL) &&
+		      proof.pair == WB_PAIR_PROVEN;
+
+	wb_dev_close(part);
+	return proven;
+}
+
+/* The device of a partition is named like the disk; behind a digit with a p between. */
+static void describe_partition(const char *path, const struct candidate *candidate, char *text, size_t size)
+{
+	bool digit = path[strlen(path) - 1] >= '0' && path[strlen(path) - 1] <= '9';
+	char *quoted = shell_quoted(path);
+	struct stat st;
+
+	snprintf(text, size, "partition %d of its %s partition table, from byte %" PRIu64 " on, is the backing device of this cache: ",
+		 candidate->number, candidate->table, candidate->start);
+	if (!stat(place_of(path), &st) && S_ISBLK(st.st_mode))
+		append_text(text, size, "give that partition, %s%s%d", path, digit ? "p" : "", candidate->number);
+	else
+		append_text(text, size, "attach the image with losetup --find --show --partscan %s, and give /dev/loopNp%d, where N is of the "
+			    "name that it prints", quoted ? quoted : path, candidate->number);
+	free(quoted);
+}
+
+bool part_of_backing(const struct common *common, struct wb_ring *ring, const char *path, size_t capacity, char *text, size_t size)
+{
+	struct candidates *candidates = malloc(sizeof(*candidates));
+	int fd = candidates ? list_partitions(candidates, path, UINT64_MAX) : -1;
+	bool found = false;
+
+	text[0] = '\0';
+	for (unsigned i = 0; fd >= 0 && i < candidates->count && !found; i++) {
+		found = is_proven(common, ring, path, &candidates->list[i], capacity);
+		if (found)
+			describe_partition(path, &candidates->list[i], text, size);
+	}
+	if (fd >= 0)
+		close(fd);
+	free(candidates);
+	return found;
 }

@@ -33,6 +33,9 @@ const char *part_with_options(const struct common *common, struct wb_dev *dev, c
 /* ", the part of it from byte 1048576 on: offsets count from there", or nothing. Static storage. */
 const char *part_words(const struct wb_dev *dev);
 
+/* Of a BACKING that is a whole disk, with which the pair is not proven: the partition with which it is, in words that follow
+ * "BACKING is a whole disk, and ", with the way to give it. False: there is none. */
+bool part_of_backing(const struct common *common, struct wb_ring *ring, const char *path, size_t capacity, char *text, size_t size);
 /* Refuses a BACKING that is a container, unless --force=signature. 0 or an exit status. */
 int refuse_backing_container(const struct common *common, const char *path);
 /* Refuses a file that holds an image in a format of its own; override follows the advice. */

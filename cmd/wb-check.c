@@ -198,6 +198,9 @@ int check_look(struct work *work)
 	if (work->backing && wb_pair_prove(&work->ring, work->backing, plan_capacity(memory), 0, &work->proof,
 					   &options->common.progress, &err))
 		return common_failed(&options->common, work->backing_path, &err, NULL);
+	if (work->backing && work->proof.pair != WB_PAIR_PROVEN)
+		part_of_backing(&options->common, &work->ring, work->backing_path, plan_capacity(memory), work->partition,
+				sizeof(work->partition));
 	if (work->backing && !options->metadata_only &&
 	    (wb_ring_weigh_tail(&work->ring, work->backing, plan_capacity(memory), &options->common.progress, &err) ||
 	     wb_ring_weigh_record(&work->ring, work->backing, plan_capacity(memory), &options->common.progress, &err)))
@@ -287,7 +290,7 @@ static int check(struct work *work)
 	}
 	if (status & ~EXIT_REPAIRED)
 		return status;
-	if (work->findings->damage || work->proof.backing_unreadable_sectors || !check_is_as_required(work))
+	if (work->findings->damage || work->partition[0] || work->proof.backing_unreadable_sectors || !check_is_as_required(work))
 		status |= EXIT_PROBLEMS;
 	return status;
 }

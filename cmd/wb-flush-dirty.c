@@ -102,6 +102,17 @@ static int refuse_wrong_disk(struct work *work)
 			     "(--force=pair overrides this)", count_of(work->proof.against, "clean copy"), work->proof.for_);
 }
 
+static int refuse_whole_disk(struct work *work)
+{
+	char partition[WORDS];
+
+	if (work->proof.pair == WB_PAIR_PROVEN || common_forced(common_of(work), "signature") ||
+	    !part_of_backing(common_of(work), &work->ring, work->backing_path, work->options->decide.capacity, partition, sizeof(partition)))
+		return 0;
+	return common_refuse(common_of(work), work->backing_path, "BACKING is a whole disk, and %s (--force=signature overrides this)",
+			     partition);
+}
+
 static int require_pair(struct work *work)
 {
 	const struct common *common = common_of(work);
@@ -419,7 +430,7 @@ static int nothing_to_do(struct work *work)
 static int take_steps(struct work *work)
 {
 	static int (*const steps[])(struct work *) = {
-		flush_open_backing, flush_open_marker, create_failed, load, flush_warn_of_holes, take_sum, refuse_wrong_disk,
+		flush_open_backing, flush_open_marker, create_failed, load, flush_warn_of_holes, take_sum, refuse_whole_disk, refuse_wrong_disk,
 		flush_describe, flush_open_old_undo, flush_resume, decide, flush_say_plan, require_state, require_pair, require_space,
 		flush_open_records, replay, end_log,
 	};

@@ -393,6 +393,47 @@ static void until_id_0_is_not_advised(void **state)
 	assert_false(has(words, "may be torn unnoticed"));
 }
 
+/* A DOS partition table of one entry, and its signature. */
+static void put_partition(const char *path, uint32_t first, uint32_t count)
+{
+	const uint8_t entry[64] = { 0, 0, 2, 0, 0x83, 0, 2, 0, (uint8_t)first, (uint8_t)(first >> 8), 0, 0, (uint8_t)count,
+				  (uint8_t)(count >> 8), 0, 0 };
+
+	put(path, 446, entry, sizeof(entry));
+	put(path, 510, "\x55\xaa", 2);
+}
+
+static void of_a_whole_disk_as_backing_the_partition_that_is_proven_is_named(void **state)
+{
+	static const char log[] = "slots 6\nbacking 16384\nsegment 1\nblock 800 ff\nrange 2 5 blocks 16 seed 1 span 2000\nwriteback 4\n";
+	size_t bytes;
+
+	(void)state;
+	make_cache_of(log);
+	char *image = load("backing.img", &bytes);
+
+	put("a disk.img", 0, "", 1);
+	put("a disk.img", 2048 * 512, image, bytes);
+	free(image);
+	resize("a disk.img", 2048 * 512 + (int64_t)bytes + (1 << 20));
+	put_partition("a disk.img", 2048, 16384);
+	expect(4, "wb-check -q cache.img a\1disk.img");
+	assert_true(has(out, "verdict     BACKING is a whole disk, and partition 1 of its dos partition table, from byte 1048576 on, is the "
+			     "backing device of this cache: attach the image with losetup --find --show --partscan 'a disk.img', and give "
+			     "/dev/loopNp1"));
+	expect(8, "wb-flush-dirty -n cache.img a\1disk.img");
+	expect(8, "wb-flush-dirty -y cache.img a\1disk.img");
+	assert_true(has(words, "partition 1 of its dos") && has(words, "--force=signature overrides this"));
+	expect(0, "wb-dump --list-dirty cache.img a\1disk.img");
+	assert_true(has(words, "BACKING is a whole disk, and partition 1 "));
+	expect(0, "wb-flush-dirty -n --force=signature cache.img a\1disk.img");
+	/* the cache of a whole disk with partitions in it */
+	put_partition("backing.img", 2048, 4096);
+	expect(0, "wb-check cache.img backing.img");
+	assert_true(has(out, "backing     backing.img, 8.0 MiB, dos partition table\npair        proven: "));
+	expect(0, "wb-flush-dirty -n cache.img backing.img");
+}
+
 /* Nothing dirty in the log: BACKING is not written to, whichever it is. */
 static void unproven_pair_with_nothing_to_write_is_no_refusal(void **state)
 {
@@ -581,6 +622,7 @@ int main(void)
 		table_test(a_cache_behind_the_part_is_none_of_its_own),
 		table_test(what_may_be_of_an_older_segment_is_not_said_to_be_newer),
 		table_test(until_id_0_is_not_advised),
+		table_test(of_a_whole_disk_as_backing_the_partition_that_is_proven_is_named),
 		table_test(unproven_pair_with_nothing_to_write_is_no_refusal),
 		table_test(record_missing_says_what_each_choice_would_write_and_how_to_decide),
 		table_test(control_characters_in_names_reach_no_terminal),
