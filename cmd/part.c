@@ -311,14 +311,19 @@ static int take_partition(const struct common *common, struct wb_dev **dev, cons
 	return open_window(common, dev, path, (int64_t)candidate->start, candidate->size, candidate);
 }
 
+static void append_caches(const struct candidates *candidates, char *text, size_t size)
+{
+	for (unsigned i = 0; i < candidates->count; i++)
+		if (candidates->list[i].is_cache)
+			append_text(text, size, "%s%d (--start=%" PRIu64 " --size=%" PRIu64 ")", text[0] ? ", " : "",
+				    candidates->list[i].number, candidates->list[i].start, candidates->list[i].size);
+}
+
 static int refuse_several(const struct common *common, const char *path, const struct candidates *candidates)
 {
 	char text[WORDS] = "";
 
-	for (unsigned i = 0; i < candidates->count; i++)
-		if (candidates->list[i].is_cache)
-			append_text(text, sizeof(text), "%s%d (--start=%" PRIu64 " --size=%" PRIu64 ")", text[0] ? ", " : "",
-				    candidates->list[i].number, candidates->list[i].start, candidates->list[i].size);
+	append_caches(candidates, text, sizeof(text));
 	return common_refuse(common, path, "CACHE has a partition table, and several partitions hold a cache: %s. Give one of them",
 			     text);
 }
@@ -467,6 +472,17 @@ int part_choose(const struct common *common, struct wb_dev **dev, const char *pa
 				      judge_whole(common, dev, path, use, &signatures, foreign, size);
 	signatures_release(&signatures);
 	return status;
+}
+
+void part_list_caches(struct wb_dev *dev, const char *path, const struct signatures *signatures, char *text, size_t size)
+{
+	struct candidates *candidates = carries_header(dev) || !has_table(signatures) ? NULL : malloc(sizeof(*candidates));
+	struct candidate *first = NULL;
+
+	text[0] = '\0';
+	if (candidates && find_caches(candidates, path, wb_dev_size(dev), &first))
+		append_caches(candidates, text, size);
+	free(candidates);
 }
 
 /* ---- BACKING ---- */

@@ -33,6 +33,9 @@ const char *part_with_options(const struct common *common, struct wb_dev *dev, c
 /* ", the part of it from byte 1048576 on: offsets count from there", or nothing. Static storage. */
 const char *part_words(const struct wb_dev *dev);
 
+/* The partitions of a whole disk that hold a cache, "1 (--start=1048576 --size=4194304), ..."; the text is empty where there is
+ * none, or where the disk is a cache itself. signatures: of all of it. */
+void part_list_caches(struct wb_dev *dev, const char *path, const struct signatures *signatures, char *text, size_t size);
 /* Of a BACKING that is a whole disk, with which the pair is not proven: the partition with which it is, in words that follow
  * "BACKING is a whole disk, and ", with the way to give it. False: there is none. */
 bool part_of_backing(const struct common *common, struct wb_ring *ring, const char *path, size_t capacity, char *text, size_t size);

@@ -102,6 +102,7 @@ struct work {
 	struct undo_file undo;
 	bool formatted, ended, discarded;
 	bool written_after_end; /* the log was ended, and counts all the same */
+	char inside[512];       /* the partitions that hold a cache; see part_list_caches() */
 	bool held;              /* of a dry run: the device is in use */
 };
 
@@ -150,6 +151,8 @@ static int narrow(struct work *work)
 
 	if (!status)
 		part_signatures(work->dev, work->path, &work->signatures);
+	if (!status && !common_of(work)->part.given)
+		part_list_caches(work->dev, work->path, &work->signatures, work->inside, sizeof(work->inside));
 	return status;
 }
 
@@ -284,6 +287,11 @@ static int load(struct work *work, struct wb_error *err)
 static int look(struct work *work)
 {
 	struct wb_error err;
+
+	if (work->inside[0]) {
+		work->present = PRESENT_OTHER;
+		return 0;
+	}
 	int ret = open_present(work, &err);
 
 	if (ret && (err.code == WB_ENOTCACHE || err.code == WB_EINVAL)) {
@@ -356,7 +364,7 @@ static uint64_t dirty_sectors(const struct work *work)
 
 static bool may_be_dirty(const struct work *work)
 {
-	return work->present == PRESENT_CACHE && (dirty_blocks(work) || hiding(work));
+	return work->inside[0] || (work->present == PRESENT_CACHE && (dirty_blocks(work) || hiding(work)));
 }
 
 /* Everything dirty equals BACKING, but so would it equal any other disk full of zeroes. */
@@ -480,7 +488,9 @@ static void say_present(const struct work *work)
 		break;
 	case PRESENT_CACHE: say_cache(work); break;
 	case PRESENT_OTHER:
-		if (!work->signatures.count)
+		if (work->inside[0])
+			common_say(common, "now    a whole disk that holds a writeboost cache, in partition %s", work->inside);
+		else if (!work->signatures.count)
 			common_say(common, "now    something that is no writeboost cache, and not blank");
 		break;
 	}
@@ -516,7 +526,9 @@ static void list_losses(const struct work *work, char *text, size_t size)
 {
 	text[0] = '\0';
 	list_signatures(work, text, size);
-	if (may_be_dirty(work))
+	if (work->inside[0])
+		append_text(text, size, "%sthe cache in partition %s, whose dirty data may exist nowhere else", text[0] ? "; " : "", work->inside);
+	else if (may_be_dirty(work))
 		append_text(text, size, "%s%s%s, which may exist nowhere else", text[0] ? "; " : "", dirty_words(work),
 			  hiding(work) ? " and whatever its damage hides" : "");
 	if (loses_the_rest(work))
@@ -536,20 +548,34 @@ static void say_losses(const struct work *work)
 
 /* ---- what stands against it ---- */
 
+static bool is_of_other_disk(const struct work *work)
+{
+	return work->compared && work->proof.pair == WB_PAIR_CONTRADICTED;
+}
+
 /* Names what would be given up, and the way to save it. */
 static int refuse_dirty(const struct work *work)
 {
-	const char *backing = work->backing ? work->options->backing_path : "BACKING";
+	const struct common *common = common_of(work);
+	const char *const pair[] = { work->path, work->backing && !is_of_other_disk(work) ? work->options->backing_path : "BACKING", NULL };
+	int status;
 
-	if (!hiding(work))
-		return common_refuse(common_of(work), work->path, "this cache holds %s that %s: write them back with "
-				     "wb-flush-dirty %s %s, or give --force=dirty to lose them", dirty_words(work),
-				     work->compared ? "BACKING does not hold" : "may exist nowhere else", work->path,
-				     backing);
-	return common_refuse(common_of(work), work->path,
-			     "this cache may hold dirty data that exists nowhere else: %s, and %s can be counted. See "
-			     "wb-check %s, rescue it with wb-flush-dirty %s %s, or give --force=dirty to lose it",
-			     hiding(work), dirty_words(work), work->path, work->path, backing);
+	if (work->inside[0])
+		return common_refuse(common, work->path, "partition %s of this disk holds a cache, whose dirty data may exist nowhere else: "
+				     "see wb-check with these options, or give --force=dirty to lose it", work->inside);
+	if (hiding(work))
+		status = common_refuse(common, work->path, "this cache may hold dirty data that exists nowhere else: %s, and %s can be "
+				       "counted. Rescue it with wb-flush-dirty%s, or give --force=dirty to lose it", hiding(work),
+				       dirty_words(work), is_of_other_disk(work) ? " once the right disk is found" : "");
+	else
+		status = common_refuse(common, work->path, "this cache holds %s that %s: write them back with wb-flush-dirty, or give "
+				       "--force=dirty to lose them", dirty_words(work),
+				       work->compared ? "BACKING does not hold" : "may exist nowhere else");
+	if (hiding(work))
+		next_step(common, "wb-check", NULL, NULL, pair, is_of_other_disk(work) ? "for each disk that may be BACKING" : NULL);
+	else
+		next_step(common, "wb-flush-dirty", NULL, "-n", pair, "shows what would be written back");
+	return status;
 }
 
 static int refuse_signature(const struct work *work)

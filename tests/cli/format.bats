@@ -581,11 +581,28 @@ interrupted() {
 	expect 0 wb-format --reset --backing=backing.before.img cache.img </dev/null
 }
 
+@test "a whole disk: the partition that holds a cache is named, and no log is made up of the disk" {
+	need sfdisk
+	make_cache v2-wrapped
+	truncate -s 12M disk.img
+	printf 'label: gpt\nstart=4096,size=%d\n' $(($(stat -c %s cache.img) / 512)) | sfdisk -q disk.img
+	dd if=cache.img of=disk.img bs=512 seek=4096 conv=notrunc status=none
+	before=$(sum disk.img)
+	expect 8 wb-format -y --force=signature disk.img
+	[[ $stderr == *"partition 1 (--start=2097152 --size="*" of this disk holds a cache"*"--force=dirty"* ]]
+	[[ $output == *"now    a whole disk that holds a writeboost cache, in partition 1 (--start=2097152"* && $output != *"up to 0"* ]]
+	[ "$(sum disk.img)" = "$before" ]
+	make_cache v2-pair-contradicted
+	expect 8 wb-format -n --reset --backing=backing.img cache.img
+	[[ $stderr == *"once the right disk is found"* && $output == *"next   wb-check cache.img BACKING"* ]]
+}
+
 @test "--reset --backing: what BACKING lacks is refused, with the command that writes it" {
 	unpack v2/simple
 	before=$(sum cache.img)
 	expect 8 wb-format -y --reset --backing=backing.before.img cache.img
-	[[ $stderr == *"dirty block"*"that BACKING does not hold: write them back with wb-flush-dirty cache.img backing.before.img"* ]]
+	[[ $stderr == *"dirty block"*"that BACKING does not hold: write them back with wb-flush-dirty, or give --force=dirty"* ]]
+	[[ $output == *"next   wb-flush-dirty -n cache.img backing.before.img"* ]]
 	expect 8 wb-format -n --json --reset --backing=backing.before.img cache.img
 	[ "$(field .dirty_blocks)" -gt 0 ]
 	[ "$(sum cache.img)" = "$before" ]
