@@ -33,6 +33,7 @@ struct findings {
 	struct work *work;
 	struct fold folds[WB_RULES];
 	uint64_t total, damage;
+	uint64_t beyond_blocks, beyond_sectors; /* dirty, and beyond the end of BACKING: every version */
 	bool silent; /* they are only counted */
 };
 

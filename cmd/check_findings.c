@@ -119,6 +119,10 @@ int check_found(void *context, const struct wb_finding *finding)
 
 	fold_in(&findings->folds[finding->rule], finding);
 	findings->total++;
+	if (finding->rule == WB_RULE_BEYOND_BACKING && finding->severity == WB_DAMAGE) {
+		findings->beyond_blocks++;
+		findings->beyond_sectors += finding->sectors;
+	}
 	findings->damage += finding->severity == WB_DAMAGE;
 	if (findings->silent)
 		return 0;

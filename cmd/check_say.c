@@ -125,7 +125,7 @@ uint64_t check_dirty_sectors(const struct work *work)
 {
 	if (check_log_is_closed(work))
 		return work->proof.dirty_sectors;
-	return work->backing ? work->proof.dirty_sectors : work->ring.dirty_sectors;
+	return work->backing ? work->proof.dirty_sectors + work->findings->beyond_sectors : work->ring.dirty_sectors;
 }
 
 /* What was left out when the log was ended was dirty; version 1 of the marker does not say whether there was any. */
@@ -224,6 +224,9 @@ static void say_pair(const struct work *work)
 		   count_of(work->proof.for_, "block"), work->proof.against);
 	common_say(common, "truly dirty %s, %s %s from what the log holds", count_of(work->proof.dirty_blocks, "block"),
 		   count_of(work->proof.dirty_sectors, "sector"), work->proof.dirty_sectors == 1 ? "differs" : "differ");
+	if (work->findings->beyond_blocks)
+		common_say(common, "            up to %s more, %s, lie beyond the end of BACKING", count_of(work->findings->beyond_blocks, "block"),
+			   count_of(work->findings->beyond_sectors, "sector"));
 }
 
 void check_say_ring(const struct work *work)
@@ -615,10 +618,11 @@ void check_summarise(const struct work *work)
 	report_u64(summary, "head", check_log_is_closed(work) ? work->cache.marker.head : work->ring.head);
 	report_u64(summary, "first", work->ring.first);
 	report_u64(summary, "holes", work->ring.holes);
-	report_u64(summary, "dirty_blocks", check_log_is_closed(work) || work->backing ? work->proof.dirty_blocks :
-											 work->ring.dirty_blocks);
+	report_u64(summary, "dirty_blocks", check_log_is_closed(work) || work->backing ?
+		   work->proof.dirty_blocks + work->findings->beyond_blocks : work->ring.dirty_blocks);
 	report_u64(summary, "dirty_sectors", check_dirty_sectors(work));
-	report_bool(summary, "dirty_exact", check_log_is_closed(work) ? work->end.compared : work->backing != NULL);
+	report_bool(summary, "dirty_exact", check_log_is_closed(work) ? work->end.compared :
+		    work->backing && !work->findings->beyond_blocks);
 	report_bool(summary, "ended", check_log_is_closed(work));
 	if (work->cache.super == WB_SUPER_ENDED) {
 		report_bool(summary, "written_after_end", work->written_after_end);

@@ -209,12 +209,26 @@ static int say_choices(struct work *work, unsigned refused)
 			next_dry_run(work, "dry-run", "--zeroed=skip", "if the driver discarded these segments after it wrote them back");
 			next_dry_run(work, "dry-run", "--zeroed=replay", "if zeroes were really written");
 		}
+		if (refused & WB_REFUSE_BEYOND)
+			next_dry_run(work, "dry-run", "--force=size", "leaves out what lies beyond the end of BACKING");
+		if (refused == WB_REFUSE_BEYOND)
+			return 0;
 		if (policy == WB_STRICT)
 			status = say_alternative(work, WB_PREFIX);
 		if (policy != WB_SALVAGE && !status)
 			status = say_alternative(work, WB_SALVAGE);
 	}
 	return status;
+}
+
+/* A device that fails, and not one that is too short; a clone has been read as often as it could be. */
+static bool cannot_be_read(const struct work *work)
+{
+	bool failed = false;
+
+	for (size_t i = 0; i < work->failed.count; i++)
+		failed |= work->failed.bad[i].offset < wb_dev_size(wb_dev_whole(work->cache_dev));
+	return failed && !work->options->map_path;
 }
 
 int flush_refuse(struct work *work)
@@ -224,6 +238,9 @@ int flush_refuse(struct work *work)
 
 	common_warn(common_of(work), "%s: the log cannot be written back as it is; nothing was changed", work->cache_path);
 	policy_say_refusal(common_of(work), &work->ring, refused);
+	work->cache_fails = cannot_be_read(work);
+	if (work->cache_fails)
+		flush_say_copy(work);
 	status = say_choices(work, refused);
 	return status ? status : EXIT_PROBLEMS;
 }

@@ -102,9 +102,10 @@ int flush_say_interrupted(const struct work *work, int status)
 {
 	const struct common *common = common_of(work);
 
-	common_warn(common, "%s had been written and stay%s valid. Until a run has come to its end do not mount "
-		    "BACKING, and do not assemble the device", count_of(work->result.written_sectors, "sector"),
-		    work->result.written_sectors == 1 ? "s" : "");
+	if (!work->options->dry_run)
+		common_warn(common, "%s had been written and stay%s valid. Until a run has come to its end do not mount "
+			    "BACKING, and do not assemble the device", count_of(work->result.written_sectors, "sector"),
+			    work->result.written_sectors == 1 ? "s" : "");
 	if (work->backing_fails || work->cache_fails) {
 		flush_say_copy(work);
 		return status;

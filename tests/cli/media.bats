@@ -32,7 +32,7 @@ small() {
 	small v2 10
 	clone "$(data_at 1 0 4)" 512
 	expect 4 wb-flush-dirty -y --cache-map=clone.map cache.img backing.img
-	[[ $stderr == *"parts of CACHE cannot be read"* ]]
+	[[ $stderr == *"parts of CACHE cannot be read"* && $output != *ddrescue* ]]
 	cmp backing.img original.img
 }
 

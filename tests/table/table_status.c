@@ -281,6 +281,7 @@ static const struct row {
 	{ 5, "v2-rotten-two-bits", NULL, "wb-flush-dirty --policy=prefix --force=stateless cache.img backing.img", NULL },
 	{ 5, "v2-wrapped", NULL, "wb-flush-dirty --until-id=8 cache.img backing.img", NULL },
 	{ 8, "v2-rotten-two-bits", NULL, "wb-flush-dirty --policy=prefix cache.img backing.img", "--state=FILE" },
+	{ 4, "v2-beyond-backing-dirty", NULL, "wb-check --require-clean cache.img backing.img", NULL },
 	{ 4, "v2-beyond-backing-dirty", NULL, "wb-flush-dirty --force=size cache.img backing.img", NULL },
 	{ 4, "v2-record-missing", NULL, "wb-flush-dirty cache.img backing.img", NULL },
 	{ 0, "v2-record-missing", NULL, "wb-flush-dirty --ignore-record cache.img backing.img", NULL },
