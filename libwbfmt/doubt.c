@@ -228,8 +228,8 @@ static uint8_t its_own(void *context, uint64_t block)
 	return mask;
 }
 
-/* In the slot of M+1, under no id that is of there: M+1, or what it was to go over. Who has M+1 has most of what is below it; what
- * BACKING does not hold under a wiped id may be either. */
+/* In the slot of M+1, under no id that is of there: M+1, or what it was to go over. Who has M+1 has most of what is below it. An
+ * id of 0 may have been wiped: then BACKING must hold it, and all of what is below it. */
 static int is_not_next(struct question *question, const struct wb_search *search, struct wb_error *err)
 {
 	struct wb_newest newest = { .besides = its_own, .context = question };
@@ -243,7 +243,7 @@ static int is_not_next(struct question *question, const struct wb_search *search
 		return !found_id(question);
 	int ret = wb_evidence_newest(search, &newest, err);
 
-	return ret ? ret : newest.missing > newest.there;
+	return ret ? ret : found_id(question) ? newest.missing > newest.there : newest.missing > 0;
 }
 
 /* BACKING goes beyond the id that the segment would get: what bore that has been written back, and needs no correction. */

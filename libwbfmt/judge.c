@@ -64,9 +64,14 @@ static bool is_raw(const struct wb_ring *ring, uint32_t index)
 	return ring->slots[index].flags & WB_SLOT_RAW;
 }
 
-/* A segment of a later lap, and the next one above is of the first: its id is damaged. */
+/* A segment of a later lap, and the next one above is of the first: its id is damaged. One of the second lap may be the newest of
+ * an old ring, unless one flipped bit explains it. */
 static bool is_odd_one(const struct wb_ring *ring, uint32_t index)
 {
+	uint64_t own = index + UINT64_C(1), bits = ring->slots[index].id ^ own;
+
+	if (bits & (bits - 1) && ring->slots[index].id - own == geometry_of(ring)->slots)
+		return false;
 	for (uint32_t i = index + 1; i < geometry_of(ring)->slots; i++)
 		if (wb_ring_stands(ring, i))
 			return !is_later_lap(ring, i);

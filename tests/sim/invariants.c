@@ -91,14 +91,17 @@ static bool is_valid(const struct inquest *inquest, unsigned int slot)
 
 /* ---- time lines ---- */
 
-/* Of a later lap, and the next one is of the first: damaged, and no other time line. */
+/* Of a later lap, and the next one is of the first: damaged, and no other time line. Of the second lap it must be so by one bit. */
 static bool is_odd_one(const struct inquest *inquest, unsigned int slot)
 {
 	unsigned int next = slot + 1;
 
 	while (next < inquest->ring && !is_valid(inquest, next))
 		next++;
-	return next < inquest->ring && inquest->witnesses[next].id <= inquest->ring;
+	uint64_t id = inquest->witnesses[slot].id;
+
+	return (__builtin_popcountll(id ^ (slot + 1)) == 1 || id != slot + 1 + inquest->ring) && next < inquest->ring &&
+	       inquest->witnesses[next].id <= inquest->ring;
 }
 
 /* Low slots of the first lap, and above them one of a later lap: the old ring may have been in its second, so that more of the

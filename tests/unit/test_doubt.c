@@ -212,7 +212,8 @@ static void what_may_be_the_next_segment_is_not_taken_for_it_when_backing_shows_
 		bool corrected;
 	} cases[] = {
 		{ 18, 0, 0, true }, { 18, 11, 0, true }, { 18, 20, 0, false }, { 18, 20, 12, false }, { 18, 20, 13, true },
-		{ 0, 0, 0, false }, { 0, 0, 15, false }, { 0, 20, 0, false }, { 0, 20, 12, false }, { 0, 20, 13, true },
+		{ 0, 0, 0, false }, { 0, 0, 15, false }, { 0, 20, 0, false }, { 0, 20, 12, false }, { 0, 20, 14, false },
+		{ 0, 20, 15, true },
 	};
 
 	(void)state;

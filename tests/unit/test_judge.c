@@ -1744,8 +1744,13 @@ static uint64_t first_by_definition(const struct table *t, uint64_t head)
 	return first < head + 1 ? first : head + 1;
 }
 
+static bool is_power_of_two(uint64_t number)
+{
+	return number && !(number & (number - 1));
+}
+
 /* Slots below this one are those of a new line: the valid ids of lap 1 below the lowest of a later lap, and a torn tail. One of
- * a later lap, with lap 1 right above it, is passed over. */
+ * a later lap, with lap 1 right above it, is passed over, unless it is of the second by more than a bit. */
 static uint32_t taken_by_definition(const struct table *t)
 {
 	uint32_t slots = t->cache.geometry.slots, end = 0, odd = 0, above;
@@ -1758,7 +1763,8 @@ static uint32_t taken_by_definition(const struct table *t)
 			above++;
 		if (whole(t, i) && id <= slots)
 			end = i + 1;
-		else if (whole(t, i) && end && !odd && above < slots && t->ring.slots[above].id <= slots)
+		else if (whole(t, i) && end && !odd && (is_power_of_two(id ^ (i + 1u)) || id != i + 1u + slots) &&
+			 above < slots && t->ring.slots[above].id <= slots)
 			odd++;
 		else
 			later = whole(t, i);
