@@ -125,24 +125,22 @@ int custody_metadata(const struct common *common, const struct wb_cache *cache, 
 	return 0;
 }
 
-int custody_file(const struct common *common, const char *what, const char *path)
+int custody_file(const struct common *common, const char *what, const char *path, int fd)
 {
-	FILE *from = fopen(path, "re");
 	struct sha256_ctx sum;
 	uint8_t bytes[65536];
 	uint64_t total = 0;
-	size_t n;
+	ssize_t n;
 
-	if (!from)
-		return common_refuse(common, path, "cannot be read: %s", strerror(errno));
 	sha256_init(&sum);
-	for (; (n = fread(bytes, 1, sizeof(bytes), from)) > 0; total += n)
-		sha256_update(&sum, n, bytes);
-	bool failed = ferror(from);
-
-	fclose(from);
-	if (failed)
-		return common_refuse(common, path, "cannot be read");
+	while ((n = pread(fd, bytes, sizeof(bytes), (off_t)total)) > 0 || (n < 0 && errno == EINTR)) {
+		if (n < 0)
+			continue;
+		sha256_update(&sum, (size_t)n, bytes);
+		total += (uint64_t)n;
+	}
+	if (n < 0)
+		return common_refuse(common, path, "cannot be read: %s", strerror(errno));
 	emit_sum(what, path, &sum, total, 0);
 	return 0;
 }

@@ -518,7 +518,7 @@ int main(int argc, char **argv)
 		status = flush(&work);
 	status |= write_failed(&work);
 	if (work.undo.file && options.report_path)
-		status |= custody_file(&options.common, "undo file", options.undo_path);
+		status |= custody_file(&options.common, "undo file", options.undo_path, wb_dev_fd(work.undo.file));
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	flush_summarise(&work, (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
 	release(&work);

@@ -17,6 +17,7 @@
 #include "helper.h"
 #include "pack.h"
 
+#define ID_MAX (UINT64_C(1) << 48) /* no driver has written more segments */
 #define ORDER_MAX 11u /* of all generations */
 #define BATCH_BYTES (4u << 20)
 #define SLOT_MAX (WB_BLOCK * (WB_CAPACITY_MAX + 1))
@@ -404,7 +405,6 @@ static bool is_lap_of_one_bit(const struct writer *writer, uint32_t index, const
 }
 
 #define SLOTS_MAX (UINT64_C(1) << 27) /* as in fit.c */
-#define ID_MAX (UINT64_C(1) << 48)    /* no driver has written more segments */
 
 /* v0: ... or because the log had another number of slots, if a possible one makes this lap of this id. */
 static bool is_lap_of_other_slots(const struct wb_header *header)
@@ -585,7 +585,7 @@ static void note_id(struct writer *writer, uint32_t index, const struct wb_heade
 {
 	if (standing < IN_PLACE || !header->id || wb_slot_of(&writer->geometry, header->id) != index)
 		return;
-	if (is_near(writer, header->id, writer->last))
+	if (header->id < ID_MAX && is_near(writer, header->id, writer->last))
 		writer->newest = wb_max(writer->newest, wb_max(header->id, writer->last));
 	writer->last = header->id;
 	if (standing == SEALED)

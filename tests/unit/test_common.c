@@ -72,6 +72,8 @@ static void what_may_move_a_cursor_or_hide_text_is_replaced(void **state)
 		{ "\330\234\342\200\217\342\200\250", "????????" },
 		{ "\342\200\213\357\273\277\302\255", "????????" }, /* no room: zero width space, byte order mark, soft hyphen */
 		{ "\363\240\201\201", "????" },	 /* a tag */
+		{ "a\343\205\244b\357\270\217\315\217", "a???b?????" }, /* blank: Hangul filler, variation selector, joiner */
+		{ "\342\240\200\357\277\276\360\237\277\277", "??????????" }, /* braille blank, no characters */
 		{ "\377\300\200\355\240\200", "??????" }, /* invalid, overlong, surrogate */
 	};
 
