@@ -203,7 +203,8 @@ static void say_geometries(const struct work *work)
 	for (unsigned i = 0; i < ring->candidate_count && i < WB_CANDIDATES; i++) {
 		uint64_t missing = wb_geometry_missing(&work->cache.geometry, ring->candidates[i]);
 
-		common_say(common, "candidate   --slots=%" PRIu64 " puts every segment in place%s%s", ring->candidates[i],
+		common_say(common, "candidate   --slots=%" PRIu64 " puts %s in place%s%s", ring->candidates[i],
+			   ring->most_agree ? "most segments" : "every segment",
 			   missing ? "; " : "", missing ? words_missing(work->cache_dev, missing) : "");
 	}
 	for (unsigned i = 0; i < ring->start_count && i < WB_CANDIDATES; i++)
@@ -350,6 +351,8 @@ static void next_geometries(const struct work *work)
 
 	if (!ring->candidate_count && (common_of(work)->overrides.slots || (ring->beyond && common_of(work)->part.given)))
 		next_slots(work, NULL, "takes as many slots as the device has");
+	else if (!ring->candidate_count)
+		next_with_cache(work, "wb-dump", "--segments", "shows where each segment lies; no number of slots fits most");
 	for (unsigned i = 0; i < ring->candidate_count && i < WB_CANDIDATES; i++) {
 		snprintf(add, sizeof(add), "--slots=%" PRIu64, ring->candidates[i]);
 		next_slots(work, add, NULL);

@@ -675,6 +675,7 @@ struct wb_ring {
 					 * behind the end of a window whole ones that belong to the same ring */
 	bool resized, shifted;          /* the geometry does not fit the segments */
 	uint64_t candidates[WB_CANDIDATES]; /* numbers of slots that would make it fit, ascending */
+	bool most_agree;                /* they fit most segments; the rest are of older laps, or damaged */
 	unsigned candidate_count;       /* may exceed WB_CANDIDATES; that many are listed */
 	/* shifted: with .slots slots (0: any number, in the first lap) the device began .start slots before its present
 	 * start; negative where it began after it. The part of the device from byte -start * wb_slot_size() on, see

@@ -36,6 +36,7 @@ struct factors {
 
 struct misfit {
 	uint64_t misplaced, whole;
+	uint64_t together;    /* misplaced ones that are as far from their places as the misplaced one below them */
 	uint64_t of_places;   /* gcd of id - 1 - slot */
 	uint64_t of_distances; /* gcd of the differences of those */
 	uint64_t first_id, first_slot; /* of the one in the lowest slot */
@@ -203,7 +204,7 @@ static bool is_whole(const struct wb_slot *slot)
 static struct misfit measure(const struct wb_ring *ring, bool misplaced_only)
 {
 	struct misfit misfit = { .high = ring->lap_high };
-	uint64_t min_id = UINT64_MAX, max_id = 0, first_place = 0;
+	uint64_t min_id = UINT64_MAX, max_id = 0, first_place = 0, last_place = 0;
 
 	for (uint32_t i = 0; i < ring->cache->geometry.slots; i++) {
 		const struct wb_slot *slot = &ring->slots[i];
@@ -212,7 +213,11 @@ static struct misfit measure(const struct wb_ring *ring, bool misplaced_only)
 			continue;
 		uint64_t place = slot->id - 1 - i; /* modulo 2^64 */
 
-		misfit.misplaced += !wb_ring_stands(ring, i);
+		if (!wb_ring_stands(ring, i)) {
+			misfit.together += misfit.misplaced && place == last_place && wb_ring_due(ring, i);
+			misfit.misplaced++;
+			last_place = place;
+		}
 		if (!misfit.whole++) {
 			first_place = place;
 			misfit.first_id = slot->id;
@@ -296,7 +301,7 @@ static void find_starts(struct wb_ring *ring, const struct misfit *misfit)
 	}
 }
 
-/* Most whole segments are out of place: where those agree on a number of slots, the rest is what lost writes left in place
+/* Most whole segments are out of place, or some by the same distance: where those agree on a number of slots, the rest is what lost writes left in place
  * by chance, or out of the window. One alone agrees with any. v0's laps tell what is there by chance: with a number that they
  * contradict, whole segments would be none, so it is not offered. */
 static bool most_agree(struct wb_ring *ring)
@@ -309,7 +314,7 @@ static bool most_agree(struct wb_ring *ring)
 	if (misfit.misplaced < 2)
 		return false;
 	find_candidates(ring, &misfit);
-	agree = ring->candidate_count;
+	agree = ring->most_agree = ring->candidate_count;
 	if (wb_seal_covers_data(ring->cache->geometry.format))
 		return agree;
 	misfit = measure(ring, false);
@@ -324,14 +329,15 @@ void wb_ring_fit(struct wb_ring *ring)
 	bool agree = false;
 
 	ring->candidate_count = ring->start_count = 0;
-	ring->resized = ring->shifted = false;
+	ring->resized = ring->shifted = ring->most_agree = false;
 	ring->resized = ring->beyond;
 	if (!misfit.misplaced)
 		return;
 	find_candidates(ring, &misfit);
 	if (!ring->candidate_count)
 		find_starts(ring, &misfit);
-	if (!ring->candidate_count && !ring->start_count && misfit.misplaced > misfit.whole - misfit.misplaced)
+	if (!ring->candidate_count && !ring->start_count &&
+	    (misfit.misplaced > misfit.whole - misfit.misplaced || misfit.together))
 		agree = most_agree(ring);
 	ring->shifted = ring->start_count > 0;
 	/* where nothing is in place the number is wrong, even if no other one explains all */

@@ -1329,6 +1329,27 @@ static void most_segments_out_of_place_are_a_resized_ring(void **state)
 	}
 }
 
+/* On one slot more, and one write of the second lap lost: as many may be in place by chance as are not. */
+static void segments_out_of_place_together_are_a_resized_ring(void **state)
+{
+	static const char *const formats[] = { "v0", "v1", "v2" };
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH_OF(formats); i++)
+		for (uint64_t lost = 17; lost < 25; lost++) {
+			struct table t;
+
+			table_init(&t, formats[i], 17);
+			seen_as(&t, 16, 25, 0);
+			stand(&t, (uint32_t)lost - 17, lost - 16, WB_SLOT_SEALED | WB_SLOT_LAP);
+			judge(&t);
+			assert_true(t.ring.resized && t.ring.most_agree);
+			assert_int_equal(t.ring.candidate_count, 1);
+			assert_int_equal(t.ring.candidates[0], 16);
+			table_release(&t);
+		}
+}
+
 static void one_segment_out_of_place_beside_one_in_place_is_no_resized_ring(void **state)
 {
 	struct table t;
@@ -1915,6 +1936,7 @@ int main(void)
 		cmocka_unit_test(restart_needs_valid_segments_on_both_sides),
 		cmocka_unit_test(resized_devices),
 		cmocka_unit_test(most_segments_out_of_place_are_a_resized_ring),
+		cmocka_unit_test(segments_out_of_place_together_are_a_resized_ring),
 		cmocka_unit_test(one_segment_out_of_place_beside_one_in_place_is_no_resized_ring),
 		cmocka_unit_test(unreadable_data_where_nothing_was_written_is_no_garbage),
 		cmocka_unit_test(candidate_fits_the_ring_it_names),
