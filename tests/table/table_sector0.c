@@ -295,7 +295,6 @@ static void export_within_its_bytes(const char *name)
 {
 	terminate_at_read(0, 0);
 	run("wb-check --export cache.img");
-	assert_int_not_equal(bytes_read(), 0);
 	if (bytes_read() > 1 << 20)
 		fail_msg("%s: wb-check --export reads %" PRIu64 " bytes", name, bytes_read());
 }
@@ -341,6 +340,7 @@ static void export_reads_one_mebibyte_at_most_of_headers_without_end(void **stat
 		super[4] = orders[i];
 		put("cache.img", 0, super, sizeof(super));
 		export_within_its_bytes(text("order byte %u", orders[i]));
+		assert_int_not_equal(bytes_read(), 0);
 	}
 }
 
