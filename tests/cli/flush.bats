@@ -28,10 +28,12 @@ load helpers
 	[ "$(field .written_sectors) $(field .writes)" = "$planned $writes" ]
 }
 
-@test "a dry run needs no permission to write" {
+@test "a dry run without permission to write shows its plan, and says what the run would be refused for" {
 	unpack v2/partial-wrapped
 	chmod a-w cache.img backing.before.img
-	expect 0 mortal wb-flush-dirty -n cache.img backing.before.img
+	expect 8 mortal wb-flush-dirty -n cache.img backing.before.img
+	[[ $output == *"would write "* ]]
+	[[ $stderr == *"backing.before.img"* ]]
 }
 
 @test "--keep leaves the cache byte-identical" {
