@@ -393,15 +393,16 @@ static int compare_ended(struct work *work)
 		return common_failed(common, work->cache_path, &err, NULL);
 	work->proof = end.proof;
 	common_say_unreadable(common, work->backing_path, &work->proof);
-	if (!end.compared || wb_end_is_proven(&end) || common_forced(common, "pair")) {
+	if (end.compared && !wb_end_is_proven(&end)) {
+		common_say(common, "nothing to do for %s", work->cache_path);
+		common_warn(common, "%s: %s", work->cache_path, words_end(marker, &end, work->backing_path, work->backing));
+		if (work->proof.pair != WB_PAIR_CONTRADICTED && end.differing)
+			next_step(common, NULL, "dry-run", "-n --force=ended", NULL,
+				  "only if that disk was not used since: shows what would be written to it");
+	} else {
 		common_say(common, "nothing to do for %s: %s", work->cache_path, words_end(marker, &end, work->backing_path, work->backing));
-		return 0;
 	}
-	common_warn(common, "%s: nothing was changed: %s", work->cache_path, words_end(marker, &end, work->backing_path, work->backing));
-	if (work->proof.pair != WB_PAIR_CONTRADICTED && end.differing)
-		next_step(common, NULL, "dry-run", "-n --force=ended", NULL,
-			  "only if that disk was not used since: shows what would be written to it");
-	return EXIT_PROBLEMS;
+	return 0;
 }
 
 static int nothing_to_do(struct work *work)

@@ -515,12 +515,6 @@ static void list_signatures(const struct work *work, char *text, size_t size)
 		append_text(text, size, " and %u more", count - LISTED);
 }
 
-/* The log was ended, and that was not all of it. */
-static bool loses_the_rest(const struct work *work)
-{
-	return work->present == PRESENT_ENDED && work->cache.marker.partial;
-}
-
 /* Empty when nothing that may matter is lost. */
 static void list_losses(const struct work *work, char *text, size_t size)
 {
@@ -531,8 +525,6 @@ static void list_losses(const struct work *work, char *text, size_t size)
 	else if (may_be_dirty(work))
 		append_text(text, size, "%s%s%s, which may exist nowhere else", text[0] ? "; " : "", dirty_words(work),
 			  hiding(work) ? " and whatever its damage hides" : "");
-	if (loses_the_rest(work))
-		append_text(text, size, "%swhat was left out when the log was ended", text[0] ? "; " : "");
 	if (work->present == PRESENT_OTHER && !text[0])
 		append_text(text, size, "what is on the device now");
 }
@@ -542,6 +534,8 @@ static void say_losses(const struct work *work)
 	char text[WORDS];
 
 	list_losses(work, text, sizeof(text));
+	if (work->present == PRESENT_ENDED && work->cache.marker.partial)
+		append_text(text, sizeof(text), "%swhat was left out when the log was ended", text[0] ? "; " : "");
 	common_say(common_of(work), "lost   %s", text[0] ? text : work->present == PRESENT_ENDED ? "nothing but the log that was ended" :
 		   "nothing");
 }
@@ -626,8 +620,6 @@ static int ask(const struct work *work)
 						     "besides --force=dirty" :
 			  count_signatures(work)   ? "nothing was changed: to give up what is there, answer y on a terminal, or give "
 						     "--yes besides --force=signature" :
-			  loses_the_rest(work)	   ? "nothing was changed: something was left out when the log was ended; to lose "
-						     "that, answer y on a terminal, or give --yes" :
 			  losses[0]		   ? "nothing was changed: the device is not blank; to overwrite it, answer y, or give "
 						     "--yes" :
 						     "nothing was changed: nothing but blocks of one repeated byte equals BACKING; "
