@@ -212,7 +212,7 @@ static int look_at_window(struct restorer *restorer, const struct wb_progress *p
 	for (size_t i = window->first; i < window->last; i++)
 		if (end_of(&restorer->records[i]) > window->begin)
 			restorer->members[count++] = &restorer->records[i];
-	qsort(restorer->members, count, sizeof(restorer->members[0]), oldest_first);
+	qsort(restorer->members, count, sizeof(struct wb_undo_record *), oldest_first);
 	read_window(restorer);
 	for (size_t i = 0; i < count && !ret; i++) {
 		ret = wb_poll(progress, "looking at what is there now", wb_min(*done, restorer->bytes), restorer->bytes, err);
