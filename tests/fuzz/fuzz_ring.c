@@ -559,6 +559,11 @@ static void expect_agreement(const struct wb_ring *ring, const struct wb_decisio
 	if (decision->damage || policy == WB_PREFIX) /* which --until-id may cut */
 		return;
 	HOLDS(!decision->corrected);
+	/* what counts to the other line may be of this one, and be on BACKING */
+	bool doubtful = ring->restarted && ring->options.timeline == WB_TIMELINE_NEW;
+
+	if (doubtful && decision->refused == WB_REFUSE_REGRESS && decision->evidence)
+		return;
 	HOLDS(!decision->refused);
 	HOLDS(wb_window_is_empty(ring) || (decision->scope.low == ring->first && decision->scope.high == ring->head));
 	HOLDS(!decision->evidence && !decision->cut);
