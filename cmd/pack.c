@@ -243,6 +243,31 @@ static int check_room(const struct common *common, struct output *output, const 
 			     human_size(info->image_blocks * unit), human_size(units * unit));
 }
 
+/* Its digest is of the headers that there are now, unless the log was written to after its end. */
+static int renew_digest(const struct common *common, struct wb_dev *dev, int fd, struct wb_error *err)
+{
+	const struct wb_overrides how = { .any_super = true, .address = WB_ADDRESS_LINEAR, .memory = common->overrides.memory };
+	const struct wb_ring_options options = { .metadata_only = true };
+	uint8_t sector[WB_SECTOR];
+	struct wb_cache cache;
+	struct wb_ring ring;
+	bool written;
+	int ret = wb_cache_written_after_end(dev, &how, &written, &common->progress, err);
+
+	if (ret || written || wb_cache_open(&cache, dev, &how, err) || cache.super != WB_SUPER_ENDED || !cache.marker.digest)
+		return ret;
+	ret = wb_ring_load(&ring, &cache, &options, &common->progress, err);
+	cache.marker.digest = ring.digest;
+	wb_ring_release(&ring);
+	wb_marker_encode(sector, &cache.marker);
+	if (!ret && pwrite(fd, sector, sizeof(sector), 0) != (ssize_t)sizeof(sector)) {
+		*err = (struct wb_error){ .code = WB_EIO, .sys = errno, .offset = 0 };
+		snprintf(err->text, sizeof(err->text), "writing the image: %s", strerror(errno));
+		ret = -WB_EIO;
+	}
+	return ret;
+}
+
 int pack_unpack(const struct common *common, const struct pack_options *options, struct wb_dev *dev, const char *path)
 {
 	const struct wb_pack_info *info = wb_dev_pack_info(dev);
@@ -258,7 +283,7 @@ int pack_unpack(const struct common *common, const struct pack_options *options,
 		status = check_room(common, &output, info);
 	if (status)
 		return status;
-	if (wb_pack_unpack(dev, output.fd, &lost, &common->progress, &err))
+	if (wb_pack_unpack(dev, output.fd, &lost, &common->progress, &err) || renew_digest(common, dev, output.fd, &err))
 		return give_up(common, &output, &err);
 	status = output_complete(common, &output);
 	if (status)

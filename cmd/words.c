@@ -99,9 +99,13 @@ const char *words_marker(const struct wb_marker *marker, bool written_since)
 			 "left out", date);
 	else
 		snprintf(text, sizeof(text), sentences[marker->reason], date);
-	if (marker->reason == WB_END_FLUSHED && marker->version >= 2 && !written_since)
+	bool flushed = marker->reason == WB_END_FLUSHED && marker->version >= 2 && !written_since;
+
+	if (flushed && marker->backing_bytes)
 		append_text(text, sizeof(text), "a BACKING of %s (%s)", human_size(marker->backing_bytes),
 			    count_of(marker->backing_bytes, "byte"));
+	else if (flushed) /* of a pack that does not tell */
+		append_text(text, sizeof(text), "BACKING");
 	if (marker->partial && !written_since)
 		snprintf(text, sizeof(text), "the log was ended on %s%s; left out: %s", date,
 			 marker->reason == WB_END_RESET ? " by wb-format --reset" : ", and not all of it had been written back",

@@ -72,7 +72,7 @@ static struct wb_overrides overrides_of_end(struct wb_dev *dev, const struct wb_
 
 	if (wb_dev_size(dev) >= WB_SECTOR && !wb_dev_read(dev, 0, sector, WB_SECTOR, NULL) && wb_marker_decode(sector, &marker) &&
 	    marker.format)
-		how = (struct wb_overrides){ .order = 0 };
+		how = (struct wb_overrides){ .memory = overrides->memory };
 	how.any_super = true;
 	return how;
 }

@@ -110,10 +110,10 @@ static void describe_sector0(const struct wb_cache *cache, struct wb_pack_head *
 
 	head->ended = cache->super == WB_SUPER_ENDED;
 	head->marker = cache->marker;
-	if (head->info.obfuscated) { /* its digest is one of addresses, too */
+	/* of headers that are not in the pack as they were */
+	head->marker.digest = head->marker.digest ? 1 : 0;
+	if (head->info.obfuscated)
 		head->marker.backing_bytes = 0;
-		head->marker.digest = head->marker.digest ? 1 : 0;
-	}
 	if (head->ended)
 		return;
 	if (flipped & (flipped - 1) && magic)
@@ -620,10 +620,25 @@ static void take_class(struct writer *writer, uint32_t index, unsigned slot, con
 	writer->result->others++;
 }
 
-static void take_segment(struct writer *writer, unsigned slot, const uint8_t *meta, const struct wb_io *io,
+/* A checksum tells four bytes of data to who knows the rest, and addresses to who knows the data: another one stands for it, and
+ * what was computed differs from that as it did. */
+static void replace_checksum(struct wb_pack_columns *columns, unsigned slot, uint32_t index)
+{
+	uint8_t bytes[4];
+
+	wb_put_le(bytes, sizeof(bytes), index);
+	uint32_t other = wb_crc32c(~0u, bytes, sizeof(bytes));
+
+	columns->crc[slot] ^= columns->checksum[slot] ^ other;
+	columns->checksum[slot] = other;
+}
+
+static void take_segment(struct writer *writer, uint32_t chunk, unsigned slot, const uint8_t *meta, const struct wb_io *io,
 			 const struct wb_header *header, enum standing standing)
 {
 	take_header(&writer->columns, slot, header);
+	if (wb_seal_covers_data(writer->geometry.format))
+		replace_checksum(&writer->columns, slot, chunk + slot);
 	count_padding(writer, slot, meta);
 	writer->columns.flags[slot] |= standing == LAPS ? WB_PACK_LAPS : WB_PACK_BLOCKS;
 	if (standing != LAPS)
@@ -653,7 +668,7 @@ static void take_slot(struct writer *writer, uint32_t chunk, unsigned slot, cons
 	if (standing == OTHER)
 		take_class(writer, chunk + slot, slot, meta, &header);
 	else
-		take_segment(writer, slot, meta, io, &header, standing);
+		take_segment(writer, chunk, slot, meta, io, &header, standing);
 }
 
 /* ---- the whole ---- */

@@ -13,10 +13,15 @@ without() {
 	sed -E "s/\"($1)\":[0-9]+//g"
 }
 
+# A pack has others in place of the checksums
+without_sums() {
+	sed -E 's/ 0x[0-9a-f]{8} / /'
+}
+
 @test "wb-dump shows a pack as it shows the cache, and says what it is" {
 	unpack v2/g2-middle-data-byte
 	wb-dump -q --pack=cache.pack cache.img
-	diff <(wb-dump --superblock --segments --metablocks cache.img) <(wb-dump --superblock --segments --metablocks cache.pack)
+	diff <(wb-dump --superblock --segments --metablocks cache.img | without_sums) <(wb-dump --superblock --segments --metablocks cache.pack | without_sums)
 	diff <(wb-dump cache.img | grep -v img) <(wb-dump cache.pack | grep -v pack)
 	expect 0 wb-dump -v cache.pack
 	[[ $output == *"a pack made "*"made by: wb-dump "*"system: "*"cache: image, "* ]]
@@ -172,7 +177,7 @@ teardown() {
 	expect 0 wb-flush-dirty -q -y cache.img backing.before.img
 	wb-dump -q --pack=cache.pack cache.img
 	diff <(findings wb-check cache.img) <(findings wb-check cache.pack)
-	diff <(wb-dump --superblock cache.img) <(wb-dump --superblock cache.pack)
+	diff <(wb-dump --superblock cache.img | grep -v 'header digest') <(wb-dump --superblock cache.pack | grep -v 'header digest')
 }
 
 @test "an image unpacked from a pack can be written back" {
@@ -222,7 +227,7 @@ inflated() {
 @test "wb-dump shows tables, plans and pictures of a pack, but no contents of blocks" {
 	unpack v2/partial
 	wb-dump -q --pack=cache.pack cache.img
-	diff <(wb-dump --segments cache.img) <(wb-dump --segments cache.pack)
+	diff <(wb-dump --segments cache.img | without_sums) <(wb-dump --segments cache.pack | without_sums)
 	diff <(wb-dump --metablocks cache.img) <(wb-dump --metablocks cache.pack)
 	diff <(wb-dump --list-dirty cache.img) <(wb-dump --list-dirty cache.pack)
 	diff <(wb-dump --map cache.img) <(wb-dump --map cache.pack)
