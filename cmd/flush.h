@@ -42,6 +42,7 @@ struct work {
 	bool undo_is_old;         /* it was there before this run */
 	struct state then, state; /* what --state holds of an earlier run, and of this one */
 	bool resumable;           /* there was such a file, of this pair */
+	bool saved;               /* this run has saved one */
 	int state_status;         /* of the last attempt to save it */
 	bool cache_fails, backing_fails, no_memory; /* what a replay failed for: an I/O error of one of the two, too large a --memory */
 };

@@ -261,7 +261,8 @@ int flush_save_state(void *context, uint64_t below)
 
 	work->state.flushed = below;
 	work->state.unreadable = work->then.unreadable + work->result.unreadable_sectors;
-	work->state_status = state_save(common_of(work), work->options->state_path, &work->state);
+	work->state_status = state_save(common_of(work), work->options->state_path, &work->state, work->resumable || work->saved);
+	work->saved |= !work->state_status;
 	return work->state_status;
 }
 

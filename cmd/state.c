@@ -82,11 +82,12 @@ static char *compose(const struct state *state)
 	return NULL;
 }
 
-int state_save(const struct common *common, const char *path, const struct state *state)
+int state_save(const struct common *common, const char *path, const struct state *state, bool replaces)
 {
 	struct output output = { .fd = -1 };
 	char *text = compose(state);
-	int status = text ? output_renew(common, &output, path) : common_refuse(common, path, "out of memory");
+	int status = !text ? common_refuse(common, path, "out of memory") :
+		     replaces ? output_renew(common, &output, path) : output_create(common, &output, path);
 
 	if (!status) {
 		fputs(text, output.file);

@@ -23,8 +23,8 @@ struct state {
 
 /* Reads FILE where there is one; *exists says so. 0 or an exit status. state need not be initialised. */
 int state_load(const struct common *common, const char *path, struct state *state, bool *exists);
-/* Replaces or creates FILE, durably. 0 or an exit status. */
-int state_save(const struct common *common, const char *path, const struct state *state);
+/* Creates FILE durably, or replaces it; one that is there is only replaced when told so. 0 or an exit status. */
+int state_save(const struct common *common, const char *path, const struct state *state, bool replaces);
 /* What of `now` is not as in `then`, as words that follow "the state file was written for": NULL when it is the same sweep,
  * or may_be_copy and all but the name of BACKING is the same: see state_is_of_another(). */
 const char *state_difference(const struct state *then, const struct state *now, bool may_be_copy);

@@ -39,6 +39,11 @@ int output_renew(const struct common *common, struct output *output, const char 
 	return 0;
 }
 
+int output_create(const struct common *common, struct output *output, const char *path)
+{
+	return output_renew(common, output, path);
+}
+
 int output_complete(const struct common *common, struct output *output)
 {
 	(void)common;
@@ -65,7 +70,7 @@ static int load(const uint8_t *bytes, size_t size, struct state *state)
 
 static void save(const struct state *state)
 {
-	HOLDS(!state_save(NULL, "nowhere/state", state));
+	HOLDS(!state_save(NULL, "nowhere/state", state, true));
 }
 
 static bool same(const struct state *a, const struct state *b)

@@ -517,6 +517,7 @@ static ino_t bad_file;
 static atomic_int good_reads;
 static bool bad_flips;
 static _Atomic(const char *) appears;
+static char awaited[64];
 
 ssize_t __real_pread64(int fd, void *buffer, size_t bytes, off64_t offset);
 ssize_t __wrap_pread64(int fd, void *buffer, size_t bytes, off64_t offset);
@@ -546,13 +547,10 @@ ssize_t __wrap_pread64(int fd, void *buffer, size_t bytes, off64_t offset)
 	if (offset < bad_to && (int64_t)bytes > bad_from - offset && !fstat(fd, &st) && st.st_ino == bad_file &&
 	    atomic_fetch_sub(&good_reads, 1) <= 0)
 		return read_badly(fd, buffer, bytes, offset);
-	char beside[64] = "";
 	const char *name = appears;
 	glob_t begun;
 
-	if (name)
-		snprintf(beside, sizeof(beside), "%s.new-*", name);
-	if (*beside && !glob(beside, 0, NULL, &begun)) {
+	if (name && !glob(awaited, 0, NULL, &begun)) {
 		globfree(&begun);
 		if (atomic_compare_exchange_strong(&appears, &name, NULL)) { /* one of several readers */
 			int made = open(name, O_CREAT | O_EXCL | O_WRONLY, 0600);
@@ -588,6 +586,14 @@ void unreadable(int64_t offset, int64_t bytes)
 
 void appear_during_the_next_run(const char *path)
 {
+	if (path)
+		snprintf(awaited, sizeof(awaited), "%s.new-*", path);
+	appears = path;
+}
+
+void appear_once_there_is(const char *path, const char *pattern)
+{
+	snprintf(awaited, sizeof(awaited), "%s", pattern);
 	appears = path;
 }
 

@@ -77,6 +77,7 @@ unsigned reads(void); /* since then */
 uint64_t bytes_read(void);
 /* Somebody makes this file while the next command makes it; NULL: nobody does. */
 void appear_during_the_next_run(const char *path);
+void appear_once_there_is(const char *path, const char *pattern); /* the same, once there is a file of that kind */
 
 /* Path of a file of the source. */
 const char *source(const char *format, ...) FORMAT(1);

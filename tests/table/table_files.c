@@ -70,6 +70,19 @@ static void file_that_appears_in_the_meantime_is_not_overwritten(void **state)
 	}
 }
 
+static void a_state_of_somebody_that_appears_in_the_meantime_is_not_replaced(void **state)
+{
+	(void)state;
+	make_cache("v2-simple");
+	copy("backing.img", "before.img");
+	appear_once_there_is("s", "f.new-*");
+	expect(8, "wb-flush-dirty -y --failed=f --state=s cache.img backing.img");
+	appear_during_the_next_run(NULL);
+	assert_true(has(words, "s: the file is there already, and nothing is overwritten"));
+	shell("[ \"$(cat s)\" = new ]");
+	assert_true(same("backing.img", "before.img"));
+}
+
 static void files_that_commands_make_are_for_their_owner_alone(void **state)
 {
 	static const char *const files[] = { "u", "s", "r", "f", "p", "v" };
@@ -609,6 +622,7 @@ int main(void)
 		table_test(one_name_for_two_output_files_is_a_usage_error_before_anything_happens),
 		table_test(fifos_and_devices_are_refused_as_files_and_not_waited_for),
 		table_test(file_that_appears_in_the_meantime_is_not_overwritten),
+		table_test(a_state_of_somebody_that_appears_in_the_meantime_is_not_replaced),
 		table_test(files_that_commands_make_are_for_their_owner_alone),
 		table_test(what_others_may_have_recorded_is_neither_believed_nor_continued),
 		table_test(under_force_owner_nothing_is_written_but_to_what_is_named),
