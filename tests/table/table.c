@@ -144,6 +144,12 @@ static int file_for(const char *name)
 /* LeakSanitizer looks at the end of a command, which is a fork, for what the test itself holds, and may not find who does. */
 void __lsan_ignore_object(const void *object) __attribute__((weak));
 
+static void no_leak(const void *object)
+{
+	if (__lsan_ignore_object)
+		__lsan_ignore_object(object);
+}
+
 static char *text_of(int fd)
 {
 	struct stat st;
@@ -152,8 +158,7 @@ static char *text_of(int fd)
 	char *bytes = calloc(1, (size_t)st.st_size + 1);
 
 	assert_non_null(bytes);
-	if (__lsan_ignore_object)
-		__lsan_ignore_object(bytes);
+	no_leak(bytes);
 	assert_true(pread(fd, bytes, (size_t)st.st_size, 0) == st.st_size);
 	close(fd);
 	return bytes;
@@ -611,15 +616,15 @@ static int by_name(const void *a, const void *b)
 
 char **fixtures(const char *prefix)
 {
-	static char **names; /* for the whole run */
+	char **names = calloc(4096, sizeof(*names)); /* for the whole run */
 	DIR *directory = opendir(source("tests/fixtures"));
 	size_t count = 0;
 
-	names = calloc(4096, sizeof(*names));
 	if (!names || !directory) {
 		fprintf(stderr, "no fixtures\n");
 		exit(1);
 	}
+	no_leak(names);
 	for (struct dirent *entry; (entry = readdir(directory)) && count < 4095;) {
 		char *end = strstr(entry->d_name, ".wbt");
 
