@@ -275,10 +275,8 @@ void flush_say_next(const struct work *work)
 			  "only when nothing more is wanted from this log: ends it, although something was left out");
 }
 
-#define OF_THE_LOG "slot-address start size generation order slots" /* options that mean nothing to other tools */
-
 /* BACKING was copied: a run with --state goes on as it was decided. CACHE was: what could not be read of it counts as unreadable
- * now, so all is decided anew, and what was written before must not be evidence. */
+ * now, so everything is decided again, and what was written before must not be evidence. */
 static void next_on_copy(const struct work *work, const char *copy, const char *map)
 {
 	bool decided = work->options->decide.policy != WB_STRICT;
@@ -294,7 +292,7 @@ static void next_on_copy(const struct work *work, const char *copy, const char *
 	if (decided || (work->cache_fails && work->undo.path))
 		append_file(work, add, sizeof(add), "undo", NULL);
 	if (decided && !goes_on && work->undo.path)
-		next_step(common_of(work), "wb-undo", OF_THE_LOG, NULL, (const char *const[]){ work->undo.path, work->cache_path, backing, NULL },
+		next_step(common_of(work), "wb-undo", OPTIONS_OF_THE_LOG, NULL, (const char *const[]){ work->undo.path, work->cache_path, backing, NULL },
 			  work->cache_fails ? "takes back what would count as evidence" : "takes back on the copy what would count as evidence");
 	next_step(common_of(work), NULL, goes_on ? "dry-run undo" : "dry-run state undo cache-map", add,
 		  (const char *const[]){ cache, backing, NULL },
@@ -310,7 +308,7 @@ void flush_say_copy(const struct work *work)
 	char *copy = name_here(path, "copy"), *map = name_here(path, "map");
 
 	if (copy && map) {
-		next_step(common_of(work), "ddrescue", OF_THE_LOG,
+		next_step(common_of(work), "ddrescue", OPTIONS_OF_THE_LOG,
 			  identity->is_block ? "-d -r3" : NULL, (const char *const[]){ path, copy, map, NULL },
 			  work->cache_fails ? "CACHE fails: copies what can be read of it" : "BACKING fails: copies what can be read of it");
 		next_on_copy(work, copy, map);

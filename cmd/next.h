@@ -25,6 +25,8 @@ const char *nearest_option(const struct poptOption *table, const char *name);
  * without memory. */
 char *free_name(const char *path, unsigned number);
 
+#define OPTIONS_OF_THE_LOG "slot-address start size generation order slots" /* to drop for what does not read CACHE itself */
+
 /* Says the next step. tool NULL: the same command again, with all options but those in `drop`, a list of long names with
  * blanks between, and with other names for --report and --failed; otherwise another command, with what was said of the geometry. `add` are options to put behind them,
  * ready for a shell. operands NULL: those of this command; otherwise a NULL-terminated list; one that is called BACKING

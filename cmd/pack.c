@@ -53,11 +53,12 @@ static const char *dmsetup(void)
 /* What dmsetup says about a mapping, where it may. */
 static void add_dmsetup(FILE *out, const char *what, const char *quoted)
 {
+	const char *program = dmsetup();
 	char command[2048], line[512];
 
-	if (!dmsetup())
+	if (!program)
 		return;
-	snprintf(command, sizeof(command), "%s %s -- %s 2>/dev/null", dmsetup(), what, quoted);
+	snprintf(command, sizeof(command), "%s %s -- %s 2>/dev/null", program, what, quoted);
 	FILE *in = popen(command, "re");
 
 	while (in && fgets(line, sizeof(line), in)) {
@@ -185,7 +186,7 @@ static void say_pack(const struct common *common, const struct wb_cache *cache, 
 	if (result->unreadable_sectors)
 		common_say(common, "unreadable   %s", count_of(result->unreadable_sectors, "sector"));
 	if (cache->geometry.format)
-		next_step(common, "wb-check", "slot-address start size generation order slots", options->metadata_only ? "--metadata-only" : NULL,
+		next_step(common, "wb-check", OPTIONS_OF_THE_LOG, options->metadata_only ? "--metadata-only" : NULL,
 			  (const char *const[]){ options->pack, NULL }, "says about the pack what it says about the cache");
 }
 

@@ -14,7 +14,7 @@ const char *place_of(const char *path);
 const char *place_known(const char *path);
 /* Why it could not be found: an errno; 0: it was. */
 int place_error(const char *path);
-/* For tests: names are followed anew. */
+/* For tests: from here on every name is followed again. */
 void place_forget(void);
 
 #endif

@@ -246,7 +246,7 @@ int wb_dev_memory(struct wb_dev **dev, void *bytes, uint64_t size, struct wb_err
  * when the part does not lie before the end of inner. Takes over inner, which is closed with it; on failure inner stays
  * the caller's. */
 int wb_dev_window(struct wb_dev **dev, struct wb_dev *inner, int64_t start, uint64_t size, struct wb_error *err);
-/* inner, of which at most so many bytes are read in all; it is never written. What was read is kept, and read again from
+/* inner with a limit: at most bytes of it are read in all, and it is never written. What was read is kept, and read again from
  * memory; a request beyond the limit fails (-EDQUOT), and wb_cache_open() looks at fewer slots. One thread at a time. Takes over
  * inner, which is closed with it; on failure inner stays the caller's. */
 int wb_dev_limit(struct wb_dev **dev, struct wb_dev *inner, uint64_t bytes, struct wb_error *err);
@@ -1202,8 +1202,8 @@ struct wb_repair {
 	uint64_t offset;               /* byte on CACHE */
 	uint32_t length;               /* 1 ... WB_SECTOR */
 	uint8_t before[WB_SECTOR], after[WB_SECTOR]; /* length bytes each, as found and as they are to be */
-	uint64_t odds;                 /* WB_REPAIR_BIT: bytes of chance would look like this once in so many times; else 0, and where
-					* a write that was cut off may have left it, over a segment that nearly was the same */
+	uint64_t odds;                 /* WB_REPAIR_BIT: N where random bytes look like this once in N times; else 0, also where a
+					* write that was cut off may have left it over a segment that was nearly the same */
 };
 
 /* What hinders a kind of repair, as one clause ("the window has a hole"); NULL: nothing does. zeroed_super: the caller

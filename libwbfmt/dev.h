@@ -56,7 +56,7 @@ struct wb_threads *wb_threads_open(void);
 void wb_threads_submit(struct wb_threads *pool, int fd, struct wb_io *io, unsigned n);
 void wb_threads_close(struct wb_threads *pool);
 
-/* Buffers and the blocks of a cache fit a device with logical blocks of so many bytes; WB_EOPEN if not. */
+/* Refuses logical blocks of a size in bytes that our buffers and the blocks of a cache do not fit: WB_EOPEN. */
 int wb_check_block(int block, struct wb_error *err);
 
 /* pread or pwrite of all of it: 0 or a negative errno. */

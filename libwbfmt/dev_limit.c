@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A device of which no more than so many bytes are ever read: for a look at devices of every kind, in passing. */
+/* A device with a limit on the bytes that are read from it: for a quick look at any kind of device. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

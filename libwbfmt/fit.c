@@ -301,8 +301,8 @@ static void find_starts(struct wb_ring *ring, const struct misfit *misfit)
 	}
 }
 
-/* Most whole segments are out of place, or some by the same distance: where those agree on a number of slots, the rest is what lost writes left in place
- * by chance, or out of the window. One alone agrees with any. v0's laps tell what is there by chance: with a number that they
+/* Most whole segments are out of place, or some by the same distance: where those agree on a number of slots, the rest is what
+ * lost writes left in place by chance, or out of the window. One alone agrees with any. v0's laps tell what is there by chance: with a number that they
  * contradict, whole segments would be none, so it is not offered. */
 static bool most_agree(struct wb_ring *ring)
 {

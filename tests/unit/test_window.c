@@ -207,7 +207,7 @@ static void part_out_of_line_has_no_physical_blocks(void **state)
 	}
 }
 
-/* Of which so many bytes are read, and no more; what was read once is there again. */
+/* No more bytes are read than the limit; what was read before can be read again. */
 static void limited_device_is_read_so_far_and_no_farther(void **state)
 {
 	struct wb_dev *whole, *limited;
